@@ -1,0 +1,304 @@
+//! The driver: carries out plans on a store until the session is settled.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    SessionId, Version,
+    error::{SessionError, SessionErrorKind},
+    op::{Draft, Op},
+    plan::{Asked, CookieStep, Step, decide},
+    record::Record,
+    session::Session,
+    state::{State, Stored},
+    store::{Created, Loaded, Saved, Touched},
+    token::{Secret, SessionToken},
+};
+
+/// Fresh names to try before giving up: with 128 random bits the first one is free.
+const NAMES: u32 = 8;
+
+/// What became of a session when it was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Nothing was asked of the store.
+    Untouched,
+    /// A new session is stored.
+    Created,
+    /// The stored session has been changed.
+    Saved,
+    /// The stored session lives on, unchanged.
+    Touched,
+    /// The session has ended.
+    Destroyed,
+    /// The session had ended meanwhile. Nothing was written, and the browser is told nothing.
+    Gone,
+}
+
+/// Settles a session: decide, do, and again where somebody else was first.
+pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
+    let _turn = session.turn().lock().await;
+    let (mut conflicts, mut taken) = (0, 0);
+    loop {
+        match attempt(session, asked).await? {
+            Attempt::Done(outcome) => {
+                trace(session, outcome);
+                return Ok(outcome);
+            }
+            Attempt::Taken if taken + 1 < NAMES => taken += 1,
+            Attempt::Taken => {
+                let detail = format!("{NAMES} fresh session ids in a row were taken");
+                return Err(SessionError::new(SessionErrorKind::Entropy, detail));
+            }
+            Attempt::Conflict if conflicts + 1 < session.policy().commit_attempts => conflicts += 1,
+            Attempt::Conflict => {
+                let detail = format!("others wrote first {} times in a row", conflicts + 1);
+                return Err(SessionError::new(SessionErrorKind::Contention, detail));
+            }
+        }
+    }
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Done(Outcome),
+    /// Somebody else wrote first; the session now stands on what they wrote.
+    Conflict,
+    /// The fresh id was taken; the session now has another.
+    Taken,
+}
+
+/// One step on the store, made ready under the lock and carried out without it.
+enum Job {
+    None,
+    Create { token: SessionToken, record: Arc<Record>, done: usize, ttl: Duration, retire: Option<SessionId> },
+    Save { token: SessionToken, expect: Version, record: Arc<Record>, done: usize, ttl: Duration, renew: bool },
+    Touch { stored: Stored, ttl: Duration },
+    Destroy(SessionId),
+}
+
+async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionError> {
+    let (job, cookie) = prepare(session, asked)?;
+    let config = session.sessions().config();
+    let store = &config.store;
+    match job {
+        Job::None => {
+            settle(session, cookie, |state| state);
+            Ok(Attempt::Done(match session.lock().state {
+                State::Gone => Outcome::Gone,
+                State::Destroyed { .. } => Outcome::Destroyed,
+                _ => Outcome::Untouched,
+            }))
+        }
+        Job::Create { token, record, done, ttl, retire } => {
+            let id = token.id();
+            match store.create(&id, &config.format.encode(&record), ttl).await? {
+                Created::Created => {}
+                Created::Taken => {
+                    tracing::warn!(session.id = %id, "a fresh session id was taken");
+                    let name = session.sessions().name(session.origin())?;
+                    let mut inner = session.lock();
+                    inner.state = inner.take().rename(id, name);
+                    return Ok(Attempt::Taken);
+                }
+            }
+            if let Some(old) = retire {
+                // if this fails the new token is not handed out: both sessions must not live on in the browser's hands
+                store.destroy(&old).await?;
+                tracing::debug!(session.id = %old, "session replaced");
+            }
+            let stored = stored(session, token, record, ttl);
+            settle(session, cookie, |state| match retire {
+                Some(old) => state.retired(old).settle(stored, done, false),
+                None => state.settle(stored, done, false),
+            });
+            Ok(Attempt::Done(Outcome::Created))
+        }
+        Job::Save { token, expect, record, done, ttl, renew } => {
+            match store.save(&token.id(), expect, &config.format.encode(&record), ttl).await? {
+                Saved::Saved => {
+                    let stored = stored(session, token, record, ttl);
+                    settle(session, cookie, |state| state.settle(stored, done, renew));
+                    Ok(Attempt::Done(Outcome::Saved))
+                }
+                Saved::Gone => Ok(Attempt::Done(gone(session))),
+                Saved::Conflict(current) => conflict(session, asked, &token, renew, current),
+            }
+        }
+        Job::Touch { stored, ttl } => match store.touch(&stored.token.id(), ttl).await {
+            Ok(Touched::Touched) => {
+                let stored = self::stored(session, stored.token, stored.record, ttl);
+                settle(session, cookie, |state| state.settle(stored, 0, false));
+                Ok(Attempt::Done(Outcome::Touched))
+            }
+            Ok(Touched::Gone) => Ok(Attempt::Done(gone(session))),
+            Err(error) if asked == Asked::Finish => {
+                // the request was served on what the store said; only the longer life is lost
+                tracing::warn!(session.id = %stored.token.id(), error = %chain(&error), "session could not be touched");
+                Ok(Attempt::Done(Outcome::Untouched))
+            }
+            Err(error) => Err(error.into()),
+        },
+        Job::Destroy(id) => {
+            store.destroy(&id).await?;
+            let ended = |state: State| match state {
+                // over by its own lifetime, not by the handler's word
+                State::Unmodified { .. } | State::Modified { .. } | State::Renewed { .. } => state.destroy().retired(id),
+                other => other.retired(id),
+            };
+            settle(session, cookie, ended);
+            Ok(Attempt::Done(Outcome::Destroyed))
+        }
+    }
+}
+
+/// Decides, and encodes what is to be written.
+fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), SessionError> {
+    let config = session.sessions().config();
+    let inner = session.lock();
+    let request = session.request(&inner.state);
+    let plan = decide(&inner.state, request, &config.policy, asked, config.clock.now());
+    let job = match (plan.step, &inner.state) {
+        (Step::Nothing, state) => {
+            if !request.addressable && matches!(state, State::New { .. } | State::Regenerated { .. }) {
+                tracing::warn!("session not stored: its cookie must be Secure and the request came over plain http");
+            }
+            Job::None
+        }
+        (Step::Create { ttl, retire }, state) => {
+            let (State::Uninitialized { fresh, .. } | State::New { fresh, .. } | State::Regenerated { fresh, .. }) = state else {
+                unreachable!("only what is not stored is created")
+            };
+            let record = Record {
+                version: Version::generate(&*config.entropy)?,
+                secret_hash: fresh.token.secret().hash(),
+                created_at: fresh.created_at,
+                contents: state.contents().clone(),
+                unknown: Vec::new(),
+            };
+            Job::Create { token: fresh.token.clone(), record: Arc::new(record), done: ops(state).len(), ttl, retire }
+        }
+        (Step::Save { ttl, renew }, state) => {
+            let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is saved"));
+            let secret = if renew { Secret::generate(&*config.entropy)? } else { stored.token.secret().clone() };
+            let record = Record {
+                version: Version::generate(&*config.entropy)?,
+                // without a renewal the stored hash stays, also where another request has renewed meanwhile
+                secret_hash: if renew { secret.hash() } else { stored.record.secret_hash },
+                created_at: stored.record.created_at,
+                contents: state.contents().clone(),
+                unknown: stored.record.unknown.clone(),
+            };
+            let token = SessionToken::new(stored.token.id(), secret);
+            Job::Save { token, expect: stored.record.version, record: Arc::new(record), done: ops(state).len(), ttl, renew }
+        }
+        (Step::Touch { ttl }, state) => {
+            let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is touched"));
+            Job::Touch { stored: stored.clone(), ttl }
+        }
+        (Step::Destroy { id }, _) => Job::Destroy(id),
+        (Step::Refuse, _) => {
+            let detail = "session not renewed: its cookie must be Secure and the request came over plain http";
+            return Err(SessionError::new(SessionErrorKind::Config, detail));
+        }
+    };
+    Ok((job, plan.cookie))
+}
+
+/// Takes over what somebody else wrote and says this request's changes again on it.
+fn conflict(
+    session: &Session,
+    asked: Asked,
+    token: &SessionToken,
+    renew: bool,
+    current: Loaded,
+) -> Result<Attempt, SessionError> {
+    let mut theirs = session.sessions().stored(token, current)?;
+    loop {
+        let (ops, held) = {
+            let inner = session.lock();
+            if inner.unchanged_required {
+                return Err(SessionError::new(SessionErrorKind::Conflict, "another request has changed the session meanwhile"));
+            }
+            let Some(stored) = on_store(&inner.state) else { return Ok(Attempt::Conflict) };
+            (ops(&inner.state).to_vec(), stored.clone())
+        };
+        if renew && theirs.record.secret_hash != held.token.secret().hash() {
+            // somebody else renewed first and this request came with the old secret: it must not end up with the new one
+            return Ok(Attempt::Done(gone(session)));
+        }
+        theirs.token = held.token;
+        let contents = Draft::replay(&ops, &theirs.record.contents, session.policy().max_bytes)?;
+        let mut inner = session.lock();
+        if self::ops(&inner.state).len() == ops.len() {
+            if ops.is_empty() && !renew && asked == Asked::Finish {
+                // a resave has nothing to say on top of what they wrote, which also gave the session its full life
+                inner.state = inner.take().rebase(theirs, contents);
+                return Ok(Attempt::Done(Outcome::Saved));
+            }
+            inner.state = inner.take().rebase(theirs, contents);
+            return Ok(Attempt::Conflict);
+        }
+    }
+}
+
+fn stored(session: &Session, token: SessionToken, record: Arc<Record>, ttl: Duration) -> Stored {
+    Stored { token, record, ttl: Some(ttl), seen_at: session.sessions().config().clock.now(), touch: false }
+}
+
+/// Takes note of what was done, and of what the browser is to be told about it.
+fn settle(session: &Session, cookie: CookieStep, step: impl FnOnce(State) -> State) {
+    let mut inner = session.lock();
+    inner.state = step(inner.take());
+    if cookie != CookieStep::Keep {
+        inner.due = cookie;
+    }
+}
+
+fn gone(session: &Session) -> Outcome {
+    let mut inner = session.lock();
+    if let Some(stored) = on_store(&inner.state) {
+        tracing::info!(session.id = %stored.token.id(), "session ended meanwhile; nothing was written");
+    }
+    inner.state = inner.take().gone();
+    inner.due = CookieStep::Keep;
+    Outcome::Gone
+}
+
+fn on_store(state: &State) -> Option<&Stored> {
+    match state {
+        State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => Some(stored),
+        State::Uninitialized { .. }
+        | State::New { .. }
+        | State::Regenerated { .. }
+        | State::Destroyed { .. }
+        | State::Gone => None,
+    }
+}
+
+fn ops(state: &State) -> &[Op] {
+    match state {
+        State::New { draft, .. }
+        | State::Modified { draft, .. }
+        | State::Renewed { draft, .. }
+        | State::Regenerated { draft, .. } => &draft.ops,
+        State::Uninitialized { .. } | State::Unmodified { .. } | State::Destroyed { .. } | State::Gone => &[],
+    }
+}
+
+fn trace(session: &Session, outcome: Outcome) {
+    let inner = session.lock();
+    let Some(id) = inner.state.token().map(SessionToken::id) else { return };
+    match outcome {
+        Outcome::Untouched => {}
+        Outcome::Created => tracing::debug!(session.id = %id, "session created"),
+        Outcome::Saved => tracing::debug!(session.id = %id, "session saved"),
+        Outcome::Touched => tracing::trace!(session.id = %id, "session touched"),
+        Outcome::Destroyed | Outcome::Gone => {}
+    }
+}
+
+/// An error with its causes, for one log line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source()).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,135 @@
+//! A request's session before anybody has asked for it.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderValue, request::Parts};
+use tokio::sync::OnceCell;
+
+use crate::{
+    SessionId,
+    cookie::{self, CookieSpec},
+    error::{SessionError, SessionErrorKind},
+    manager::Sessions,
+    session::{Origin, Session},
+    state::State,
+};
+
+/// The session of a request, not loaded yet: a copy of the cookie header, and nothing else has happened.
+///
+/// Clones are the same session. A request that never loads it costs the store nothing, and its response is left as it is.
+#[derive(Clone)]
+pub struct SessionHandle(Arc<Shared>);
+
+struct Shared {
+    begun: Begun,
+    session: OnceCell<Session>,
+}
+
+/// What is known when a request begins.
+pub(crate) struct Begun {
+    pub(crate) sessions: Sessions,
+    pub(crate) cookie: Arc<CookieSpec>,
+    /// Why the options that were computed for this request cannot be used.
+    pub(crate) unusable: Option<String>,
+    pub(crate) in_scope: bool,
+    pub(crate) headers: Vec<HeaderValue>,
+    pub(crate) secure: Option<bool>,
+    pub(crate) request: Option<Box<Parts>>,
+}
+
+impl SessionHandle {
+    pub(crate) fn new(begun: Begun) -> Self {
+        Self(Arc::new(Shared { begun, session: OnceCell::new() }))
+    }
+
+    /// Loads the session: one round trip to the store, the first time and only where the request brought a signed cookie.
+    ///
+    /// A cookie that is missing, forged or names nothing gives a new, empty session under a fresh id; what the
+    /// browser presented is never adopted (OWASP, strict session management).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails: the session is then unknown, not empty. A later call tries again. Also when the request lies
+    /// outside the cookie's path, or the generator of random bytes fails.
+    pub async fn load(&self) -> Result<Session, SessionError> {
+        self.0.session.get_or_try_init(|| self.0.begun.load()).await.cloned()
+    }
+
+    /// The session, if it has been loaded.
+    pub fn loaded(&self) -> Option<&Session> {
+        self.0.session.get()
+    }
+
+    /// The sessions that it belongs to.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.begun.sessions
+    }
+
+    /// The name of its cookie.
+    pub fn cookie_name(&self) -> &str {
+        self.0.begun.cookie.name()
+    }
+
+    /// Whether the request lies within the cookie's path, so that it has a session at all.
+    pub fn in_scope(&self) -> bool {
+        self.0.begun.in_scope
+    }
+
+    /// The id in the signed cookie, for logs. It says nothing about whether the session exists.
+    pub fn presented_id(&self) -> Option<SessionId> {
+        self.0.begun.verified().next().map(|verified| verified.token.id())
+    }
+
+    /// The `Set-Cookie` that tells of a [`save`](Session::save) that succeeded during the request. It belongs on an error
+    /// response too: what it tells has happened.
+    pub fn settled_cookie(&self) -> Option<HeaderValue> {
+        self.loaded().and_then(Session::cookie_header)
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle").field("cookie", &self.cookie_name()).field("loaded", &self.loaded()).finish()
+    }
+}
+
+impl Begun {
+    async fn load(&self) -> Result<Session, SessionError> {
+        if let Some(reason) = &self.unusable {
+            return Err(SessionError::new(SessionErrorKind::Config, reason.as_str()));
+        }
+        if !self.in_scope {
+            return Err(SessionError::new(SessionErrorKind::OutsidePath, "the request lies outside the session cookie's path"));
+        }
+        let candidates: Vec<_> = self.verified().collect();
+        let mut origin = Origin {
+            cookie: self.cookie.clone(),
+            request: self.request.clone(),
+            presented: !self.cookies().is_empty(),
+            stale: false,
+            presented_id: None,
+            secure: self.secure,
+        };
+        for candidate in candidates {
+            if let Some(stored) = self.sessions.find(&candidate.token).await? {
+                origin.stale = candidate.stale;
+                origin.presented_id = Some(stored.token.id());
+                return Ok(Session::new(self.sessions.clone(), origin, State::Unmodified { stored, discarded: false }));
+            }
+        }
+        if origin.presented {
+            tracing::debug!(cookie = self.cookie.name(), "the request's session cookie opens nothing");
+        }
+        let fresh = self.sessions.fresh(&origin)?;
+        Ok(Session::new(self.sessions.clone(), origin, State::Uninitialized { fresh, discarded: false }))
+    }
+
+    fn cookies(&self) -> Vec<std::borrow::Cow<'_, str>> {
+        cookie::values(&self.headers.iter().collect::<Vec<_>>(), self.cookie.name())
+    }
+
+    /// The tokens whose cookies verify, in the order sent.
+    fn verified(&self) -> impl Iterator<Item = crate::format::Verified> {
+        self.cookies().into_iter().filter_map(|value| self.sessions.verify(self.cookie.name(), &value))
+    }
+}
