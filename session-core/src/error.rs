@@ -99,6 +99,8 @@ pub enum SessionErrorKind {
     Decode,
     /// The generator of random bytes failed, or an id source kept naming taken ids.
     Entropy,
+    /// No layer has seen the request, so there is no session to load.
+    MissingLayer,
     /// The request lies outside the cookie's path, so it has no session.
     OutsidePath,
     /// Options computed for one request or one session cannot be used.

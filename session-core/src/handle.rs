@@ -18,7 +18,7 @@ use crate::{
 ///
 /// Clones are the same session. A request that never loads it costs the store nothing, and its response is left as it is.
 #[derive(Clone)]
-pub struct SessionHandle(Arc<Shared>);
+pub struct SessionHandle(Option<Arc<Shared>>);
 
 struct Shared {
     begun: Begun,
@@ -39,7 +39,13 @@ pub(crate) struct Begun {
 
 impl SessionHandle {
     pub(crate) fn new(begun: Begun) -> Self {
-        Self(Arc::new(Shared { begun, session: OnceCell::new() }))
+        Self(Some(Arc::new(Shared { begun, session: OnceCell::new() })))
+    }
+
+    /// The handle of a request that no [`Sessions`] have begun. It loads nothing but an error, so that an adapter need not
+    /// panic where a layer is missing.
+    pub fn missing() -> Self {
+        Self(None)
     }
 
     /// Loads the session: one round trip to the store, the first time and only where the request brought a signed cookie.
@@ -52,32 +58,30 @@ impl SessionHandle {
     /// When the store fails: the session is then unknown, not empty. A later call tries again. Also when the request lies
     /// outside the cookie's path, or the generator of random bytes fails.
     pub async fn load(&self) -> Result<Session, SessionError> {
-        self.0.session.get_or_try_init(|| self.0.begun.load()).await.cloned()
+        let Some(shared) = &self.0 else {
+            return Err(SessionError::new(SessionErrorKind::MissingLayer, "no session layer has seen this request"));
+        };
+        shared.session.get_or_try_init(|| shared.begun.load()).await.cloned()
     }
 
     /// The session, if it has been loaded.
     pub fn loaded(&self) -> Option<&Session> {
-        self.0.session.get()
-    }
-
-    /// The sessions that it belongs to.
-    pub fn sessions(&self) -> &Sessions {
-        &self.0.begun.sessions
+        self.0.as_ref().and_then(|shared| shared.session.get())
     }
 
     /// The name of its cookie.
-    pub fn cookie_name(&self) -> &str {
-        self.0.begun.cookie.name()
+    pub fn cookie_name(&self) -> Option<&str> {
+        self.0.as_ref().map(|shared| shared.begun.cookie.name())
     }
 
     /// Whether the request lies within the cookie's path, so that it has a session at all.
     pub fn in_scope(&self) -> bool {
-        self.0.begun.in_scope
+        self.0.as_ref().is_some_and(|shared| shared.begun.in_scope)
     }
 
     /// The id in the signed cookie, for logs. It says nothing about whether the session exists.
     pub fn presented_id(&self) -> Option<SessionId> {
-        self.0.begun.verified().next().map(|verified| verified.token.id())
+        self.0.as_ref().and_then(|shared| shared.begun.verified().next()).map(|verified| verified.token.id())
     }
 
     /// The `Set-Cookie` that tells of a [`save`](Session::save) that succeeded during the request. It belongs on an error

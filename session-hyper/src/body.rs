@@ -1,0 +1,73 @@
+//! The response's body: the service's own, or the text of an error in its place.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The body of a service's response, or of the error that took its place.
+    #[derive(Debug)]
+    pub struct SessionBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = KindProjection]
+    enum Kind<B> {
+        Service { #[pin] body: B },
+        Error { text: Option<Bytes> },
+    }
+}
+
+impl<B> SessionBody<B> {
+    pub(crate) fn service(body: B) -> Self {
+        Self { kind: Kind::Service { body } }
+    }
+
+    pub(crate) fn error(text: Bytes) -> Self {
+        Self { kind: Kind::Error { text: Some(text).filter(|text| !text.is_empty()) } }
+    }
+}
+
+impl<B: Default> Default for SessionBody<B> {
+    fn default() -> Self {
+        Self::service(B::default())
+    }
+}
+
+impl<B: Body> Body for SessionBody<B>
+where
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Service { body } => body.poll_frame(cx),
+            KindProjection::Error { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Service { body } => body.is_end_stream(),
+            Kind::Error { text } => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Service { body } => body.size_hint(),
+            Kind::Error { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
