@@ -1,1 +1,12 @@
+//! What the integration tests are made of: an application over real sockets, a browser's view of its cookies, a clock that is
+//! moved by hand, and a store that counts, fails and waits when told to. Public API only.
 
+mod app;
+mod browser;
+mod clock;
+mod store;
+
+pub use app::{App, Reply, keys, text};
+pub use browser::Browser;
+pub use clock::ManualClock;
+pub use store::{Call, Gate, TestStore};

@@ -1,0 +1,101 @@
+//! An application over a real socket: plain hyper, sessions around a handler.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use session_core::{SessionError, Sessions, SigningKeys};
+use session_hyper::SessionService;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// What a handler answers.
+pub type Reply = Result<Response<Full<Bytes>>, SessionError>;
+
+type Handler = Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+
+/// A running application. It ends when dropped.
+#[derive(Debug)]
+pub struct App {
+    addr: SocketAddr,
+    accept: JoinHandle<()>,
+}
+
+impl App {
+    /// Serves this handler, with these sessions around it, on a free port of the loopback interface.
+    pub async fn start<F>(sessions: Sessions, handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        Self::start_with(|service| SessionService::new(sessions, service), handler).await
+    }
+
+    /// As [`start`](Self::start), with the session service made by the test.
+    pub async fn start_with<F>(
+        wrap: impl FnOnce(Endpoint) -> SessionService<Endpoint>,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let service = wrap(Endpoint(Arc::new(move |request| Box::pin(handler(request)))));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let accept = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| hyper::service::Service::call(&service, request));
+                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { addr, accept }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.accept.abort();
+    }
+}
+
+/// A handler as a service.
+#[derive(Clone)]
+pub struct Endpoint(Handler);
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Endpoint")
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Endpoint {
+    type Response = Response<Full<Bytes>>;
+    type Error = SessionError;
+    type Future = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        (self.0)(request)
+    }
+}
+
+/// A reply of text.
+pub fn text(text: impl Into<String>) -> Reply {
+    Ok(Response::new(Full::from(text.into())))
+}
+
+/// Signing keys, the same at every call.
+pub fn keys() -> SigningKeys {
+    SigningKeys::new(["the signing key of all integration tests"]).expect("long enough")
+}
