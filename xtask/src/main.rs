@@ -1,0 +1,40 @@
+//! Every command a developer needs, as `cargo xtask <command>`. The gate runs the same ones.
+
+mod check;
+mod features;
+mod programs;
+mod test;
+
+use clap::Parser;
+use xshell::Shell;
+
+/// The commands of this workspace. Each prints what it runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Command {
+    /// Finds or installs the programs that tests need, and runs every test
+    Test,
+    /// Formatting, lints and documentation, with warnings denied
+    Check,
+    /// Lints every published crate with each of its features alone, and with none
+    Features,
+    /// Everything: check, features and test
+    Ci,
+}
+
+fn main() -> anyhow::Result<()> {
+    let command = Command::parse();
+    let sh = Shell::new()?;
+    // the place of this file decides, so that the command works from any folder
+    sh.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    match command {
+        Command::Test => test::run(&sh),
+        Command::Check => check::run(&sh),
+        Command::Features => features::run(&sh),
+        Command::Ci => {
+            check::run(&sh)?;
+            features::run(&sh)?;
+            test::run(&sh)
+        }
+    }
+}
