@@ -5,6 +5,8 @@ mod features;
 mod programs;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use xshell::Shell;
 
@@ -22,8 +24,17 @@ enum Command {
     Ci,
 }
 
-fn main() -> anyhow::Result<()> {
-    let command = Command::parse();
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     let sh = Shell::new()?;
     // the place of this file decides, so that the command works from any folder
     sh.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
