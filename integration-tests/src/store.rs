@@ -27,10 +27,11 @@ pub enum Call {
 }
 
 /// A store for tests. Clones are the same store.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TestStore<S = MemoryStore> {
     inner: Arc<S>,
     shared: Arc<Mutex<Shared>>,
+    yields: bool,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +68,12 @@ impl Gate {
     }
 }
 
+impl<S> Clone for TestStore<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone(), yields: self.yields }
+    }
+}
+
 impl Default for TestStore {
     fn default() -> Self {
         Self::new(MemoryStore::new())
@@ -76,7 +83,12 @@ impl Default for TestStore {
 impl<S: Store> TestStore<S> {
     /// Wraps a store.
     pub fn new(inner: S) -> Self {
-        Self { inner: Arc::new(inner), shared: Arc::default() }
+        Self { inner: Arc::new(inner), shared: Arc::default(), yields: false }
+    }
+
+    /// Gives way before and after every operation, so that a caller can be dropped there.
+    pub fn yielding(self) -> Self {
+        Self { yields: true, ..self }
     }
 
     /// The store inside.
@@ -127,7 +139,10 @@ impl<S: Store> TestStore<S> {
             gate.arrived.add_permits(1);
             gate.open.acquire().await.expect("never closed").forget();
         }
-        match fault {
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
+        let outcome = match fault {
             None => run.await,
             Some(Fault { kind, applied, .. }) => {
                 if applied {
@@ -135,7 +150,11 @@ impl<S: Store> TestStore<S> {
                 }
                 Err(StoreError::new(kind, "told to fail"))
             }
+        };
+        if self.yields {
+            tokio::task::yield_now().await;
         }
+        outcome
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     cookie::CookieOptions,
     error::ConfigError,
     format::Native,
-    manager::{Config, Sessions},
+    manager::{Config, Queues, Sessions},
     policy::{OnGone, Policy, Undecodable, Unset},
     sign::SigningKeys,
     store::AnyStore,
@@ -259,6 +259,7 @@ impl Builder {
             entropy: self.entropy,
             clock: self.clock,
             format: Box::new(Native),
+            queues: Queues::default(),
         }))
     }
 }

@@ -39,6 +39,7 @@ pub enum Outcome {
 pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
     let _turn = session.turn().lock().await;
     let (mut conflicts, mut taken) = (0, 0);
+    let mut place_in_line = None;
     loop {
         match attempt(session, asked).await? {
             Attempt::Done(outcome) => {
@@ -50,7 +51,12 @@ pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, S
                 let detail = format!("{NAMES} fresh session ids in a row were taken");
                 return Err(SessionError::new(SessionErrorKind::Entropy, detail));
             }
-            Attempt::Conflict if conflicts + 1 < session.policy().commit_attempts => conflicts += 1,
+            Attempt::Conflict if conflicts + 1 < session.policy().commit_attempts => {
+                conflicts += 1;
+                if let (None, Some(id)) = (&place_in_line, session.id()) {
+                    place_in_line = Some(session.sessions().config().queues.wait(&id).await);
+                }
+            }
             Attempt::Conflict => {
                 let detail = format!("others wrote first {} times in a row", conflicts + 1);
                 return Err(SessionError::new(SessionErrorKind::Contention, detail));

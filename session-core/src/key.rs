@@ -1,6 +1,6 @@
 //! Names of values in a session, with or without their type.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Borrow, fmt, marker::PhantomData};
 
 /// The name of a value together with its type, declared once.
 ///
@@ -66,6 +66,31 @@ impl<T: ?Sized> AsKey<T> for &str {
 }
 
 impl<T: ?Sized> AsKey<T> for &String {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+/// Something that a value of type `V` can be stored under: a [`Key`] of a type that borrows as `V`, so that a
+/// `Key<String>` takes a `&str`, or a string.
+pub trait KeyFor<V: ?Sized> {
+    /// The name under which the value is stored.
+    fn name(&self) -> &str;
+}
+
+impl<T: Borrow<V>, V: ?Sized> KeyFor<V> for Key<T> {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+impl<V: ?Sized> KeyFor<V> for &str {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+impl<V: ?Sized> KeyFor<V> for &String {
     fn name(&self) -> &str {
         self
     }

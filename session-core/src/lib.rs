@@ -48,7 +48,7 @@ pub use cookie::{CookieOptions, Priority, SameSite, Secure};
 pub use error::{ConfigError, SessionError, SessionErrorKind};
 pub use handle::SessionHandle;
 pub use id::{ParseIdError, SessionId};
-pub use key::{AsKey, Key};
+pub use key::{AsKey, Key, KeyFor};
 pub use manager::Sessions;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;

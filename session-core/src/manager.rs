@@ -59,6 +59,24 @@ pub(crate) struct Config {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) format: Box<dyn Format>,
+    pub(crate) queues: Queues,
+}
+
+/// Where commits of this process wait for each other once they have met somebody on the same session. Without a conflict nobody
+/// waits; with one, the crowd on a busy session becomes a line, so that each gets through in a few attempts.
+#[derive(Debug)]
+pub(crate) struct Queues([tokio::sync::Mutex<()>; 64]);
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| tokio::sync::Mutex::new(())))
+    }
+}
+
+impl Queues {
+    pub(crate) async fn wait(&self, id: &SessionId) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0[usize::from(id.to_bytes()[0]) % self.0.len()].lock().await
+    }
 }
 
 impl Sessions {

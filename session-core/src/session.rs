@@ -17,7 +17,7 @@ use crate::{
     commit::{self, Outcome},
     cookie::{CookieOptions, CookieSpec, Secure},
     error::{SessionError, SessionErrorKind},
-    key::AsKey,
+    key::{AsKey, KeyFor},
     manager::{self, Sessions},
     op::{Op, Update},
     plan::{Asked, CookieStep, Request},
@@ -125,7 +125,7 @@ impl Session {
     ///
     /// When the value cannot be encoded, the session would grow beyond the size limit, has ended, or is closed. The session
     /// is then as it was.
-    pub fn insert<T: Serialize + ?Sized>(&self, key: impl AsKey<T>, value: &T) -> Result<(), SessionError> {
+    pub fn insert<V: Serialize + ?Sized>(&self, key: impl KeyFor<V>, value: &V) -> Result<(), SessionError> {
         let value = encode(key.name(), value)?;
         self.write(Op::Set(key.name().into(), value))
     }

@@ -229,14 +229,13 @@ impl State {
     /// Asks for a full life from now, whether or not one is due.
     pub(crate) fn touch(self) -> Self {
         match self {
-            Self::Unmodified { mut stored, .. } => {
-                stored.touch = true;
-                Self::Unmodified { stored, discarded: false }
+            Self::Unmodified { stored, .. } => {
+                Self::Unmodified { stored: Stored { touch: true, ..stored }, discarded: false }
             }
+            Self::Modified { stored, draft } => Self::Modified { stored: Stored { touch: true, ..stored }, draft },
             // what is written anyway gets a full life with it; what is not stored has nothing to touch
             same @ (Self::Uninitialized { .. }
             | Self::New { .. }
-            | Self::Modified { .. }
             | Self::Renewed { .. }
             | Self::Regenerated { .. }
             | Self::Destroyed { .. }

@@ -1,3 +1,6 @@
 //! Every integration test, in one binary.
 
+mod express;
+mod express_matrix;
 mod promises;
+mod visit;

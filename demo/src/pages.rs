@@ -1,0 +1,260 @@
+//! What the pages look like. They show facts of the session, and never its token.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use maud::{DOCTYPE, Markup, html};
+use session_hyper::{Session, SessionError, SessionErrorKind};
+
+use crate::{
+    cart::{Cart, PRODUCTS},
+    reply::Refusal,
+};
+
+/// What the first page shows.
+pub(crate) struct Home<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) instance: &'a str,
+    pub(crate) views: u64,
+    pub(crate) cart: Cart,
+    /// Whether the visitor has just logged out.
+    pub(crate) goodbye: bool,
+}
+
+/// The first page.
+pub(crate) fn home(home: &Home<'_>) -> Markup {
+    let user = home.session.principal();
+    page(
+        "Tea shop",
+        html! {
+            @if home.goodbye && user.is_none() {
+                p.note #goodbye role="status" { "Goodbye. Your session has ended here and on every instance." }
+            }
+            section {
+                h2 { "Your visit" }
+                p { "Page views in this session: " strong #views { (home.views) } }
+                p { "Served by instance " strong #instance { (home.instance) } }
+                (facts(home.session))
+                p { a href="/session" { "More about this session" } }
+            }
+            section {
+                @match &user {
+                    Some(user) => {
+                        h2 { "Welcome, " span #user { (user) } }
+                        form method="post" action="/logout" { button #logout { "Log out" } }
+                    }
+                    None => {
+                        h2 { "Log in" }
+                        (login_form(""))
+                    }
+                }
+            }
+            section {
+                h2 { "For sale" }
+                ul.products {
+                    @for product in &PRODUCTS {
+                        li {
+                            span { (product.name) }
+                            span.price { (price(product.cents.into())) }
+                            form method="post" action="/cart" {
+                                button name="product" value=(product.code) aria-label={ "Add " (product.name) } { "Add" }
+                            }
+                        }
+                    }
+                }
+            }
+            (cart(&home.cart))
+        },
+    )
+}
+
+fn cart(cart: &Cart) -> Markup {
+    html! {
+        section {
+            h2 { "Your cart" }
+            @if cart.lines().next().is_none() {
+                p #cart-empty { "It is empty." }
+            } @else {
+                table #cart {
+                    @for (product, count) in cart.lines() {
+                        tr {
+                            td { (count) " × " (product.name) }
+                            td.price { (price(u64::from(product.cents) * u64::from(count))) }
+                        }
+                    }
+                    tr.total { td { "Total" } td.price { (price(cart.total_cents())) } }
+                }
+                form method="post" action="/cart/empty" { button { "Empty the cart" } }
+            }
+        }
+    }
+}
+
+/// Everything there is to know about a session but its secret.
+pub(crate) fn session(session: &Session, instance: &str) -> Result<Markup, SessionError> {
+    let mut values = Vec::new();
+    for name in session.names() {
+        let value = session.get::<serde_json::Value>(&name)?;
+        values.push((name, value.unwrap_or_default().to_string()));
+    }
+    Ok(page(
+        "Your session",
+        html! {
+            section {
+                (facts(session))
+                p { "Idle timeout " strong { (words(session.idle_timeout())) }
+                    ", longest life " strong { (session.absolute_timeout().map_or("unlimited".into(), words)) }
+                    ", cookie ends " strong {
+                        (session.original_max_age().map_or("with the browser".into(), |age| format!("after {}", words(age))))
+                    } "." }
+                p { "Served by instance " strong #instance { (instance) } }
+            }
+            section {
+                h2 { "Data" }
+                @if values.is_empty() {
+                    p { "None." }
+                } @else {
+                    table #data { @for (name, value) in &values { tr { th { (name) } td { code { (value) } } } } }
+                }
+            }
+            section {
+                h2 { "Change it" }
+                (action("/session/renew", "Renew", "New token, same session and data. What a login does."))
+                (action("/session/clear", "Clear", "Same session, no data."))
+                (action("/session/regenerate", "Regenerate", "End this session and begin an empty one."))
+                (action("/logout", "Destroy", "End this session. What a logout does."))
+            }
+            p { a href="/" { "Back to the shop" } }
+        },
+    ))
+}
+
+/// The page after a wrong password.
+pub(crate) fn login_failed(username: &str, failed: u32) -> Markup {
+    page(
+        "Not logged in",
+        html! {
+            section {
+                p.note.bad #login-error role="alert" { "That is not the right name and password. Failed attempts: " strong #failed { (failed) } }
+                (login_form(username))
+            }
+            p { a href="/" { "Back to the shop" } }
+        },
+    )
+}
+
+/// The page for a request that is not served.
+pub(crate) fn refused(refusal: &Refusal) -> Markup {
+    page(
+        refusal.status.canonical_reason().unwrap_or("Refused"),
+        html! {
+            p { "Sorry: " (refusal.message) "." }
+            p { a href="/" { "To the shop" } }
+        },
+    )
+}
+
+/// The page for a session that fails; the status, the cookie and when to try again are the library's word.
+pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
+    let mut response = session_hyper::reject(error);
+    let advice = match error.kind() {
+        SessionErrorKind::Unavailable | SessionErrorKind::Timeout | SessionErrorKind::Contention => {
+            "Your session cannot be reached at the moment. It is not lost: please try again."
+        }
+        SessionErrorKind::Decode => {
+            "A value in your session is not what this page puts there. The session page can clear it."
+        }
+        _ => "Your session could not be used.",
+    };
+    let page = page(
+        response.status().canonical_reason().unwrap_or("Error"),
+        html! {
+            p { (advice) }
+            p { a href="/" { "To the shop" } " · " a href="/session" { "Your session" } }
+        },
+    );
+    *response.body_mut() = page.into_string().into();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+fn login_form(username: &str) -> Markup {
+    html! {
+        form #login method="post" action="/login" {
+            label { "Name" input name="username" value=(username) autocomplete="username" required; }
+            label { "Password" input type="password" name="password" autocomplete="current-password" required; }
+            label.tick { input type="checkbox" name="remember"; "Remember me for 30 days" }
+            button { "Log in" }
+        }
+        p.hint { "Try " code { "ann" } " with " code { "correct horse" } ", or " code { "bob" } " with " code { "battery staple" } "." }
+    }
+}
+
+/// The id, the age and the end of a session.
+fn facts(session: &Session) -> Markup {
+    let now = SystemTime::now();
+    let created_at = session.created_at();
+    let age = created_at.and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
+    let left = session.expires_at().and_then(|at| at.duration_since(now).ok());
+    html! {
+        dl {
+            dt { "Session" } dd { code #session-id { (session.id().map(|id| id.to_string()).unwrap_or_default()) } }
+            dt { "New" } dd #is-new { (if session.is_new() { "yes" } else { "no" }) }
+            @if let Some(at) = created_at {
+                dt { "Began" } dd { (humantime::format_rfc3339_seconds(at)) ", " (words(age)) " ago" }
+            }
+            dt { "Time left" } dd { (left.map_or("unlimited".into(), words)) }
+        }
+    }
+}
+
+fn action(path: &str, label: &str, hint: &str) -> Markup {
+    html! { form.action method="post" action=(path) { button { (label) } span.hint { (hint) } } }
+}
+
+fn page(title: &str, content: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                link rel="stylesheet" href="/style.css";
+                // keeps browsers from asking for an icon
+                link rel="icon" href="data:,";
+            }
+            body { main { h1 { (title) } (content) } }
+        }
+    }
+}
+
+fn price(cents: u64) -> String {
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
+/// A length of time in its two largest units.
+fn words(time: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_strangers_is_escaped() {
+        let page = login_failed("<script>\"", 1).into_string();
+        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
+    }
+
+    #[test]
+    fn times_and_prices_are_short() {
+        assert_eq!(words(Duration::from_millis(1_799_900)), "29m 59s");
+        assert_eq!(words(Duration::from_secs(43_200)), "12h");
+        assert_eq!(price(1250), "12.50");
+        assert_eq!(price(5), "0.05");
+    }
+}

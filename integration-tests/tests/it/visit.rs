@@ -1,0 +1,64 @@
+//! One request without a socket: begin, load, do something, finish.
+
+use http::{Request, Response, header};
+use integration_tests::{Browser, Call, TestStore, keys};
+use session_core::{Builder, Outcome, Session, SessionError, SessionHandle, Sessions};
+
+/// Sessions with the defaults on this store.
+pub(crate) fn sessions(store: &TestStore) -> Sessions {
+    builder(store).build().expect("legal options")
+}
+
+/// Sessions on this store, to be configured.
+pub(crate) fn builder(store: &TestStore) -> Builder {
+    Sessions::builder(store.clone()).signing_keys(keys())
+}
+
+/// A request that carries the browser's cookies.
+pub(crate) fn request(browser: &Browser) -> Request<()> {
+    let mut request = Request::builder().uri("/");
+    if let Some(cookies) = browser.cookie_header() {
+        request = request.header(header::COOKIE, cookies);
+    }
+    request.body(()).expect("a request")
+}
+
+/// Begins a request and loads its session.
+pub(crate) async fn begin(sessions: &Sessions, browser: &Browser) -> (SessionHandle, Session) {
+    let handle = sessions.begin(&request(browser));
+    let session = handle.load().await.expect("the store works");
+    (handle, session)
+}
+
+/// Finishes a request, and gives the response's cookies to the browser.
+pub(crate) async fn finish(
+    sessions: &Sessions,
+    handle: &SessionHandle,
+    browser: &mut Browser,
+) -> Result<(Outcome, Response<()>), SessionError> {
+    let mut response = Response::new(());
+    let outcome = sessions.finish(handle, &mut response).await?;
+    browser.keep(response.headers());
+    Ok((outcome, response))
+}
+
+/// A whole request.
+pub(crate) async fn visit<T>(sessions: &Sessions, browser: &mut Browser, act: impl FnOnce(&Session) -> T) -> T {
+    let (handle, session) = begin(sessions, browser).await;
+    let value = act(&session);
+    let _ = finish(sessions, &handle, browser).await.expect("the store works");
+    value
+}
+
+/// What a request of this browser asks of the store.
+pub(crate) async fn calls_of(sessions: &Sessions, store: &TestStore, browser: &mut Browser, act: impl FnOnce(&Session)) -> Vec<Call> {
+    store.take_calls();
+    visit(sessions, browser, act).await;
+    store.take_calls()
+}
+
+/// The session cookies that a response sets or removes.
+pub(crate) fn set_cookies<B>(response: &Response<B>) -> Vec<String> {
+    let all = response.headers().get_all(header::SET_COOKIE);
+    all.iter().map(|value| value.to_str().expect("ascii").to_owned()).collect()
+}
