@@ -1,6 +1,8 @@
 //! Every integration test, in one binary.
 
+mod adapters;
 mod express;
 mod express_matrix;
 mod promises;
+mod security;
 mod visit;
