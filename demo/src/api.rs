@@ -35,59 +35,101 @@ pub(crate) fn is_api(path: &str) -> bool {
     path == "/api" || path.starts_with("/api/")
 }
 
-/// Answers a request to the API. A session error is left to the session service.
+/// Answers a request to the API. A session error is left to the session service, unless it is the client's mistake.
 pub(crate) async fn answer(context: Context, request: Request<Incoming>) -> Result<Reply, SessionError> {
-    match route(&context, request).await {
-        Ok(reply) => Ok(reply),
-        Err(Failure::Refused(refusal)) => {
-            Ok(refusal.reply(|refusal| reply::json(&json!({ "error": refusal.message }))))
-        }
-        Err(Failure::Session(error)) => Err(error),
-    }
+    let refusal = match route(&context, request).await {
+        Ok(reply) => return Ok(reply),
+        Err(Failure::Refused(refusal)) => refusal,
+        Err(Failure::Session(error)) => mistake(&error).ok_or(error)?,
+    };
+    Ok(refusal.reply(|refusal| reply::json(&json!({ "error": refusal.message }))))
 }
 
 /// The answer to a session that fails; the cookie and when to try again are the library's word.
 pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
     let mut response = session_hyper::reject(error);
-    // here the client chooses what is stored, so that its type and its size are not faults of the service
-    match error.kind() {
-        SessionErrorKind::Decode => *response.status_mut() = StatusCode::CONFLICT,
-        SessionErrorKind::TooLarge => *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE,
-        _ => {}
+    let mut message = error.to_string().into();
+    // what a value became meanwhile shows when changes are made again on what others wrote
+    if let Some(mistake) = mistake(error) {
+        *response.status_mut() = mistake.status;
+        message = mistake.message;
     }
-    *response.body_mut() = json!({ "error": error.to_string() }).to_string().into();
+    *response.body_mut() = json!({ "error": message }).to_string().into();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
-    reply::refuse_forged(&request, true)?;
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let segments: Vec<&str> = path.split('/').skip(2).collect();
-    match (segments.as_slice(), &method) {
-        (["session"], &Method::GET | &Method::HEAD) => tell(context, &request.session().load().await?),
-        (["session"], _) => Err(Refusal::method("GET, HEAD").into()),
-        (["session", name], method) => {
-            let name = decode(name)?;
-            match *method {
-                Method::PUT => put(&name, request).await,
-                Method::DELETE => {
-                    request.session().load().await?.remove::<IgnoredAny>(&name)?;
-                    Ok(reply::no_content())
-                }
-                _ => Err(Refusal::method("PUT, DELETE").into()),
-            }
-        }
-        (["session", name, "add"], &Method::POST) => add(&decode(name)?, request).await,
-        (["login"], &Method::POST) => log_in(context, request).await,
-        ([verb @ ("logout" | "renew" | "regenerate" | "unset")], &Method::POST) => {
-            lifecycle(verb, &request.session().load().await?)
-        }
-        (["session", _, "add"] | ["login" | "logout" | "renew" | "regenerate" | "unset"], _) => {
-            Err(Refusal::method("POST").into())
-        }
-        _ => Err(Refusal::not_found().into()),
+/// Session errors that are no fault of the service, because here the client chooses what is stored.
+fn mistake(error: &SessionError) -> Option<Refusal> {
+    match error.kind() {
+        SessionErrorKind::Decode => Some(Refusal::new(StatusCode::CONFLICT, "the value there is of another kind")),
+        SessionErrorKind::TooLarge => Some(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())),
+        _ => None,
     }
+}
+
+/// What there is to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    Tell,
+    Put(String),
+    Delete(String),
+    Add(String),
+    LogIn,
+    LogOut,
+    Renew,
+    Regenerate,
+    Unset,
+}
+
+impl Route {
+    fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
+        let segments: Vec<&str> = path.split('/').skip(2).collect();
+        let post = |route| if *method == Method::POST { Ok(route) } else { Err(Refusal::method("POST")) };
+        match segments[..] {
+            ["session"] => match *method {
+                Method::GET | Method::HEAD => Ok(Self::Tell),
+                _ => Err(Refusal::method("GET, HEAD")),
+            },
+            ["session", name] => match (decode(name)?, method) {
+                (name, &Method::PUT) => Ok(Self::Put(name)),
+                (name, &Method::DELETE) => Ok(Self::Delete(name)),
+                _ => Err(Refusal::method("PUT, DELETE")),
+            },
+            ["session", name, "add"] => post(Self::Add(decode(name)?)),
+            ["login"] => post(Self::LogIn),
+            ["logout"] => post(Self::LogOut),
+            ["renew"] => post(Self::Renew),
+            ["regenerate"] => post(Self::Regenerate),
+            ["unset"] => post(Self::Unset),
+            _ => Err(Refusal::not_found()),
+        }
+    }
+}
+
+async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
+    let route = Route::of(request.method(), request.uri().path())?;
+    reply::refuse_forged(&request, true)?;
+    // before the body is read: an outage is answered at once
+    let session = request.session().load().await?;
+    match route {
+        Route::Tell => return tell(context, &session),
+        Route::Put(name) => session.insert(&name, &body::json_value(request).await?)?,
+        Route::Delete(name) => drop(session.remove::<IgnoredAny>(&name)?),
+        Route::Add(name) => return add(&session, &name, request).await,
+        Route::LogIn => return log_in(context, &session, request).await,
+        Route::LogOut => session.destroy(),
+        Route::Unset => session.unset(),
+        Route::Renew => {
+            session.renew();
+            return Ok(named(&session));
+        }
+        Route::Regenerate => {
+            session.regenerate()?;
+            return Ok(named(&session));
+        }
+    }
+    Ok(reply::no_content())
 }
 
 /// Everything about a session but its token.
@@ -118,12 +160,6 @@ fn tell(context: &Context, session: &Session) -> Result<Reply, Failure> {
     }))
 }
 
-async fn put(name: &str, request: Request<Incoming>) -> Result<Reply, Failure> {
-    let session = request.session().load().await?;
-    session.insert(name, &body::json_value(request).await?)?;
-    Ok(reply::no_content())
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Add {
@@ -136,8 +172,7 @@ fn one() -> i64 {
 }
 
 /// Adds to a whole number, and stops at its limits. Additions at once all count; the value told is then behind the stored one.
-async fn add(name: &str, request: Request<Incoming>) -> Result<Reply, Failure> {
-    let session = request.session().load().await?;
+async fn add(session: &Session, name: &str, request: Request<Incoming>) -> Result<Reply, Failure> {
     let Add { by } = body::json(request).await?;
     let value = session.update(name, move |value: Option<i64>| value.unwrap_or(0).saturating_add(by))?;
     Ok(reply::json(&json!({ "value": value })))
@@ -151,26 +186,16 @@ struct Login {
     remember: bool,
 }
 
-async fn log_in(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
-    let session = request.session().load().await?;
+async fn log_in(context: &Context, session: &Session, request: Request<Incoming>) -> Result<Reply, Failure> {
     let Login { username, password, remember } = body::json(request).await?;
-    match context.users.log_in(&session, Credentials { username, password, remember }).await? {
+    match context.users.log_in(session, Credentials { username, password, remember }).await? {
         Some(user) => Ok(reply::json(&json!({ "username": user }))),
         None => Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong name or password").into()),
     }
 }
 
-fn lifecycle(verb: &str, session: &Session) -> Result<Reply, Failure> {
-    match verb {
-        "logout" => session.destroy(),
-        "unset" => session.unset(),
-        "regenerate" => session.regenerate()?,
-        _ => session.renew(),
-    }
-    match (verb, session.id()) {
-        ("renew" | "regenerate", Some(id)) => Ok(reply::json(&json!({ "id": id.to_string() }))),
-        _ => Ok(reply::no_content()),
-    }
+fn named(session: &Session) -> Reply {
+    reply::json(&json!({ "id": session.id().map(|id| id.to_string()) }))
 }
 
 /// The name of a value, as it stands in a path.
@@ -188,12 +213,34 @@ mod tests {
 
     #[test]
     fn names_are_percent_decoded_once() {
-        for (segment, expected) in
-            [("plain", "plain"), ("a%20b", "a b"), ("a%2Fb", "a/b"), ("%C3%A4", "\u{e4}"), ("%2541", "%41")]
-        {
-            assert_eq!(decode(segment).expect(segment), expected);
+        for (segment, expected) in [
+            ("plain", "plain"),
+            ("a%20b", "a b"),
+            ("a%2Fb", "a/b"),
+            ("%C3%A4", "\u{e4}"),
+            ("%2541", "%41"),
+            ("add", "add"),
+        ] {
+            let route = Route::of(&Method::PUT, &format!("/api/session/{segment}"));
+            assert_eq!(route.expect(segment), Route::Put(expected.into()));
         }
-        assert_eq!(decode("%FF").expect_err("not UTF-8").status, StatusCode::BAD_REQUEST);
-        assert_eq!(decode("").expect_err("no name").status, StatusCode::NOT_FOUND);
+        assert_eq!(Route::of(&Method::POST, "/api/session/a%2Fb/add").expect("route"), Route::Add("a/b".into()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        for (method, path, status, allow) in [
+            (Method::PUT, "/api/session/%FF", StatusCode::BAD_REQUEST, None),
+            (Method::PUT, "/api/session/", StatusCode::NOT_FOUND, None),
+            (Method::GET, "/api", StatusCode::NOT_FOUND, None),
+            (Method::GET, "/api/session/a/b", StatusCode::NOT_FOUND, None),
+            (Method::POST, "/api/session", StatusCode::METHOD_NOT_ALLOWED, Some("GET, HEAD")),
+            (Method::GET, "/api/session/a", StatusCode::METHOD_NOT_ALLOWED, Some("PUT, DELETE")),
+            (Method::PUT, "/api/session/a/add", StatusCode::METHOD_NOT_ALLOWED, Some("POST")),
+            (Method::GET, "/api/login", StatusCode::METHOD_NOT_ALLOWED, Some("POST")),
+        ] {
+            let refusal = Route::of(&method, path).expect_err(path);
+            assert_eq!((refusal.status, refusal.allow), (status, allow), "{method} {path}");
+        }
     }
 }

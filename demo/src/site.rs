@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use serde::de::IgnoredAny;
 use session_hyper::{Key, RequestSession, Session, SessionError};
 
 use crate::{
@@ -27,35 +28,63 @@ pub(crate) async fn answer(context: Context, request: Request<Incoming>) -> Resu
     }
 }
 
+/// What there is to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Health,
+    Style,
+    Home,
+    Session,
+    LogIn,
+    AddToCart,
+    Press(Button),
+}
+
+/// A form that says all there is to say by being sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Button {
+    LogOut,
+    EmptyCart,
+    Renew,
+    Regenerate,
+    Clear,
+}
+
+impl Route {
+    fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
+        let (route, reads) = match path {
+            "/healthz" => (Self::Health, true),
+            "/style.css" => (Self::Style, true),
+            "/" => (Self::Home, true),
+            "/session" => (Self::Session, true),
+            "/login" => (Self::LogIn, false),
+            "/cart" => (Self::AddToCart, false),
+            "/logout" => (Self::Press(Button::LogOut), false),
+            "/cart/empty" => (Self::Press(Button::EmptyCart), false),
+            "/session/renew" => (Self::Press(Button::Renew), false),
+            "/session/regenerate" => (Self::Press(Button::Regenerate), false),
+            "/session/clear" => (Self::Press(Button::Clear), false),
+            _ => return Err(Refusal::not_found()),
+        };
+        match (*method == Method::GET || *method == Method::HEAD, *method == Method::POST) {
+            (true, _) if reads => Ok(route),
+            (_, true) if !reads => Ok(route),
+            _ => Err(Refusal::method(if reads { "GET, HEAD" } else { "POST" })),
+        }
+    }
+}
+
 async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
+    let route = Route::of(request.method(), request.uri().path())?;
     reply::refuse_forged(&request, false)?;
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    match (path.as_str(), &method) {
-        ("/healthz", &Method::GET | &Method::HEAD) => Ok(plain("text/plain; charset=utf-8", "no-store", "ok")),
-        ("/style.css", &Method::GET | &Method::HEAD) => {
-            Ok(plain("text/css; charset=utf-8", "public, max-age=300", include_str!("style.css")))
-        }
-        ("/", &Method::GET | &Method::HEAD) => home(context, &request).await,
-        ("/session", &Method::GET | &Method::HEAD) => {
-            Ok(reply::html(pages::session(&request.session().load().await?, &context.instance)?))
-        }
-        ("/login", &Method::POST) => log_in(context, request).await,
-        ("/cart", &Method::POST) => add_to_cart(request).await,
-        ("/logout" | "/cart/empty" | "/session/renew" | "/session/regenerate" | "/session/clear", &Method::POST) => {
-            button(&path, &request.session().load().await?)
-        }
-        ("/healthz" | "/style.css" | "/" | "/session", _) => Err(Refusal::method("GET, HEAD").into()),
-        (
-            "/login"
-            | "/cart"
-            | "/logout"
-            | "/cart/empty"
-            | "/session/renew"
-            | "/session/regenerate"
-            | "/session/clear",
-            _,
-        ) => Err(Refusal::method("POST").into()),
-        _ => Err(Refusal::not_found().into()),
+    match route {
+        Route::Health => Ok(plain("text/plain; charset=utf-8", "no-store", "ok")),
+        Route::Style => Ok(plain("text/css; charset=utf-8", "public, max-age=300", include_str!("style.css"))),
+        Route::Home => home(context, &request).await,
+        Route::Session => Ok(reply::html(pages::session(&request.session().load().await?, &context.instance))),
+        Route::LogIn => log_in(context, request).await,
+        Route::AddToCart => add_to_cart(request).await,
+        Route::Press(button) => press(button, &request.session().load().await?),
     }
 }
 
@@ -104,24 +133,20 @@ async fn add_to_cart(request: Request<Incoming>) -> Result<Reply, Failure> {
     Ok(reply::see_other("/"))
 }
 
-/// A button that says all there is to say.
-fn button(path: &str, session: &Session) -> Result<Reply, Failure> {
-    match path {
-        "/logout" => {
-            session.destroy();
-            // in the address and not in the session, which a word of farewell would begin anew
-            return Ok(reply::see_other("/?goodbye"));
-        }
-        "/cart/empty" => {
-            session.remove::<serde::de::IgnoredAny>(CART.name())?;
-            return Ok(reply::see_other("/"));
-        }
-        "/session/renew" => session.renew(),
-        "/session/regenerate" => session.regenerate()?,
-        "/session/clear" => session.clear()?,
-        _ => return Err(Refusal::not_found().into()),
+fn press(button: Button, session: &Session) -> Result<Reply, Failure> {
+    match button {
+        Button::LogOut => session.destroy(),
+        Button::EmptyCart => drop(session.remove::<IgnoredAny>(CART.name())?),
+        Button::Renew => session.renew(),
+        Button::Regenerate => session.regenerate()?,
+        Button::Clear => session.clear()?,
     }
-    Ok(reply::see_other("/session"))
+    Ok(reply::see_other(match button {
+        // in the address and not in the session, which a word of farewell would begin anew
+        Button::LogOut => "/?goodbye",
+        Button::EmptyCart => "/",
+        Button::Renew | Button::Regenerate | Button::Clear => "/session",
+    }))
 }
 
 /// Something that has nothing to do with any session.
@@ -130,4 +155,26 @@ fn plain(content_type: &'static str, cache: &'static str, text: &'static str) ->
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(method: Method, path: &str, status: StatusCode, allow: Option<&str>) {
+        let refusal = Route::of(&method, path).expect_err(path);
+        assert_eq!((refusal.status, refusal.allow), (status, allow), "{method} {path}");
+    }
+
+    #[test]
+    fn pages_are_read_and_forms_are_sent() {
+        assert_eq!(Route::of(&Method::GET, "/").ok(), Some(Route::Home));
+        assert_eq!(Route::of(&Method::HEAD, "/session").ok(), Some(Route::Session));
+        assert_eq!(Route::of(&Method::POST, "/logout").ok(), Some(Route::Press(Button::LogOut)));
+        refused(Method::POST, "/", StatusCode::METHOD_NOT_ALLOWED, Some("GET, HEAD"));
+        refused(Method::GET, "/logout", StatusCode::METHOD_NOT_ALLOWED, Some("POST"));
+        refused(Method::OPTIONS, "/login", StatusCode::METHOD_NOT_ALLOWED, Some("POST"));
+        refused(Method::GET, "/logout/", StatusCode::NOT_FOUND, None);
+    }
 }
