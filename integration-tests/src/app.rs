@@ -51,7 +51,8 @@ impl App {
                 let service = service.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| hyper::service::Service::call(&service, request));
-                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                    let _ =
+                        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });

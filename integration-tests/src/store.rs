@@ -7,7 +7,8 @@ use std::{
 };
 
 use session_core::{
-    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError, StoreErrorKind, Touched, Version,
+    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError, StoreErrorKind, Touched,
+    Version,
 };
 use tokio::sync::Semaphore;
 
@@ -167,7 +168,13 @@ impl<S: Store> Store for TestStore<S> {
         self.run(Call::Create, self.inner.create(id, record, ttl)).await
     }
 
-    async fn save(&self, id: &SessionId, expect: Version, record: &RecordBytes, ttl: Duration) -> Result<Saved, StoreError> {
+    async fn save(
+        &self,
+        id: &SessionId,
+        expect: Version,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Saved, StoreError> {
         self.run(Call::Save, self.inner.save(id, expect, record, ttl)).await
     }
 

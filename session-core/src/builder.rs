@@ -295,7 +295,13 @@ mod tests {
         check(builder().commit_attempts(0), &["commit_attempts"]);
         check(builder().max_bytes(0), &["max_bytes"]);
         let month = CookieOptions::new().max_age(Duration::from_secs(30 * 86400));
-        check(builder().cookie(month).idle_timeout(Duration::from_secs(60)), &["idle_timeout = 60s", "cookie.max_age = 2592000s"]);
-        check(builder().cookie(CookieOptions::new().name("__Host-x").path("/app")), &["cookie.name", "cookie.path = /app"]);
+        check(
+            builder().cookie(month).idle_timeout(Duration::from_secs(60)),
+            &["idle_timeout = 60s", "cookie.max_age = 2592000s"],
+        );
+        check(
+            builder().cookie(CookieOptions::new().name("__Host-x").path("/app")),
+            &["cookie.name", "cookie.path = /app"],
+        );
     }
 }

@@ -46,7 +46,13 @@ pub(crate) fn encode(record: &Record) -> RecordBytes {
     out.put_slice(record.version.as_bytes());
     out.put_slice(record.secret_hash.as_bytes());
 
-    let optional = [life.idle.is_some(), life.absolute.is_some(), life.persistent.is_some(), principal.is_some(), !cookie.is_empty()];
+    let optional = [
+        life.idle.is_some(),
+        life.absolute.is_some(),
+        life.persistent.is_some(),
+        principal.is_some(),
+        !cookie.is_empty(),
+    ];
     let fields = 2 + optional.iter().filter(|&&is| is).count() + record.unknown.len();
     let mut body = Body(out.writer());
     body.map(fields);
@@ -167,7 +173,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn with<T, E>(&mut self, what: &'static str, read: impl FnOnce(&mut &[u8]) -> Result<T, E>) -> Result<T, DecodeError> {
+    fn with<T, E>(
+        &mut self,
+        what: &'static str,
+        read: impl FnOnce(&mut &[u8]) -> Result<T, E>,
+    ) -> Result<T, DecodeError> {
         let mut rest = &self.bytes[self.at..];
         let value = read(&mut rest).map_err(|_| DecodeError(what))?;
         self.at = self.bytes.len() - rest.len();
@@ -228,19 +238,21 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cookie::CookieOverrides, timeouts::Life};
+    use crate::{cookie_header::CookieOverrides, timeouts::Life};
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-        let life = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<bool>>()).prop_map(|(idle, absolute, persistent)| Life {
-            idle: idle.map(|ms| Duration::from_millis(ms.into())),
-            absolute: absolute.map(|ms| Duration::from_millis(ms.into())),
-            persistent,
-        });
+        let life = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<bool>>()).prop_map(
+            |(idle, absolute, persistent)| Life {
+                idle: idle.map(|ms| Duration::from_millis(ms.into())),
+                absolute: absolute.map(|ms| Duration::from_millis(ms.into())),
+                persistent,
+            },
+        );
         let data = prop::collection::btree_map("\\PC{0,8}", bytes(), 0..6);
-        (any::<[u8; 8]>(), any::<[u8; 32]>(), any::<u64>(), data, any::<Option<String>>(), life, any::<Option<bool>>()).prop_map(
-            |(version, hash, created_at, values, principal, life, http_only)| {
+        (any::<[u8; 8]>(), any::<[u8; 32]>(), any::<u64>(), data, any::<Option<String>>(), life, any::<Option<bool>>())
+            .prop_map(|(version, hash, created_at, values, principal, life, http_only)| {
                 let mut data = Data::default();
                 for (name, value) in values {
                     data.insert(&name, value);
@@ -253,8 +265,7 @@ mod tests {
                     contents: Contents { data, principal: principal.map(Into::into), life, cookie },
                     unknown: Vec::new(),
                 }
-            },
-        )
+            })
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tracing::Instrument;
+
 use crate::{
     SessionId, Version,
     error::{SessionError, SessionErrorKind},
@@ -37,6 +39,11 @@ pub enum Outcome {
 
 /// Settles a session: decide, do, and again where somebody else was first.
 pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
+    let span = tracing::debug_span!("session.commit", session.id = session.id().map(tracing::field::display));
+    attempts(session, asked).instrument(span).await
+}
+
+async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
     let _turn = session.turn().lock().await;
     let (mut conflicts, mut taken) = (0, 0);
     let mut place_in_line = None;
@@ -149,7 +156,9 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
             store.destroy(&id).await?;
             let ended = |state: State| match state {
                 // over by its own lifetime, not by the handler's word
-                State::Unmodified { .. } | State::Modified { .. } | State::Renewed { .. } => state.destroy().retired(id),
+                State::Unmodified { .. } | State::Modified { .. } | State::Renewed { .. } => {
+                    state.destroy().retired(id)
+                }
                 other => other.retired(id),
             };
             settle(session, cookie, ended);
@@ -172,7 +181,9 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
             Job::None
         }
         (Step::Create { ttl, retire }, state) => {
-            let (State::Uninitialized { fresh, .. } | State::New { fresh, .. } | State::Regenerated { fresh, .. }) = state else {
+            let (State::Uninitialized { fresh, .. } | State::New { fresh, .. } | State::Regenerated { fresh, .. }) =
+                state
+            else {
                 unreachable!("only what is not stored is created")
             };
             let record = Record {
@@ -196,7 +207,14 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
                 unknown: stored.record.unknown.clone(),
             };
             let token = SessionToken::new(stored.token.id(), secret);
-            Job::Save { token, expect: stored.record.version, record: Arc::new(record), done: ops(state).len(), ttl, renew }
+            Job::Save {
+                token,
+                expect: stored.record.version,
+                record: Arc::new(record),
+                done: ops(state).len(),
+                ttl,
+                renew,
+            }
         }
         (Step::Touch { ttl }, state) => {
             let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is touched"));
@@ -224,7 +242,10 @@ fn conflict(
         let (ops, held) = {
             let inner = session.lock();
             if inner.unchanged_required {
-                return Err(SessionError::new(SessionErrorKind::Conflict, "another request has changed the session meanwhile"));
+                return Err(SessionError::new(
+                    SessionErrorKind::Conflict,
+                    "another request has changed the session meanwhile",
+                ));
             }
             let Some(stored) = on_store(&inner.state) else { return Ok(Attempt::Conflict) };
             (ops(&inner.state).to_vec(), stored.clone())
@@ -273,7 +294,9 @@ fn gone(session: &Session) -> Outcome {
 
 fn on_store(state: &State) -> Option<&Stored> {
     match state {
-        State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => Some(stored),
+        State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => {
+            Some(stored)
+        }
         State::Uninitialized { .. }
         | State::New { .. }
         | State::Regenerated { .. }
@@ -306,5 +329,6 @@ fn trace(session: &Session, outcome: Outcome) {
 
 /// An error with its causes, for one log line.
 fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source()).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

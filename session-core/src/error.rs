@@ -55,7 +55,9 @@ pub enum ConfigError {
         option: &'static str,
     },
     /// Name, path, domain and max-age are not options of one session.
-    #[error("name, path, domain and max_age of the cookie cannot be changed for one session; use set_max_age for the lifetime")]
+    #[error(
+        "name, path, domain and max_age of the cookie cannot be changed for one session; use set_max_age for the lifetime"
+    )]
     NotPerSession,
 }
 
@@ -148,9 +150,15 @@ impl std::error::Error for SessionError {
 impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> Self {
         match error.kind() {
-            StoreErrorKind::Unavailable => Self::because(SessionErrorKind::Unavailable, "session store is unavailable", error),
-            StoreErrorKind::Refused => Self::because(SessionErrorKind::Unavailable, "session store refused the operation", error),
-            StoreErrorKind::Timeout => Self::because(SessionErrorKind::Timeout, "session store did not answer in time", error),
+            StoreErrorKind::Unavailable => {
+                Self::because(SessionErrorKind::Unavailable, "session store is unavailable", error)
+            }
+            StoreErrorKind::Refused => {
+                Self::because(SessionErrorKind::Unavailable, "session store refused the operation", error)
+            }
+            StoreErrorKind::Timeout => {
+                Self::because(SessionErrorKind::Timeout, "session store did not answer in time", error)
+            }
             StoreErrorKind::Corrupt => Self::because(SessionErrorKind::Corrupt, "stored session cannot be read", error),
         }
     }

@@ -4,10 +4,11 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderValue, request::Parts};
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use crate::{
     SessionId,
-    cookie::{self, CookieSpec},
+    cookie_header::{self, CookieSpec},
     error::{SessionError, SessionErrorKind},
     manager::Sessions,
     session::{Origin, Session},
@@ -61,7 +62,8 @@ impl SessionHandle {
         let Some(shared) = &self.0 else {
             return Err(SessionError::new(SessionErrorKind::MissingLayer, "no session layer has seen this request"));
         };
-        shared.session.get_or_try_init(|| shared.begun.load()).await.cloned()
+        let load = || shared.begun.load().instrument(tracing::debug_span!("session.load"));
+        shared.session.get_or_try_init(load).await.cloned()
     }
 
     /// The session, if it has been loaded.
@@ -103,7 +105,10 @@ impl Begun {
             return Err(SessionError::new(SessionErrorKind::Config, reason.as_str()));
         }
         if !self.in_scope {
-            return Err(SessionError::new(SessionErrorKind::OutsidePath, "the request lies outside the session cookie's path"));
+            return Err(SessionError::new(
+                SessionErrorKind::OutsidePath,
+                "the request lies outside the session cookie's path",
+            ));
         }
         let candidates: Vec<_> = self.verified().collect();
         let mut origin = Origin {
@@ -129,7 +134,7 @@ impl Begun {
     }
 
     fn cookies(&self) -> Vec<std::borrow::Cow<'_, str>> {
-        cookie::values(&self.headers.iter().collect::<Vec<_>>(), self.cookie.name())
+        cookie_header::values(&self.headers.iter().collect::<Vec<_>>(), self.cookie.name())
     }
 
     /// The tokens whose cookies verify, in the order sent.

@@ -20,6 +20,7 @@ mod commit;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod cookie;
+mod cookie_header;
 mod data;
 mod error;
 mod format;

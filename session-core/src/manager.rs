@@ -8,7 +8,8 @@ use crate::{
     Clock, SessionId,
     builder::{Builder, CookieFn, IdSource, OriginalUri},
     commit::{self, Outcome},
-    cookie::{self, CookieOptions, CookieSpec},
+    cookie::CookieOptions,
+    cookie_header::{self, CookieSpec},
     error::{SessionError, SessionErrorKind},
     format::{Format, Verified},
     handle::{Begun, SessionHandle},
@@ -103,7 +104,8 @@ impl Sessions {
         let config = &*self.0;
         let original = config.original_uri.as_ref().and_then(|find| find(request.extensions()));
         let uri = original.as_ref().unwrap_or(request.uri());
-        let snapshot = (config.id_source.is_some() || config.cookie_fn.is_some()).then(|| Box::new(snapshot(request, uri)));
+        let snapshot =
+            (config.id_source.is_some() || config.cookie_fn.is_some()).then(|| Box::new(snapshot(request, uri)));
         let (cookie, unusable) = match (&config.cookie_fn, &snapshot) {
             (Some(options), Some(parts)) => match options(parts).check() {
                 Ok(spec) => (Arc::new(spec), None),
@@ -113,7 +115,7 @@ impl Sessions {
         };
         SessionHandle::new(Begun {
             in_scope: cookie.covers(uri.path()),
-            headers: cookie::headers(request.headers()).cloned().collect(),
+            headers: cookie_header::headers(request.headers()).cloned().collect(),
             secure: config.proxy.secure(request.extensions(), request.headers()),
             sessions: self.clone(),
             cookie,

@@ -138,10 +138,18 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn save(&self, id: &SessionId, expect: Version, record: &RecordBytes, ttl: Duration) -> Result<Saved, StoreError> {
+    async fn save(
+        &self,
+        id: &SessionId,
+        expect: Version,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Saved, StoreError> {
         Ok(self.step(id, |entry, now| match entry {
             None => (Op::Nop, Saved::Gone),
-            Some(entry) if entry.record.version() == Some(expect) => (Op::Put(self.entry(record, ttl, now)), Saved::Saved),
+            Some(entry) if entry.record.version() == Some(expect) => {
+                (Op::Put(self.entry(record, ttl, now)), Saved::Saved)
+            }
             Some(entry) if entry.record.version() == record.version() => (Op::Nop, Saved::Saved),
             Some(entry) => (Op::Nop, Saved::Conflict(entry.loaded(now))),
         }))
@@ -231,7 +239,10 @@ mod tests {
         for n in 0..200u8 {
             let _ = store.create(&SessionId::from_bytes([n; 16]), &record(n, 1000), MAX_TTL).await.expect("memory");
             assert!(store.len() <= 50);
-            assert!(store.load(&SessionId::from_bytes([n; 16])).await.expect("memory").is_some(), "the newest is there");
+            assert!(
+                store.load(&SessionId::from_bytes([n; 16])).await.expect("memory").is_some(),
+                "the newest is there"
+            );
         }
         assert!(store.load(&SessionId::from_bytes([0; 16])).await.expect("memory").is_none());
     }

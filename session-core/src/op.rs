@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{cookie::CookieOverrides, error::SessionError, error::SessionErrorKind, record::Contents};
+use crate::{cookie_header::CookieOverrides, error::SessionError, error::SessionErrorKind, record::Contents};
 
 /// One change to the contents of a session. Replaying it on what another request wrote meanwhile merges the two.
 #[derive(Clone)]

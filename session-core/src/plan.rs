@@ -21,13 +21,23 @@ pub(crate) struct Plan {
 pub(crate) enum Step {
     Nothing,
     /// Store the session under its fresh id, then end the one it replaces.
-    Create { ttl: Duration, retire: Option<SessionId> },
+    Create {
+        ttl: Duration,
+        retire: Option<SessionId>,
+    },
     /// Replace the record if it is still the one that was read.
-    Save { ttl: Duration, renew: bool },
+    Save {
+        ttl: Duration,
+        renew: bool,
+    },
     /// Move the expiry.
-    Touch { ttl: Duration },
+    Touch {
+        ttl: Duration,
+    },
     /// End a stored session.
-    Destroy { id: SessionId },
+    Destroy {
+        id: SessionId,
+    },
     /// Nothing, and say so: the browser could not be told the new secret, and without it the renewal protects nobody.
     Refuse,
 }

@@ -5,12 +5,8 @@
 
 use super::*;
 use crate::{
-    OnGone, OsEntropy, SessionToken, Undecodable, Unset, Version,
-    op::Op,
-    record::Record,
-    state::Fresh,
-    timeouts::Timeouts,
-    token::Secret,
+    OnGone, OsEntropy, SessionToken, Undecodable, Unset, Version, op::Op, record::Record, state::Fresh,
+    timeouts::Timeouts, token::Secret,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -77,7 +73,8 @@ impl World {
     }
 
     fn begin(&self, start: Start) -> (State, Request) {
-        let request = Request { cookie: start != Start::NoCookie, stale: start == Start::StoredStale, addressable: true };
+        let request =
+            Request { cookie: start != Start::NoCookie, stale: start == Start::StoredStale, addressable: true };
         let state = match start {
             Start::NoCookie | Start::DeadCookie => State::Uninitialized { fresh: self.fresh.clone(), discarded: false },
             Start::Stored | Start::StoredStale => State::Unmodified { stored: self.stored.clone(), discarded: false },
@@ -188,9 +185,10 @@ struct Machine {
     decide: fn(&State, Request, &Policy, SystemTime) -> Plan,
 }
 
-const REAL: Machine = Machine { step: World::step, decide: |state, request, policy, now| {
-    decide(state, request, policy, Asked::Finish, now)
-} };
+const REAL: Machine = Machine {
+    step: World::step,
+    decide: |state, request, policy, now| decide(state, request, policy, Asked::Finish, now),
+};
 
 /// Walks every history from this start. Gives how many there were, or the first on which machine and oracle disagree.
 fn walk(machine: &Machine, start: Start) -> Result<usize, String> {
@@ -282,89 +280,135 @@ fn right(state: &State, request: Request, policy: &Policy, now: SystemTime) -> P
 #[test]
 fn every_seeded_fault_is_found() {
     let faults: [(&str, Machine); 17] = [
-        ("a write after destroy forgets to end the old session", bad_step(|world, state, verb| match (world.step(state, verb), verb) {
-            (State::New { fresh, draft, .. }, Insert) => State::New { fresh, draft, destroyed: None },
-            (state, _) => state,
-        })),
-        ("a write after destroy goes to the old session", bad_step(|world, state, verb| match (state, verb) {
-            (State::Destroyed { retired: Retired(Some(_)) }, Insert) => {
-                world.step(State::Unmodified { stored: world.stored.clone(), discarded: false }, verb)
-            }
-            (state, _) => world.step(state, verb),
-        })),
-        ("discard takes a destroy back", bad_step(|world, state, verb| match (state, verb) {
-            (State::Destroyed { retired: Retired(Some(_)) }, Discard) => {
-                State::Unmodified { stored: world.stored.clone(), discarded: true }
-            }
-            (state, _) => world.step(state, verb),
-        })),
-        ("discard takes a renewal back", bad_step(|world, state, verb| match (state, verb) {
-            (State::Renewed { stored, .. }, Discard) => State::Unmodified { stored, discarded: true },
-            (state, _) => world.step(state, verb),
-        })),
-        ("a write forgets the renewal", bad_step(|world, state, verb| match (world.step(state, verb), verb) {
-            (State::Renewed { stored, draft }, Insert) => State::Modified { stored, draft },
-            (state, _) => state,
-        })),
-        ("renew forgets the writes", bad_step(|world, state, verb| match (state, verb) {
-            (State::Modified { stored, .. }, Renew) => State::Unmodified { stored, discarded: false },
-            (state, _) => world.step(state, verb),
-        })),
-        ("regenerate lets the old session live", bad_step(|world, state, verb| match world.step(state, verb) {
-            State::Regenerated { fresh, draft, .. } => State::Regenerated { fresh, draft, retired: Retired(None) },
-            state => state,
-        })),
-        ("regenerate keeps the id", bad_step(|world, state, verb| match (state, verb) {
-            (State::Unmodified { stored, .. }, Regenerate) => State::Renewed {
-                draft: crate::op::Draft::of(stored.record.contents.clone()),
-                stored,
-            },
-            (state, _) => world.step(state, verb),
-        })),
-        ("touch revives", bad_step(|world, state, verb| match (state, verb) {
-            (State::Destroyed { retired: Retired(Some(_)) }, Touch) => {
-                State::Unmodified { stored: world.stored.clone(), discarded: false }
-            }
-            (state, _) => world.step(state, verb),
-        })),
-        ("an empty regenerated session is not stored", bad_plan(|state, request, policy, now| match state {
-            State::Regenerated { draft, retired: Retired(None), .. } if draft.contents.data.is_empty() => {
-                Plan { step: Step::Nothing, cookie: CookieStep::Keep }
-            }
-            _ => right(state, request, policy, now),
-        })),
-        ("destroy leaves the cookie", bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
-            (State::Destroyed { .. }, plan) => Plan { cookie: CookieStep::Keep, ..plan },
-            (_, plan) => plan,
-        })),
-        ("destroy removes a cookie that nobody sent", bad_plan(|state, request, policy, now| {
-            right(state, Request { cookie: true, ..request }, policy, now)
-        })),
-        ("a reverted change is written", bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
-            (State::Modified { .. }, Plan { step: Step::Nothing, cookie }) => {
-                Plan { step: Step::Save { ttl: IDLE, renew: false }, cookie }
-            }
-            (_, plan) => plan,
-        })),
-        ("a lifetime alone makes a session", bad_plan(|state, request, policy, now| match state {
-            State::New { draft, destroyed: None, .. } if draft.contents != Contents::default() => {
-                Plan { step: Step::Create { ttl: OWN_IDLE, retire: None }, cookie: CookieStep::Set }
-            }
-            _ => right(state, request, policy, now),
-        })),
-        ("a renewal is not told", bad_plan(|state, request, policy, now| match right(state, request, policy, now) {
-            Plan { step: step @ Step::Save { renew: true, .. }, .. } => Plan { step, cookie: CookieStep::Keep },
-            plan => plan,
-        })),
-        ("an older key is not replaced", bad_plan(|state, request, policy, now| {
-            right(state, Request { stale: false, ..request }, policy, now)
-        })),
-        ("a touch that is not due is written", bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
-            (State::Unmodified { discarded: false, .. }, Plan { step: Step::Nothing, cookie }) => {
-                Plan { step: Step::Touch { ttl: IDLE }, cookie }
-            }
-            (_, plan) => plan,
-        })),
+        (
+            "a write after destroy forgets to end the old session",
+            bad_step(|world, state, verb| match (world.step(state, verb), verb) {
+                (State::New { fresh, draft, .. }, Insert) => State::New { fresh, draft, destroyed: None },
+                (state, _) => state,
+            }),
+        ),
+        (
+            "a write after destroy goes to the old session",
+            bad_step(|world, state, verb| match (state, verb) {
+                (State::Destroyed { retired: Retired(Some(_)) }, Insert) => {
+                    world.step(State::Unmodified { stored: world.stored.clone(), discarded: false }, verb)
+                }
+                (state, _) => world.step(state, verb),
+            }),
+        ),
+        (
+            "discard takes a destroy back",
+            bad_step(|world, state, verb| match (state, verb) {
+                (State::Destroyed { retired: Retired(Some(_)) }, Discard) => {
+                    State::Unmodified { stored: world.stored.clone(), discarded: true }
+                }
+                (state, _) => world.step(state, verb),
+            }),
+        ),
+        (
+            "discard takes a renewal back",
+            bad_step(|world, state, verb| match (state, verb) {
+                (State::Renewed { stored, .. }, Discard) => State::Unmodified { stored, discarded: true },
+                (state, _) => world.step(state, verb),
+            }),
+        ),
+        (
+            "a write forgets the renewal",
+            bad_step(|world, state, verb| match (world.step(state, verb), verb) {
+                (State::Renewed { stored, draft }, Insert) => State::Modified { stored, draft },
+                (state, _) => state,
+            }),
+        ),
+        (
+            "renew forgets the writes",
+            bad_step(|world, state, verb| match (state, verb) {
+                (State::Modified { stored, .. }, Renew) => State::Unmodified { stored, discarded: false },
+                (state, _) => world.step(state, verb),
+            }),
+        ),
+        (
+            "regenerate lets the old session live",
+            bad_step(|world, state, verb| match world.step(state, verb) {
+                State::Regenerated { fresh, draft, .. } => State::Regenerated { fresh, draft, retired: Retired(None) },
+                state => state,
+            }),
+        ),
+        (
+            "regenerate keeps the id",
+            bad_step(|world, state, verb| match (state, verb) {
+                (State::Unmodified { stored, .. }, Regenerate) => {
+                    State::Renewed { draft: crate::op::Draft::of(stored.record.contents.clone()), stored }
+                }
+                (state, _) => world.step(state, verb),
+            }),
+        ),
+        (
+            "touch revives",
+            bad_step(|world, state, verb| match (state, verb) {
+                (State::Destroyed { retired: Retired(Some(_)) }, Touch) => {
+                    State::Unmodified { stored: world.stored.clone(), discarded: false }
+                }
+                (state, _) => world.step(state, verb),
+            }),
+        ),
+        (
+            "an empty regenerated session is not stored",
+            bad_plan(|state, request, policy, now| match state {
+                State::Regenerated { draft, retired: Retired(None), .. } if draft.contents.data.is_empty() => {
+                    Plan { step: Step::Nothing, cookie: CookieStep::Keep }
+                }
+                _ => right(state, request, policy, now),
+            }),
+        ),
+        (
+            "destroy leaves the cookie",
+            bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
+                (State::Destroyed { .. }, plan) => Plan { cookie: CookieStep::Keep, ..plan },
+                (_, plan) => plan,
+            }),
+        ),
+        (
+            "destroy removes a cookie that nobody sent",
+            bad_plan(|state, request, policy, now| right(state, Request { cookie: true, ..request }, policy, now)),
+        ),
+        (
+            "a reverted change is written",
+            bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
+                (State::Modified { .. }, Plan { step: Step::Nothing, cookie }) => {
+                    Plan { step: Step::Save { ttl: IDLE, renew: false }, cookie }
+                }
+                (_, plan) => plan,
+            }),
+        ),
+        (
+            "a lifetime alone makes a session",
+            bad_plan(|state, request, policy, now| match state {
+                State::New { draft, destroyed: None, .. } if draft.contents != Contents::default() => {
+                    Plan { step: Step::Create { ttl: OWN_IDLE, retire: None }, cookie: CookieStep::Set }
+                }
+                _ => right(state, request, policy, now),
+            }),
+        ),
+        (
+            "a renewal is not told",
+            bad_plan(|state, request, policy, now| match right(state, request, policy, now) {
+                Plan { step: step @ Step::Save { renew: true, .. }, .. } => Plan { step, cookie: CookieStep::Keep },
+                plan => plan,
+            }),
+        ),
+        (
+            "an older key is not replaced",
+            bad_plan(|state, request, policy, now| right(state, Request { stale: false, ..request }, policy, now)),
+        ),
+        (
+            "a touch that is not due is written",
+            bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
+                (State::Unmodified { discarded: false, .. }, Plan { step: Step::Nothing, cookie }) => {
+                    Plan { step: Step::Touch { ttl: IDLE }, cookie }
+                }
+                (_, plan) => plan,
+            }),
+        ),
     ];
     for (fault, machine) in faults {
         let starts = [Start::StoredStale, Start::NoCookie, Start::Stored, Start::StoredDue, Start::DeadCookie];

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     clock,
-    cookie::CookieOverrides,
+    cookie_header::CookieOverrides,
     data::Data,
     timeouts::Life,
     token::{Entropy, EntropyError, SecretHash},

@@ -11,11 +11,10 @@ use http::{HeaderValue, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    SessionId,
-    clock,
-    codec,
+    SessionId, clock, codec,
     commit::{self, Outcome},
-    cookie::{CookieOptions, CookieSpec, Secure},
+    cookie::{CookieOptions, Secure},
+    cookie_header::CookieSpec,
     error::{SessionError, SessionErrorKind},
     key::{AsKey, KeyFor},
     manager::{self, Sessions},
@@ -90,7 +89,8 @@ impl Origin {
     pub(crate) fn initial(&self, policy: &Policy) -> Contents {
         let mut contents = Contents::default();
         let options = self.cookie.options();
-        if let Some(max_age) = options.max_age.filter(|&age| !policy.timeouts.persistent || age != policy.timeouts.idle) {
+        if let Some(max_age) = options.max_age.filter(|&age| !policy.timeouts.persistent || age != policy.timeouts.idle)
+        {
             contents.life = Life { idle: Some(max_age), absolute: None, persistent: Some(true) };
         }
         // a session that began over TLS keeps to it
@@ -299,7 +299,9 @@ impl Session {
         let _turn = self.0.turn.lock().await;
         let gone = || SessionError::new(SessionErrorKind::Gone, "there is no stored session to reload");
         let token = match &self.lock().state {
-            State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => stored.token.clone(),
+            State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => {
+                stored.token.clone()
+            }
             State::Uninitialized { .. }
             | State::New { .. }
             | State::Regenerated { .. }

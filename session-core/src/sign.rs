@@ -69,7 +69,9 @@ impl SigningKeys {
 
     /// The MAC over a cookie's name and value under the first key.
     pub(crate) fn sign(&self, name: &str, value: &str) -> String {
-        URL_SAFE_NO_PAD.encode(self.ring[0].clone().chain_update(name).chain_update("=").chain_update(value).finalize().into_bytes())
+        URL_SAFE_NO_PAD.encode(
+            self.ring[0].clone().chain_update(name).chain_update("=").chain_update(value).finalize().into_bytes(),
+        )
     }
 
     /// The place in the ring of the key that made this MAC; compares in constant time.

@@ -80,8 +80,12 @@ impl State {
     /// The token under which the session is, or would be, stored.
     pub(crate) fn token(&self) -> Option<&SessionToken> {
         match self {
-            Self::Uninitialized { fresh, .. } | Self::New { fresh, .. } | Self::Regenerated { fresh, .. } => Some(&fresh.token),
-            Self::Unmodified { stored, .. } | Self::Modified { stored, .. } | Self::Renewed { stored, .. } => Some(&stored.token),
+            Self::Uninitialized { fresh, .. } | Self::New { fresh, .. } | Self::Regenerated { fresh, .. } => {
+                Some(&fresh.token)
+            }
+            Self::Unmodified { stored, .. } | Self::Modified { stored, .. } | Self::Renewed { stored, .. } => {
+                Some(&stored.token)
+            }
             Self::Destroyed { .. } | Self::Gone => None,
         }
     }
@@ -89,7 +93,9 @@ impl State {
     /// When the session began.
     pub(crate) fn created_at(&self) -> Option<u64> {
         match self {
-            Self::Uninitialized { fresh, .. } | Self::New { fresh, .. } | Self::Regenerated { fresh, .. } => Some(fresh.created_at),
+            Self::Uninitialized { fresh, .. } | Self::New { fresh, .. } | Self::Regenerated { fresh, .. } => {
+                Some(fresh.created_at)
+            }
             Self::Unmodified { stored, .. } | Self::Modified { stored, .. } | Self::Renewed { stored, .. } => {
                 Some(stored.record.created_at)
             }
@@ -102,7 +108,9 @@ impl State {
         match self {
             Self::Uninitialized { .. } | Self::Unmodified { .. } | Self::Destroyed { .. } | Self::Gone => false,
             Self::New { fresh, draft, .. } => draft.contents != fresh.initial,
-            Self::Modified { stored, draft } | Self::Renewed { stored, draft } => draft.contents != stored.record.contents,
+            Self::Modified { stored, draft } | Self::Renewed { stored, draft } => {
+                draft.contents != stored.record.contents
+            }
             Self::Regenerated { .. } => true,
         }
     }
@@ -179,9 +187,11 @@ impl State {
                 Self::Renewed { draft: Draft::of(stored.record.contents.clone()), stored }
             }
             Self::Modified { stored, draft } | Self::Renewed { stored, draft } => Self::Renewed { stored, draft },
-            same @ (Self::Uninitialized { .. } | Self::New { .. } | Self::Regenerated { .. } | Self::Destroyed { .. } | Self::Gone) => {
-                same
-            }
+            same @ (Self::Uninitialized { .. }
+            | Self::New { .. }
+            | Self::Regenerated { .. }
+            | Self::Destroyed { .. }
+            | Self::Gone) => same,
         }
     }
 
@@ -286,7 +296,9 @@ impl State {
             }
         };
         match self {
-            Self::Uninitialized { discarded, .. } | Self::Unmodified { discarded, .. } => Self::Unmodified { stored, discarded },
+            Self::Uninitialized { discarded, .. } | Self::Unmodified { discarded, .. } => {
+                Self::Unmodified { stored, discarded }
+            }
             Self::New { draft, fresh, .. } if fresh.token.id() == id => rest(draft, stored),
             Self::Regenerated { draft, fresh, .. } if fresh.token.id() == id => rest(draft, stored),
             Self::Modified { draft, .. } => rest(draft, stored),
@@ -339,7 +351,10 @@ impl State {
     pub(crate) fn gone(self) -> Self {
         match self {
             Self::Unmodified { .. } | Self::Modified { .. } | Self::Renewed { .. } | Self::Gone => Self::Gone,
-            same @ (Self::Uninitialized { .. } | Self::New { .. } | Self::Regenerated { .. } | Self::Destroyed { .. }) => same,
+            same @ (Self::Uninitialized { .. }
+            | Self::New { .. }
+            | Self::Regenerated { .. }
+            | Self::Destroyed { .. }) => same,
         }
     }
 }

@@ -154,7 +154,12 @@ impl AnyStore {
         self.0.load(id).await
     }
 
-    pub(crate) async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+    pub(crate) async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
         self.0.create(id, record, ttl).await
     }
 
@@ -194,7 +199,13 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 
 trait Erased: Send + Sync {
     fn load<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Option<Loaded>>;
     fn create<'a>(&'a self, id: &'a SessionId, record: &'a RecordBytes, ttl: Duration) -> Boxed<'a, Created>;
-    fn save<'a>(&'a self, id: &'a SessionId, expect: Version, record: &'a RecordBytes, ttl: Duration) -> Boxed<'a, Saved>;
+    fn save<'a>(
+        &'a self,
+        id: &'a SessionId,
+        expect: Version,
+        record: &'a RecordBytes,
+        ttl: Duration,
+    ) -> Boxed<'a, Saved>;
     fn touch<'a>(&'a self, id: &'a SessionId, ttl: Duration) -> Boxed<'a, Touched>;
     fn destroy<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Destroyed>;
 }
@@ -208,7 +219,13 @@ impl<S: Store> Erased for S {
         Box::pin(Store::create(self, id, record, ttl))
     }
 
-    fn save<'a>(&'a self, id: &'a SessionId, expect: Version, record: &'a RecordBytes, ttl: Duration) -> Boxed<'a, Saved> {
+    fn save<'a>(
+        &'a self,
+        id: &'a SessionId,
+        expect: Version,
+        record: &'a RecordBytes,
+        ttl: Duration,
+    ) -> Boxed<'a, Saved> {
         Box::pin(Store::save(self, id, expect, record, ttl))
     }
 

@@ -63,8 +63,12 @@ mod tests {
     use super::*;
 
     const MIN: Duration = Duration::from_secs(60);
-    const CONFIG: Timeouts =
-        Timeouts { idle: MIN.saturating_mul(30), absolute: Some(MIN.saturating_mul(720)), touch_after: None, persistent: false };
+    const CONFIG: Timeouts = Timeouts {
+        idle: MIN.saturating_mul(30),
+        absolute: Some(MIN.saturating_mul(720)),
+        touch_after: None,
+        persistent: false,
+    };
 
     #[test]
     fn the_shorter_of_idle_and_absolute_rules() {

@@ -9,7 +9,9 @@ use axum::{Router, body::Body, extract::Request as AxumRequest, routing::get};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use integration_tests::{App, Browser, Call, TestStore, text};
-use metrics::{Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use session_core::{CookieOptions, Key, Sessions, StoreErrorKind};
 use session_hyper::{
     RequestSession, SessionErrorKind, SessionLayer, SessionService,
@@ -96,7 +98,10 @@ async fn a_handlers_session_error_is_answered_by_the_table() {
     let store = TestStore::default();
     let (router, mut browser) = (router(sessions(&store)), Browser::new());
     let response = call(&router, &mut browser, "/wrong").await;
-    assert_eq!((response.status(), response.body().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal server error\n"));
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::INTERNAL_SERVER_ERROR, "internal server error\n")
+    );
     assert!(browser.cookie(COOKIE).is_some());
     assert_eq!(call(&router, &mut browser, "/peek").await.body(), "1");
 }
@@ -150,7 +155,10 @@ async fn a_failed_commit_leaves_no_stale_headers_and_no_cookie() {
         store.fail(Call::Save, kind);
         let before = browser.clone();
         let response = browser.get(app.addr(), "/").await;
-        assert_eq!((response.status(), response.body().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n"));
+        assert_eq!(
+            (response.status(), response.body().as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n")
+        );
         let mut names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
         names.sort();
         assert_eq!(names, ["cache-control", "content-length", "content-type", "date", "retry-after"]);
@@ -186,7 +194,10 @@ async fn a_missing_layer_is_a_500_that_names_the_fix() {
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
     tracing::subscriber::with_default(subscriber, || drop(Request::new(()).session()));
     let line = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
-    assert!(line.contains("SessionLayer::new(sessions)") && line.contains("SessionService::new(sessions, service)"), "{line}");
+    assert!(
+        line.contains("SessionLayer::new(sessions)") && line.contains("SessionService::new(sessions, service)"),
+        "{line}"
+    );
 }
 
 #[derive(Clone, Default)]
@@ -326,10 +337,7 @@ fn stream<T>(mut next: impl FnMut() -> Option<T> + Unpin) -> impl futures_core::
     struct Next<F>(F);
     impl<T, F: FnMut() -> Option<T> + Unpin> futures_core::Stream for Next<F> {
         type Item = T;
-        fn poll_next(
-            mut self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<T>> {
+        fn poll_next(mut self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<T>> {
             std::task::Poll::Ready((self.0)())
         }
     }

@@ -11,8 +11,8 @@ use std::{
 use http::{Response, StatusCode};
 use integration_tests::{App, Browser, Call, ManualClock, TestStore, keys, text};
 use session_core::{
-    CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind, SessionId, Sessions, SigningKeys,
-    Store, StoreErrorKind, Undecodable,
+    CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind, SessionId, Sessions,
+    SigningKeys, Store, StoreErrorKind, Undecodable,
 };
 use session_hyper::RequestSession;
 
@@ -272,7 +272,8 @@ async fn t6_a_remembered_session_keeps_its_life_through_later_writes() {
 async fn t6_idle_and_absolute_timeout_hold_together() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
-    let sessions = builder(&store).clock(clock.clone()).idle_timeout(30 * MIN).absolute_timeout(100 * MIN).build().expect("legal");
+    let sessions =
+        builder(&store).clock(clock.clone()).idle_timeout(30 * MIN).absolute_timeout(100 * MIN).build().expect("legal");
     let mut idle = Browser::new();
     visit(&sessions, &mut idle, count).await;
     let mut busy = idle.clone();
@@ -316,7 +317,10 @@ async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten() {
         .await;
         assert_ne!(login, id);
         assert_eq!(store.inner().load(&id).await.expect("memory").expect("still there").record, garbage);
-        assert_eq!(visit(&lenient, &mut browser, |session| session.get(USER).expect("text")).await.as_deref(), Some("ann"));
+        assert_eq!(
+            visit(&lenient, &mut browser, |session| session.get(USER).expect("text")).await.as_deref(),
+            Some("ann")
+        );
     }
 }
 
@@ -496,7 +500,10 @@ async fn t13_an_update_persists() {
         .await
         .expect("writable");
     }
-    assert_eq!(visit(&sessions, &mut browser, |session| session.get(cart)).await.expect("a cart").expect("a cart").len(), 2);
+    assert_eq!(
+        visit(&sessions, &mut browser, |session| session.get(cart)).await.expect("a cart").expect("a cart").len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -552,12 +559,19 @@ async fn t16_keys_rotate_without_a_logout() {
     const NEW: &str = "a new signing key, of 32 bytes or more";
     let store = TestStore::default();
     let with = |keys: &[&str]| {
-        Sessions::builder(store.clone()).signing_keys(SigningKeys::new(keys).expect("long enough")).build().expect("legal")
+        Sessions::builder(store.clone())
+            .signing_keys(SigningKeys::new(keys).expect("long enough"))
+            .build()
+            .expect("legal")
     };
     let mut browser = Browser::new();
     visit(&with(&[OLD]), &mut browser, count).await;
     let old_cookie = browser.cookie(COOKIE).map(str::to_owned);
-    assert_eq!(calls_of(&with(&[NEW, OLD]), &store, &mut browser, |_| {}).await, [Call::Load], "re-issued without a write");
+    assert_eq!(
+        calls_of(&with(&[NEW, OLD]), &store, &mut browser, |_| {}).await,
+        [Call::Load],
+        "re-issued without a write"
+    );
     assert_ne!(browser.cookie(COOKIE).map(str::to_owned), old_cookie);
     assert_eq!(counted(&with(&[NEW]), &mut browser).await, Some(1));
     let mut late = Browser::new();
@@ -571,7 +585,10 @@ async fn t18_a_taken_id_is_never_overwritten() {
     let source = Arc::new(AtomicU8::new(0));
     let named = {
         let source = source.clone();
-        builder(&store).id_source(move |_| Ok(SessionId::from_bytes([source.load(Ordering::SeqCst); 16]))).build().expect("legal")
+        builder(&store)
+            .id_source(move |_| Ok(SessionId::from_bytes([source.load(Ordering::SeqCst); 16])))
+            .build()
+            .expect("legal")
     };
     let mut first = Browser::new();
     visit(&named, &mut first, |session| session.insert(USER, "ann").expect("writable")).await;
@@ -684,7 +701,8 @@ async fn replays_are_bounded() {
     let finished = {
         let (sessions, mut mine) = (sessions.clone(), browser.clone());
         let gates: Vec<_> = (0..3).map(|_| store.hold(Call::Save)).collect();
-        let finishing = tokio::spawn(async move { finish(&sessions, &handle, &mut mine).await.map(|(outcome, _)| outcome) });
+        let finishing =
+            tokio::spawn(async move { finish(&sessions, &handle, &mut mine).await.map(|(outcome, _)| outcome) });
         for gate in gates {
             gate.arrived().await;
             visit_around(&store, &browser).await;

@@ -10,7 +10,8 @@ use http::{Request, Response, header};
 use integration_tests::{Browser, Call, ManualClock, TestStore, keys};
 use proptest::prelude::*;
 use session_core::{
-    Entropy, EntropyError, Key, Loaded, MemoryStore, Outcome, Session, SessionErrorKind, Sessions, Store, StoreErrorKind,
+    Entropy, EntropyError, Key, Loaded, MemoryStore, Outcome, Session, SessionErrorKind, Sessions, Store,
+    StoreErrorKind,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -318,7 +319,8 @@ async fn s24_among_planted_cookies_the_live_one_is_found() {
     let dead = ended.cookie(COOKIE).expect("a cookie").to_owned();
     visit(&sessions, &mut ended, |session| session.destroy()).await;
     let forged = live.replace("v1.", "v1.A");
-    for order in [[&live, &dead, &forged], [&dead, &live, &forged], [&forged, &dead, &live], [&forged, &forged, &live]] {
+    for order in [[&live, &dead, &forged], [&dead, &live, &forged], [&forged, &dead, &live], [&forged, &forged, &live]]
+    {
         let cookies = order.map(|value| format!("{COOKIE}={value}")).join("; ");
         let request = Request::builder().uri("/").header(header::COOKIE, cookies).body(()).expect("a request");
         let session = sessions.begin(&request).load().await.expect("no fault");
@@ -423,7 +425,9 @@ async fn t17_s27_no_output_holds_a_token_a_secret_or_a_value() {
                     printed += &format!("{session:?} {:?} ", session.token());
                     act(&session);
                     secrets.extend(session.token().map(|token| token.expose()[22..].to_owned()));
-                    printed += &session.get::<u32>("password").map_or_else(|error| format!("{error:?} {error}"), |_| String::new());
+                    printed += &session
+                        .get::<u32>("password")
+                        .map_or_else(|error| format!("{error:?} {error}"), |_| String::new());
                     match finish(&sessions, &handle, &mut browser).await {
                         Ok(_) => secrets.extend(session.token().map(|token| token.expose()[22..].to_owned())),
                         Err(error) => printed += &format!("{error:?} {error} "),

@@ -51,7 +51,12 @@ pub(crate) async fn visit<T>(sessions: &Sessions, browser: &mut Browser, act: im
 }
 
 /// What a request of this browser asks of the store.
-pub(crate) async fn calls_of(sessions: &Sessions, store: &TestStore, browser: &mut Browser, act: impl FnOnce(&Session)) -> Vec<Call> {
+pub(crate) async fn calls_of(
+    sessions: &Sessions,
+    store: &TestStore,
+    browser: &mut Browser,
+    act: impl FnOnce(&Session),
+) -> Vec<Call> {
     store.take_calls();
     visit(sessions, browser, act).await;
     store.take_calls()
