@@ -1,6 +1,7 @@
 //! Every integration test, in one binary.
 
 mod adapters;
+mod browser;
 mod express;
 mod express_matrix;
 mod promises;

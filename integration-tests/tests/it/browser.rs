@@ -1,0 +1,288 @@
+//! The demo in a real browser: what only a browser can tell of a cookie, a history and a form.
+//!
+//! Headless Chromium is driven through chromedriver. Where they are missing the test fails; on Debian they are the packages
+//! `chromium` and `chromium-driver`.
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    panic,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use cookie::{Cookie, SameSite};
+use demo::options::Options;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, time};
+
+/// Longest wait for one thing to show.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest journey.
+const LIMIT: Duration = Duration::from_secs(50);
+const DAY: u64 = 24 * 3600;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
+    let site = start_demo().await;
+    let driver = Driver::start();
+    let client = driver.open().await;
+    let visitor = Visitor { client: client.clone(), site: format!("http://{site}") };
+    // in a task of its own, so that the browser is closed whatever happens there
+    let journey = tokio::spawn(async move {
+        let anonymous = visitor.counts_visits().await;
+        let ann = visitor.logs_in(anonymous).await;
+        visitor.fills_the_cart().await;
+        visitor.logs_out(ann).await;
+        visitor.goes_back().await;
+        visitor.is_remembered().await;
+        visitor.is_not_fooled_by_another_site().await;
+    });
+    let abort = journey.abort_handle();
+    let journey = time::timeout(LIMIT, journey).await;
+    abort.abort();
+    client.close().await.expect("the browser closes");
+    drop(driver);
+    match journey.expect("the journey ends in time") {
+        Ok(()) => {}
+        Err(failed) => panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Somebody in front of the browser.
+struct Visitor {
+    client: Client,
+    site: String,
+}
+
+impl Visitor {
+    async fn counts_visits(&self) -> Cookie<'static> {
+        self.goto("/").await;
+        self.shows("#views", "1").await;
+        let cookie = self.cookie().await.expect("a session cookie");
+        self.client.refresh().await.expect("reloads");
+        self.shows("#views", "2").await;
+
+        assert_eq!(cookie.http_only(), Some(true));
+        assert_eq!(cookie.secure(), Some(false), "http");
+        assert_eq!(cookie.same_site(), Some(SameSite::Lax));
+        assert_eq!(cookie.path(), Some("/"));
+        assert_eq!(cookie.domain(), Some("127.0.0.1"));
+        assert_eq!(cookie.expires(), None, "it ends with the browser");
+        let seen = self.client.execute("return document.cookie", vec![]).await.expect("runs");
+        assert_eq!(seen, json!(""), "scripts do not see it");
+        cookie
+    }
+
+    async fn logs_in(&self, anonymous: Cookie<'static>) -> Cookie<'static> {
+        let id = self.text("#session-id").await;
+        self.submit_login("ann", "incorrect horse", false).await;
+        self.shows("#failed", "1").await;
+        assert_eq!(self.cookie().await.expect("cookie").value(), anonymous.value(), "nothing has changed");
+        self.submit_login("ann", "correct horse", false).await;
+        self.shows("#user", "ann").await;
+
+        let ann = self.cookie().await.expect("cookie");
+        assert_ne!(ann.value(), anonymous.value(), "a login renews the token");
+        assert_eq!(ann.expires(), None);
+        assert_eq!(self.text("#session-id").await, id, "and keeps the session");
+        ann
+    }
+
+    async fn fills_the_cart(&self) {
+        self.click("button[value=tea]").await;
+        self.eventually("the cart shows tea", || async {
+            self.text("#cart").await.is_some_and(|cart| cart.contains("Green tea"))
+        })
+        .await;
+    }
+
+    async fn logs_out(&self, ann: Cookie<'static>) {
+        let id = self.text("#session-id").await;
+        self.click("#logout").await;
+        self.eventually("the farewell shows", || async { self.text("#goodbye").await.is_some() }).await;
+        self.is_anonymous().await;
+        assert_ne!(self.text("#session-id").await, id, "the old session does not return");
+        let left = self.cookie().await;
+        assert!(left.is_none_or(|left| left.value() != ann.value()), "the old cookie is gone");
+    }
+
+    /// The page before the logout was ann's; the browser must ask again instead of showing it.
+    async fn goes_back(&self) {
+        self.client.back().await.expect("goes back");
+        let url = format!("{}/", self.site);
+        self.eventually("the page before the logout is back", || async {
+            self.client.current_url().await.is_ok_and(|current| current.as_str() == url)
+                && self.text("#views").await.is_some()
+        })
+        .await;
+        self.is_anonymous().await;
+    }
+
+    async fn is_remembered(&self) {
+        self.goto("/").await;
+        self.submit_login("bob", "battery staple", true).await;
+        self.shows("#user", "bob").await;
+        let cookie = self.cookie().await.expect("cookie");
+        let expires_at = cookie.expires_datetime().expect("it outlives the browser").unix_timestamp();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("clock").as_secs();
+        let left = u64::try_from(expires_at).expect("after 1970") - now;
+        assert!((30 * DAY - 120..=30 * DAY + 1).contains(&left), "{left} seconds are left");
+        assert_eq!(cookie.http_only(), Some(true));
+    }
+
+    async fn is_not_fooled_by_another_site(&self) {
+        let forged =
+            format!("data:text/html,<form method=post action={}/logout><button>Win a prize</button></form>", self.site);
+        self.client.goto(&forged).await.expect("opens");
+        self.click("button").await;
+        self.shows("h1", "Forbidden").await;
+        self.goto("/").await;
+        self.shows("#user", "bob").await;
+    }
+
+    async fn is_anonymous(&self) {
+        for (selector, present) in [("#login", true), ("#cart-empty", true), ("#user", false), ("#cart", false)] {
+            assert_eq!(self.text(selector).await.is_some(), present, "{selector}");
+        }
+    }
+
+    async fn submit_login(&self, username: &str, password: &str, remember: bool) {
+        let form = self.client.form(Locator::Css("#login")).await.expect("the login form");
+        form.set_by_name("username", username).await.expect("types");
+        form.set_by_name("password", password).await.expect("types");
+        if remember {
+            self.click("#login [name=remember]").await;
+        }
+        self.click("#login button").await;
+    }
+
+    async fn goto(&self, path: &str) {
+        self.client.goto(&format!("{}{path}", self.site)).await.expect("opens");
+    }
+
+    async fn click(&self, selector: &str) {
+        let element = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await.expect(selector);
+        element.click().await.expect("clicks");
+    }
+
+    async fn cookie(&self) -> Option<Cookie<'static>> {
+        let cookies = self.client.get_all_cookies().await.expect("cookies");
+        cookies.into_iter().find(|cookie| cookie.name() == "id")
+    }
+
+    /// What an element says; `None` where there is none, or where the page is just being replaced.
+    async fn text(&self, selector: &str) -> Option<String> {
+        let script = "return document.querySelector(arguments[0])?.textContent ?? null";
+        self.client.execute(script, vec![json!(selector)]).await.ok()?.as_str().map(str::to_owned)
+    }
+
+    async fn shows(&self, selector: &str, expected: &str) {
+        self.eventually(&format!("{selector} shows {expected}"), || async {
+            self.text(selector).await.as_deref() == Some(expected)
+        })
+        .await;
+    }
+
+    async fn eventually<C: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> C) {
+        let shown = time::timeout(PATIENCE, async {
+            while !condition().await {
+                time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if shown.await.is_err() {
+            panic!("not within {PATIENCE:?}: {what}; the page is\n{}", self.client.source().await.unwrap_or_default());
+        }
+    }
+}
+
+/// A chromedriver on a port of its own, ended with the value.
+struct Driver {
+    process: Child,
+    url: String,
+    chromium: PathBuf,
+    /// Kept until the browser is gone.
+    profile: TempDir,
+}
+
+impl Driver {
+    fn start() -> Self {
+        let chromium = on_path("chromium");
+        let profile = tempfile::tempdir().expect("a directory");
+        let mut process = Command::new(on_path("chromedriver"))
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts");
+        let stdout = process.stdout.take().expect("piped");
+        let mut driver = Self { process, url: String::new(), chromium, profile };
+        // it says which port it took when it is ready; reading on keeps its pipe from filling up
+        let (port, told) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("successfully on port ") {
+                    let _ = port.send(rest.trim_end_matches('.').to_owned());
+                }
+            }
+        });
+        let port = told.recv_timeout(PATIENCE).expect("chromedriver tells its port");
+        driver.url = format!("http://127.0.0.1:{port}");
+        driver
+    }
+
+    async fn open(&self) -> Client {
+        let profile = format!("--user-data-dir={}", self.profile.path().display());
+        let arguments = [
+            "--headless",
+            // as root, Chromium runs without its sandbox or not at all; it sees no page but the demo's
+            "--no-sandbox",
+            "--disable-gpu",
+            // containers give little shared memory
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &profile,
+        ];
+        let options = json!({ "binary": self.chromium, "args": arguments });
+        let capabilities = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let connecting = builder.capabilities(capabilities).connect(&self.url);
+        time::timeout(PATIENCE * 3, connecting).await.expect("the browser opens in time").expect("the browser opens")
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn start_demo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("address");
+    let options = Options::from_arguments(["--instance", "browser-test", "--store", "memory:"]).expect("flags");
+    tokio::spawn(async move { demo::serve(listener, options).await.expect("serves") });
+    address
+}
+
+/// The program of that name.
+fn on_path(program: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|directory| directory.join(program)).find(|program| program.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{program} is not on PATH: this test needs Chromium and its driver (on Debian: apt-get install chromium chromium-driver)")
+    })
+}
