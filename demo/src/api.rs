@@ -27,7 +27,7 @@ use crate::{
     body,
     reply::{self, Failure, Refusal, Reply},
     server::Context,
-    users::Credentials,
+    users::{Credentials, Login},
 };
 
 /// Whether a path is one of the API's.
@@ -179,7 +179,7 @@ async fn add(session: &Session, name: &str, request: Request<Incoming>) -> Resul
 }
 
 #[derive(Deserialize)]
-struct Login {
+struct LoginBody {
     username: String,
     password: String,
     #[serde(default)]
@@ -187,10 +187,11 @@ struct Login {
 }
 
 async fn log_in(context: &Context, session: &Session, request: Request<Incoming>) -> Result<Reply, Failure> {
-    let Login { username, password, remember } = body::json(request).await?;
+    let LoginBody { username, password, remember } = body::json(request).await?;
     match context.users.log_in(session, Credentials { username, password, remember }).await? {
-        Some(user) => Ok(reply::json(&json!({ "username": user }))),
-        None => Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong name or password").into()),
+        Login::Right(user) => Ok(reply::json(&json!({ "username": user }))),
+        Login::Wrong { .. } => Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong name or password").into()),
+        Login::Ended => Err(Refusal::new(StatusCode::CONFLICT, "the session has ended meanwhile").into()),
     }
 }
 

@@ -267,7 +267,7 @@ fn on_gone(text: &str) -> Result<OnGone, String> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
 

@@ -13,7 +13,7 @@ use crate::{
     pages::{self, Home},
     reply::{self, Failure, Refusal, Reply},
     server::Context,
-    users::{Credentials, FAILED_LOGINS},
+    users::{Credentials, Login},
 };
 
 /// Page views in this session.
@@ -114,9 +114,9 @@ async fn log_in(context: &Context, request: Request<Incoming>) -> Result<Reply, 
         remember: form.has("remember"),
     };
     match context.users.log_in(&session, credentials).await? {
-        Some(_) => Ok(reply::see_other("/")),
-        None => {
-            let failed = session.get(FAILED_LOGINS)?.unwrap_or(0);
+        // the first page tells what came of it
+        Login::Right(_) | Login::Ended => Ok(reply::see_other("/")),
+        Login::Wrong { failed } => {
             let mut reply = reply::html(pages::login_failed(form.field("username"), failed));
             *reply.status_mut() = StatusCode::UNAUTHORIZED;
             Ok(reply)

@@ -6,7 +6,8 @@ use argon2::{
     Argon2,
     password_hash::{PasswordVerifier, phc::PasswordHash},
 };
-use session_hyper::{Key, Session, SessionError};
+use serde::de::IgnoredAny;
+use session_hyper::{Key, Outcome, Session, SessionError};
 use tokio::{sync::Semaphore, task};
 
 /// Wrong passwords since the last right one.
@@ -44,28 +45,36 @@ pub(crate) struct Credentials {
     pub(crate) remember: bool,
 }
 
+/// How a login went.
+#[derive(Debug)]
+pub(crate) enum Login {
+    Right(&'static str),
+    Wrong {
+        /// How often in a row, this time included.
+        failed: u32,
+    },
+    /// Right, but the session ended while the password was checked: a login or a logout elsewhere came first.
+    Ended,
+}
+
 impl Users {
     pub(crate) fn new() -> Self {
         let turns = thread::available_parallelism().map_or(1, usize::from);
         Self { turns: Arc::new(Semaphore::new(turns)) }
     }
 
-    /// Logs in, and returns the user's name; or counts the failure in the session, and returns `None`.
-    pub(crate) async fn log_in(
-        &self,
-        session: &Session,
-        credentials: Credentials,
-    ) -> Result<Option<&'static str>, SessionError> {
+    /// Logs in, or counts the failure in the session.
+    pub(crate) async fn log_in(&self, session: &Session, credentials: Credentials) -> Result<Login, SessionError> {
         let remember = credentials.remember;
         let Some(user) = self.check(credentials).await else {
-            session.update(FAILED_LOGINS, |failed| failed.unwrap_or(0).saturating_add(1))?;
-            return Ok(None);
+            let failed = session.update(FAILED_LOGINS, |failed| failed.unwrap_or(0).saturating_add(1))?;
+            return Ok(Login::Wrong { failed });
         };
         if session.principal().is_some_and(|before| before != user) {
             // what one user left behind is not the next one's
             session.regenerate()?;
         }
-        session.remove::<u32>(FAILED_LOGINS)?;
+        session.remove::<IgnoredAny>(FAILED_LOGINS.name())?;
         session.set_principal(Some(user))?;
         if remember {
             session.set_max_age(Some(REMEMBERED))?;
@@ -75,7 +84,11 @@ impl Users {
             session.set_persistent(None)?;
             session.set_absolute_timeout(None)?;
         }
-        Ok(Some(user))
+        // now and not with the response, so that nobody is welcomed who is not logged in
+        match session.save().await? {
+            Outcome::Gone => Ok(Login::Ended),
+            _ => Ok(Login::Right(user)),
+        }
     }
 
     async fn check(&self, credentials: Credentials) -> Option<&'static str> {

@@ -345,21 +345,55 @@ async fn the_end_waits_for_requests_under_way() {
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
 
-    let mut stream = TcpStream::connect(address).await.expect("connects");
-    let head = "PUT /api/session/x HTTP/1.1\r\nhost: demo\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\
-                expect: 100-continue\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.expect("sends");
-    // the go-ahead comes from the handler when it asks for the body
-    let mut go_ahead = [0; 25];
-    stream.read_exact(&mut go_ahead).await.expect("reads");
-    assert_eq!(&go_ahead, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let waiting = let_in(address, "PUT /api/session/x", "7", None).await;
     stop.send(()).expect("serving");
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    stream.write_all(b"7").await.expect("sends");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("reads");
+    let answer = waiting.complete().await;
     assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     tokio::time::timeout(Duration::from_secs(10), serving).await.expect("ends").expect("no panic");
+}
+
+#[tokio::test]
+async fn nobody_is_welcomed_who_is_not_logged_in() {
+    let mut client = Client::start("").await;
+    client.get("/").await;
+    let body = json!({"username": "ann", "password": "correct horse"});
+    let waiting = let_in(client.address, "POST /api/login", &body.to_string(), client.cookie.as_deref()).await;
+    check(&client.api("POST", "/api/login", &body).await, StatusCode::OK);
+    let answer = waiting.complete().await;
+    assert!(answer.starts_with("HTTP/1.1 409") && !answer.contains("set-cookie"), "{answer}");
+    assert_eq!(client.session().await["is_new"], false, "the first login stands");
+}
+
+/// A request that has come as far as its handler, which waits for the body.
+struct Waiting {
+    stream: TcpStream,
+    body: String,
+}
+
+async fn let_in(address: SocketAddr, request: &str, body: &str, cookie: Option<&str>) -> Waiting {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: demo\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         cookie: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len(),
+        cookie.unwrap_or("none=1"),
+    );
+    stream.write_all(head.as_bytes()).await.expect("sends");
+    // the go-ahead comes when the handler asks for the body
+    let mut go_ahead = [0; 25];
+    stream.read_exact(&mut go_ahead).await.expect("reads");
+    assert_eq!(&go_ahead, b"HTTP/1.1 100 Continue\r\n\r\n");
+    Waiting { stream, body: body.to_owned() }
+}
+
+impl Waiting {
+    async fn complete(mut self) -> String {
+        self.stream.write_all(self.body.as_bytes()).await.expect("sends");
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).await.expect("reads");
+        answer
+    }
 }
