@@ -4,9 +4,13 @@
 mod app;
 mod browser;
 mod clock;
+mod proxy;
+mod redis;
 mod store;
 
 pub use app::{App, Reply, keys, text};
 pub use browser::Browser;
 pub use clock::ManualClock;
+pub use proxy::{Fault, Proxy};
+pub use redis::{Cluster, Redis, Sentinels, program, wait};
 pub use store::{Call, Gate, TestStore};

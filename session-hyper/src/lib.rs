@@ -59,3 +59,8 @@ pub use layer::SessionLayer;
 pub use reject::{reject, status};
 pub use service::SessionService;
 pub use session_core::*;
+
+/// The README's code, compiled.
+#[cfg(all(doctest, feature = "axum", feature = "memory"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
