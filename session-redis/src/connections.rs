@@ -1,0 +1,177 @@
+//! Runs one operation: picks a connection, waits its turn, sends, and decides about another attempt, all within one deadline.
+//!
+//! Whether an operation may be repeated rests on what it does when it was applied already:
+//!
+//! * `load` reads; `destroy` removes what is gone; `touch` sets the same life again.
+//! * `create` and `save` find their own version stored, and answer as the first time.
+//! * A `save` whose first attempt is unknown and whose second meets *another* version may have been applied and overwritten. Its
+//!   caller must not replay it, so that stays unknown ([`Reply::unsure`]).
+//!
+//! One repetition follows a broken connection, none a missed deadline: a server that hangs needs no second request. A late first
+//! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
+//! cluster are followed as often as [`REDIRECTIONS`] says.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::Value;
+use session_core::StoreError;
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use crate::{
+    config::RedisConfig,
+    connector::Connector,
+    error::{Advice, Failure},
+    lane::{Lane, Live, Patience, State, jitter},
+    script::{Call, Form},
+};
+
+/// How often the cluster may send an operation elsewhere, with pauses from 10 ms that double: 0.3 s in all.
+const REDIRECTIONS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// All connections of a store.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    lanes: Box<[Arc<Lane>]>,
+    next: AtomicUsize,
+    response_timeout: Duration,
+    total_timeout: Duration,
+}
+
+/// What the server said in the end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) values: Vec<Value>,
+    /// An earlier attempt may have been applied as well.
+    pub(crate) unsure: bool,
+}
+
+impl Connections {
+    pub(crate) fn new(config: RedisConfig) -> Self {
+        let patience = Patience {
+            failures: config.failures,
+            connect_timeout: config.connect_timeout,
+            probe_every: config.probe_every,
+        };
+        let (count, max_in_flight) = (config.connections, config.max_in_flight);
+        let (response_timeout, total_timeout) = (config.response_timeout, config.total_timeout);
+        let connector = Arc::new(Connector::new(config));
+        let lanes = (0..count).map(|number| Lane::new(number, connector.clone(), max_in_flight, patience));
+        Self { lanes: lanes.collect(), next: AtomicUsize::new(0), response_timeout, total_timeout }
+    }
+
+    /// Does one operation.
+    pub(crate) async fn run(&self, call: Call<'_>) -> Result<Reply, StoreError> {
+        let deadline = Instant::now() + self.total_timeout;
+        let mut form = Form::default();
+        let (mut unsure, mut retried, mut redirections) = (false, false, 0);
+        loop {
+            let (lane, live, turn) = match self.pick(deadline).await {
+                Ok(picked) => picked,
+                Err(failure) => return Err(failure.into_store_error(unsure)),
+            };
+            let patience = self.response_timeout.min(deadline.saturating_duration_since(Instant::now()));
+            let outcome = timeout(patience, live.link.send(&call, &form)).await.unwrap_or(Err(Failure::TimedOut));
+            drop(turn);
+            let failure = match outcome {
+                Ok(values) => {
+                    lane.answered();
+                    return Ok(Reply { values, unsure });
+                }
+                Err(failure) => failure,
+            };
+            tracing::debug!(operation = call.name(), key = call.key(), connection = lane.number(), %failure, "attempt failed");
+            unsure |= failure.is_unknown() && call.writes();
+            match &failure {
+                Failure::Answered { .. } => lane.answered(),
+                Failure::TimedOut => lane.timed_out(&live),
+                Failure::Lost { .. } => lane.lost(&live),
+                Failure::Unreached { .. } => {}
+            }
+            let again = match failure.advice() {
+                Advice::GiveUp => false,
+                Advice::Reconnect => !std::mem::replace(&mut retried, true),
+                Advice::SendSource => !std::mem::replace(&mut form.source, true),
+                Advice::FindPrimary if !live.link.is_cluster() => {
+                    lane.demoted(&live) && !std::mem::replace(&mut retried, true)
+                }
+                Advice::Ask(node) => {
+                    redirections += 1;
+                    form.asking = Some(node);
+                    live.link.is_cluster() && redirections <= REDIRECTIONS
+                }
+                Advice::LookAgain | Advice::FindPrimary => {
+                    redirections += 1;
+                    form.asking = None;
+                    let pause = jitter(FIRST_PAUSE * 2u32.saturating_pow(redirections - 1));
+                    let again =
+                        live.link.is_cluster() && redirections <= REDIRECTIONS && Instant::now() + pause < deadline;
+                    if again {
+                        sleep(pause).await;
+                    }
+                    again
+                }
+            };
+            if !again || Instant::now() >= deadline {
+                return Err(failure.into_store_error(unsure));
+            }
+        }
+    }
+
+    /// A connection that is up, and a turn on it. They take the work by turns; one that is away is passed over.
+    async fn pick(&self, deadline: Instant) -> Result<(&Arc<Lane>, Live, SemaphorePermit<'_>), Failure> {
+        loop {
+            let start = self.next.fetch_add(1, Ordering::Relaxed);
+            let lanes = || (0..self.lanes.len()).map(move |n| &self.lanes[(start.wrapping_add(n)) % self.lanes.len()]);
+            let (mut busy, mut connecting, mut away) = (None, None, None);
+            for lane in lanes() {
+                match lane.state() {
+                    State::Up(live) => match lane.turns.try_acquire() {
+                        Ok(turn) => return Ok((lane, live, turn)),
+                        Err(_) => busy = busy.or(Some(lane)),
+                    },
+                    State::Idle => {
+                        lane.start();
+                        connecting = connecting.or(Some(lane));
+                    }
+                    State::Connecting => connecting = connecting.or(Some(lane)),
+                    State::Down(failure) => away = Some(failure),
+                }
+            }
+            let too_late = |why| move |_| Failure::unreached(why);
+            match (busy, connecting, away) {
+                (Some(lane), _, _) => {
+                    let turn = timeout_at(deadline, lane.turns.acquire()).await;
+                    let turn = turn.map_err(too_late("all connections are busy"))?;
+                    if let (State::Up(live), Ok(turn)) = (lane.state(), turn) {
+                        return Ok((lane, live, turn));
+                    }
+                }
+                (None, Some(lane), _) => {
+                    let mut watch = lane.watch();
+                    let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
+                    let _ = timeout_at(deadline, settled).await.map_err(too_late("no connection yet"))?;
+                }
+                (None, None, Some(failure)) => return Err(away_from(failure)),
+                (None, None, None) => return Err(Failure::unreached("there is no connection")),
+            }
+        }
+    }
+}
+
+/// Nothing was sent: what took the connection away is only the reason.
+fn away_from(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unreached { .. } => failure,
+        Failure::Answered { .. } | Failure::Lost { .. } | Failure::TimedOut => Failure::unreached(failure.to_string()),
+    }
+}

@@ -1,0 +1,88 @@
+//! One live connection, to a server or to a cluster, that any number of operations share by cloning.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use redis::{
+    Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster_async::ClusterConnection,
+};
+use tokio::sync::Mutex;
+
+use crate::{
+    config::Address,
+    connector::Connector,
+    error::Failure,
+    script::{Call, Form},
+    url,
+};
+
+/// A connection. Dropping the future of an operation leaves it in step: its reply is read and thrown away by the task that drives
+/// the connection.
+#[derive(Clone)]
+pub(crate) enum Link {
+    Node(MultiplexedConnection),
+    Cluster(ClusterLink),
+}
+
+#[derive(Clone)]
+pub(crate) struct ClusterLink {
+    connection: ClusterConnection,
+    connector: Arc<Connector>,
+    /// Nodes that are importing a slot. The cluster client sends `ASKING` once for a whole pipeline, where Redis takes it for one
+    /// command, and shares the connection meanwhile; so they get connections of their own, as long as this link lives.
+    importing: Arc<Mutex<HashMap<Address, MultiplexedConnection>>>,
+}
+
+impl Link {
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Sends a call once and waits for its replies, for ever if need be.
+    pub(crate) async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+        match self {
+            Self::Node(connection) => query(&mut connection.clone(), call, form).await,
+            Self::Cluster(cluster) => match &form.asking {
+                None => query(&mut cluster.connection.clone(), call, form).await,
+                Some(node) => cluster.ask(node, call, form).await,
+            },
+        }
+    }
+}
+
+impl ClusterLink {
+    pub(crate) fn new(connection: ClusterConnection, connector: Arc<Connector>) -> Self {
+        Self { connection, connector, importing: Arc::default() }
+    }
+
+    async fn ask(&self, node: &str, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+        let node = url::address(node, 0)
+            .map_err(|_| Failure::unreached("the cluster names an importing node without address"))?;
+        let known = self.importing.lock().await.get(&node).cloned();
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => {
+                let made = self.connector.node(&node).await?;
+                self.importing.lock().await.insert(node.clone(), made.clone());
+                made
+            }
+        };
+        let outcome = query(&mut connection, call, form).await;
+        if matches!(outcome, Err(Failure::Lost { .. })) {
+            self.importing.lock().await.remove(&node);
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_cluster() { "Link::Cluster" } else { "Link::Node" })
+    }
+}
+
+async fn query<C: ConnectionLike>(connection: &mut C, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+    let replies = call.pipeline(form).query_async::<Vec<Value>>(connection).await;
+    replies.map_err(|error| Failure::from(&error))
+}

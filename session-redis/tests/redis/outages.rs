@@ -1,0 +1,128 @@
+//! Servers that are away, hang, or come back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use session_core::{Created, Store, StoreErrorKind};
+use session_redis::{ConnectError, RedisConfig, RedisStore};
+use tokio::time::timeout;
+
+use crate::{
+    LONG, eventually, fails, id, record,
+    server::{Server, free_port},
+};
+
+/// Far more than any operation may take, and less than a hang.
+const BOUND: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_server_that_was_never_there_is_told_at_start_up() {
+    for url in [
+        format!("redis://127.0.0.1:{}", free_port()),
+        "redis+unix:///nonexistent/redis.sock".to_owned(),
+        "redis://no-such-host.invalid".to_owned(),
+        format!("redis+sentinel://127.0.0.1:{}/sessions", free_port()),
+        format!("redis+cluster://127.0.0.1:{}", free_port()),
+    ] {
+        match timeout(BOUND, RedisStore::connect(&url)).await.expect("an answer in time") {
+            Err(ConnectError::Redis(error)) => {
+                assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{url}: {error:?}")
+            }
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lazy_store_finds_a_server_that_starts_later() {
+    let server = Server::start();
+    server.kill();
+    let store = RedisStore::lazy(RedisConfig::from_url(&server.url()).expect("a URL")).expect("a store");
+    fails(store.load(&id()).await, StoreErrorKind::Unavailable);
+    server.restart();
+    eventually("it is found", || async { store.load(&id()).await.is_ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_is_refused_at_once_and_found_again() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    for _ in 0..3 {
+        let under_way = (0..64).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { while store.load(&id()).await.is_ok() {} })
+        });
+        let under_way: Vec<_> = under_way.collect();
+        server.kill();
+        for task in under_way {
+            timeout(BOUND, task).await.expect("no task hangs").expect("no panic");
+        }
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            fails(store.load(&id()).await, StoreErrorKind::Unavailable);
+            fails(store.create(&id(), &record(b""), LONG).await, StoreErrorKind::Unavailable);
+        }
+        assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+        server.restart();
+        eventually("it is found again", || async { store.load(&id()).await.is_ok() }).await;
+        assert_eq!(store.create(&id(), &record(b""), LONG).await.expect("scripts are learnt again"), Created::Created);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
+    let server = Server::start();
+    let url = format!("{}?response_timeout=200ms", server.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    for _ in 0..2 {
+        server.freeze();
+        let stuck: Vec<_> = (0..32)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { store.create(&id(), &record(b""), LONG).await })
+            })
+            .collect();
+        for task in stuck {
+            let outcome = timeout(BOUND, task).await.expect("a deadline").expect("no panic");
+            fails(outcome, StoreErrorKind::Timeout);
+        }
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            fails(store.load(&id()).await, StoreErrorKind::Unavailable);
+        }
+        assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+        server.thaw();
+        eventually("it is found again", || async { store.load(&id()).await.is_ok() }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_operations_never_answer_others() {
+    let server = Server::start();
+    let store = RedisStore::connect(&format!("{}?max_in_flight=8", server.url())).await.expect("a store");
+    let ids: Arc<Vec<_>> = Arc::new((0..64).map(|_| id()).collect());
+    for id in ids.iter() {
+        let _ = store.create(id, &record(id.as_str().as_bytes()), LONG).await.expect("create");
+    }
+    let tasks: Vec<_> = (0..16)
+        .map(|task| {
+            let (store, ids) = (store.clone(), ids.clone());
+            tokio::spawn(async move {
+                for round in 0..500usize {
+                    let id = &ids[(task * 31 + round) % ids.len()];
+                    let patience = Duration::from_micros((round % 7) as u64 * 40);
+                    if let Ok(loaded) = timeout(patience, store.load(id)).await {
+                        let loaded = loaded.expect("load").expect("present").record;
+                        assert!(loaded.as_bytes().ends_with(id.as_str().as_bytes()));
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert!(store.load(&ids[0]).await.expect("load").is_some());
+}

@@ -1,0 +1,199 @@
+//! Failovers and moves, under load.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use session_core::{RecordBytes, Saved, SessionId, Store};
+use session_redis::RedisStore;
+use tokio::task::JoinHandle;
+
+use crate::{
+    LONG, eventually, id, record,
+    server::{Cluster, Sentinels, Server, cli},
+    version,
+};
+
+/// Tasks that add to counters, and what they were told.
+struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<(SessionId, u64, u64)>>,
+    done: Arc<AtomicU64>,
+}
+
+impl Load {
+    async fn start(store: &RedisStore, tasks: usize) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut running = Vec::new();
+        for _ in 0..tasks {
+            let (store, id, stop, done) = (store.clone(), id(), stop.clone(), done.clone());
+            let mut current = record(&0u64.to_be_bytes());
+            let _ = store.create(&id, &current, LONG).await.expect("create");
+            running.push(tokio::spawn(async move {
+                let (mut acknowledged, mut unknown) = (0, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    let next = record(&(count(&current) + 1).to_be_bytes());
+                    match store.save(&id, version(&current), &next, LONG).await {
+                        Ok(Saved::Saved) => {
+                            (acknowledged, current) = (acknowledged + 1, next);
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Ok(Saved::Conflict(theirs)) => current = theirs.record,
+                        Ok(Saved::Gone) => panic!("nobody ends it"),
+                        Err(_) => {
+                            unknown += 1;
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                            if let Ok(Some(loaded)) = store.load(&id).await {
+                                current = loaded.record;
+                            }
+                        }
+                    }
+                }
+                (id, acknowledged, unknown)
+            }));
+        }
+        Self { stop, tasks: running, done }
+    }
+
+    /// Every task moves on from here, so writes work on all of them.
+    async fn goes_on(&self) {
+        let goal = self.done.load(Ordering::Relaxed) + 500;
+        eventually("writes go on", || async { self.done.load(Ordering::Relaxed) >= goal }).await;
+    }
+
+    /// Ends the load, and compares each counter with what its task was told.
+    async fn check(self, store: &RedisStore) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            let (id, acknowledged, unknown) = task.await.expect("no panic");
+            let stored = count(&store.load(&id).await.expect("load").expect("present").record);
+            assert!((acknowledged..=acknowledged + unknown).contains(&stored), "{acknowledged} + {unknown}: {stored}");
+        }
+    }
+}
+
+fn count(record: &RecordBytes) -> u64 {
+    let body = &record.as_bytes()[RecordBytes::SECRET_HASH.end..];
+    u64::from_be_bytes(body.try_into().expect("eight bytes"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_survive_a_reshard() {
+    let cluster = Cluster::start();
+    let store = RedisStore::connect(&cluster.url()).await.expect("a store");
+    let load = Load::start(&store, 64).await;
+    load.goes_on().await;
+    let node = |node: &Server| node.command::<String>(&["CLUSTER", "MYID"]);
+    let (from, to) = (node(&cluster.nodes[0]), node(&cluster.nodes[1]));
+    let address = cluster.nodes[0].address();
+    tokio::task::spawn_blocking(move || {
+        cli(&[
+            "--cluster",
+            "reshard",
+            &address,
+            "--cluster-from",
+            &from,
+            "--cluster-to",
+            &to,
+            "--cluster-slots",
+            "1000",
+            "--cluster-yes",
+        ]);
+    })
+    .await
+    .expect("a reshard");
+    load.goes_on().await;
+    load.check(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_under_way_serves_from_both_ends() {
+    let cluster = Cluster::start();
+    let store = RedisStore::connect(&cluster.url()).await.expect("a store");
+    let (source, target) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let myid = |node: &Server| node.command::<String>(&["CLUSTER", "MYID"]);
+    // a session of the first node
+    let (id, slot) = loop {
+        let id = id();
+        let slot: u64 = source.command(&["CLUSTER", "KEYSLOT", &format!("session:{id}")]);
+        if slot < 5000 {
+            break (id, slot.to_string());
+        }
+    };
+    let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
+    let _ = store.create(&id, &first, LONG).await.expect("create");
+    let () = target.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &myid(source)]);
+    let () = source.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &myid(target)]);
+    assert_eq!(store.load(&id).await.expect("load").expect("at the source").record, first);
+    let port = target.port().to_string();
+    let () = source.command(&["MIGRATE", "127.0.0.1", &port, &format!("session:{id}"), "0", "5000"]);
+    for _ in 0..20 {
+        assert_eq!(store.load(&id).await.expect("load").expect("at the target").record, first);
+    }
+    assert_eq!(store.save(&id, version(&first), &second, LONG).await.expect("save"), Saved::Saved);
+    for node in [target, source] {
+        let () = node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &myid(target)]);
+    }
+    assert_eq!(store.save(&id, version(&second), &third, LONG).await.expect("save"), Saved::Saved);
+    assert_eq!(store.load(&id).await.expect("load").expect("moved").record, third);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
+    let cluster = Cluster::of(6, 1);
+    let store = RedisStore::connect(&cluster.url()).await.expect("a store");
+    let load = Load::start(&store, 32).await;
+    load.goes_on().await;
+    let is_primary =
+        |node: &&Server| node.command::<Vec<redis::Value>>(&["ROLE"])[0] == redis::Value::BulkString(b"master".into());
+    cluster.nodes.iter().find(is_primary).expect("a primary").kill();
+    // every counter, so those of the dead node too
+    let ids: Vec<_> = (0..48).map(|_| id()).collect();
+    for id in &ids {
+        eventually("every slot is served", || async { store.load(id).await.is_ok() }).await;
+    }
+    load.goes_on().await;
+    load.stop.store(true, Ordering::Relaxed);
+    for task in load.tasks {
+        task.await.expect("no panic, and no task hangs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_are_followed_to_the_new_primary() {
+    let all = Sentinels::start();
+    let store = RedisStore::connect(&all.url()).await.expect("a store");
+    let load = Load::start(&store, 32).await;
+    load.goes_on().await;
+    all.servers[0].kill();
+    load.goes_on().await;
+    load.stop.store(true, Ordering::Relaxed);
+    for task in load.tasks {
+        task.await.expect("no panic, and no task hangs");
+    }
+    let role: Vec<redis::Value> = all.servers[1].command(&["ROLE"]);
+    assert_eq!(role[0], redis::Value::BulkString(b"master".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_loses_no_write_it_acknowledged() {
+    let all = Sentinels::start();
+    let store = RedisStore::connect(&all.url()).await.expect("a store");
+    let (id, mut current) = (id(), record(b"0"));
+    let _ = store.create(&id, &current, LONG).await.expect("create");
+    // the replica has it all before roles change: `FAILOVER` waits for that
+    let () = all.servers[0].command(&["FAILOVER"]);
+    for _ in 0..3 {
+        let next = record(b"next");
+        eventually("writes go on", || async {
+            matches!(store.save(&id, version(&current), &next, LONG).await, Ok(Saved::Saved))
+        })
+        .await;
+        current = next;
+    }
+    assert_eq!(store.load(&id).await.expect("load").expect("present").record, current);
+}
