@@ -166,6 +166,9 @@ pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
         SessionErrorKind::Decode => {
             "A value in your session is not what this page puts there. The session page can clear it."
         }
+        SessionErrorKind::OutsidePath => {
+            "This page lies outside of the session cookie's path, so that it has no session."
+        }
         _ => "Your session could not be used.",
     };
     let page = page(
