@@ -5,7 +5,10 @@
 //! out on their way. The pool's own Sentinel and Cluster managers are not used: they can set neither `TCP_NODELAY` nor deadlines,
 //! and the latter retries a write sixteen times behind the caller's back.
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use redis::{
@@ -26,6 +29,17 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Connector {
     config: RedisConfig,
+    /// Whom the sentinels named last, by whichever lane asked.
+    primary: Mutex<Option<Address>>,
+    /// How often that has changed.
+    era: AtomicU64,
+}
+
+/// A connection that answers, and the era to which it belongs.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) link: Link,
+    pub(crate) era: u64,
 }
 
 /// What a lane keeps between one connection and the next.
@@ -66,7 +80,12 @@ impl Connector {
             // an application that installed another one first keeps it
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        Self { config }
+        Self { config, primary: Mutex::default(), era: AtomicU64::new(0) }
+    }
+
+    /// Connections of earlier eras lead to a server that is no longer the primary, or will soon not be.
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
     }
 
     /// Checks the connection that is held, or makes another: in any case one that answers. `discard` is for a server that answers
@@ -76,22 +95,34 @@ impl Connector {
         held: &mut Held,
         discard: bool,
         lane: Weak<Lane>,
-    ) -> Result<Link, Failure> {
-        match &self.config.topology {
-            Topology::Standalone(address) => self.pooled(held, discard, Endpoint::Tcp(address), lane).await,
-            Topology::Unix(path) => self.pooled(held, discard, Endpoint::Unix(path), lane).await,
+    ) -> Result<Made, Failure> {
+        let link = match &self.config.topology {
+            Topology::Standalone(address) => self.pooled(held, discard, Endpoint::Tcp(address), lane).await?,
+            Topology::Unix(path) => self.pooled(held, discard, Endpoint::Unix(path), lane).await?,
             Topology::Sentinel { sentinels, service } => {
                 let primary = sentinel::primary(&self.config, sentinels, service).await?;
                 if held.primary.as_ref() != Some(&primary) {
-                    tracing::info!(%service, %primary, "sentinels name the primary");
                     *held = Held { primary: Some(primary.clone()), ..Held::default() };
                 }
                 let mut link = self.pooled(held, discard, Endpoint::Tcp(&primary), lane).await?;
                 self.is_primary(&mut link, &primary).await.inspect_err(|_| held.release(true))?;
-                Ok(link)
+                let era = self.era_of(primary);
+                return Ok(Made { link, era });
             }
-            Topology::Cluster(nodes) => self.cluster(nodes).await,
+            Topology::Cluster(nodes) => self.cluster(nodes).await?,
+        };
+        Ok(Made { link, era: 0 })
+    }
+
+    /// A primary other than before begins an era, for all lanes: those that have not noticed the failover are told.
+    fn era_of(&self, primary: Address) -> u64 {
+        let mut known = self.primary.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() != Some(&primary) {
+            tracing::info!(%primary, "redis primary, as the sentinels name it");
+            *known = Some(primary);
+            self.era.fetch_add(1, Ordering::AcqRel);
         }
+        self.era()
     }
 
     /// A connection to one node of the cluster, beside the cluster client's own.

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    connector::{Connector, Held},
+    connector::{Connector, Held, Made},
     error::Failure,
     link::Link,
 };
@@ -80,6 +80,7 @@ pub(crate) enum State {
 pub(crate) struct Live {
     pub(crate) link: Link,
     serial: u64,
+    era: u64,
     since: Instant,
 }
 
@@ -104,7 +105,16 @@ impl Lane {
     }
 
     pub(crate) fn state(&self) -> State {
-        self.state.borrow().clone()
+        let state = self.state.borrow().clone();
+        match state {
+            State::Up(live) if live.era != self.connector.era() => {
+                if self.change_from(&live, State::Connecting) {
+                    self.repair(true);
+                }
+                State::Connecting
+            }
+            State::Idle | State::Connecting | State::Up(_) | State::Down(_) => state,
+        }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
@@ -211,7 +221,7 @@ impl Lane {
         runtime.spawn(repairing.run(discard));
     }
 
-    async fn attempt(&self, discard: bool) -> Result<Link, Failure> {
+    async fn attempt(&self, discard: bool) -> Result<Made, Failure> {
         let mut held = self.held.lock().await;
         self.connector.connect(&mut held, discard, self.this.clone()).await
     }
@@ -231,7 +241,7 @@ impl Repairing {
         while let Some(lane) = self.lane.upgrade() {
             let before = lane.failures.load(Ordering::Relaxed);
             match lane.attempt(discard).await {
-                Ok(link) => return self.finish(&lane, link),
+                Ok(made) => return self.finish(&lane, made),
                 Err(failure) => {
                     attempts = attempts.saturating_add(1);
                     let away = attempts >= lane.patience.failures || begun.elapsed() >= lane.patience.connect_timeout;
@@ -264,8 +274,9 @@ impl Repairing {
         }
     }
 
-    fn finish(&mut self, lane: &Lane, link: Link) {
-        let live = Live { link, serial: lane.serial.fetch_add(1, Ordering::Relaxed) + 1, since: Instant::now() };
+    fn finish(&mut self, lane: &Lane, Made { link, era }: Made) {
+        let serial = lane.serial.fetch_add(1, Ordering::Relaxed) + 1;
+        let live = Live { link, serial, era, since: Instant::now() };
         lane.failures.store(0, Ordering::Relaxed);
         // the flag first: whoever finds the new connection broken must be able to start the next repair
         self.over(lane);

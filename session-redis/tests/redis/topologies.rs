@@ -148,9 +148,7 @@ async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
-    let is_primary =
-        |node: &&Server| node.command::<Vec<redis::Value>>(&["ROLE"])[0] == redis::Value::BulkString(b"master".into());
-    cluster.nodes.iter().find(is_primary).expect("a primary").kill();
+    cluster.nodes.iter().find(|node| is_primary(node)).expect("a primary").kill();
     // every counter, so those of the dead node too
     let ids: Vec<_> = (0..48).map(|_| id()).collect();
     for id in &ids {
@@ -175,25 +173,43 @@ async fn sentinels_are_followed_to_the_new_primary() {
     for task in load.tasks {
         task.await.expect("no panic, and no task hangs");
     }
-    let role: Vec<redis::Value> = all.servers[1].command(&["ROLE"]);
-    assert_eq!(role[0], redis::Value::BulkString(b"master".into()));
+    assert!(is_primary(&all.servers[1]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_planned_failover_loses_no_write_it_acknowledged() {
+async fn a_planned_failover_is_followed() {
     let all = Sentinels::start();
     let store = RedisStore::connect(&all.url()).await.expect("a store");
-    let (id, mut current) = (id(), record(b"0"));
+    let (id, current) = (id(), record(b"0"));
     let _ = store.create(&id, &current, LONG).await.expect("create");
-    // the replica has it all before roles change: `FAILOVER` waits for that
-    let () = all.servers[0].command(&["FAILOVER"]);
-    for _ in 0..3 {
-        let next = record(b"next");
-        eventually("writes go on", || async {
-            matches!(store.save(&id, version(&current), &next, LONG).await, Ok(Saved::Saved))
-        })
-        .await;
-        current = next;
+    let () = all.sentinels[0].command(&["SENTINEL", "FAILOVER", "sessions"]);
+    eventually("roles change", || async { is_primary(&all.servers[1]) && !is_primary(&all.servers[0]) }).await;
+    let next = record(b"1");
+    eventually("writes go on", || async {
+        matches!(store.save(&id, version(&current), &next, LONG).await, Ok(Saved::Saved))
+    })
+    .await;
+    let there: u64 = all.servers[1].command(&["STRLEN", &format!("session:{id}")]);
+    assert_eq!(there as usize, next.as_bytes().len(), "written to the new primary");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_hung_is_not_written_to_when_it_wakes() {
+    let all = Sentinels::start();
+    let store = RedisStore::connect(&all.url()).await.expect("a store");
+    let written = || async { store.create(&id(), &record(b""), LONG).await.is_ok() };
+    assert!(written().await);
+    all.servers[0].freeze();
+    eventually("another primary is found", written).await;
+    let before: u64 = all.servers[1].command(&["DBSIZE"]);
+    all.servers[0].thaw();
+    for _ in 0..50 {
+        assert!(written().await, "the connections are to the new primary");
     }
-    assert_eq!(store.load(&id).await.expect("load").expect("present").record, current);
+    assert_eq!(all.servers[1].command::<u64>(&["DBSIZE"]), before + 50);
+}
+
+fn is_primary(server: &Server) -> bool {
+    let role: Vec<redis::Value> = server.command(&["ROLE"]);
+    role[0] == redis::Value::BulkString(b"master".into())
 }
