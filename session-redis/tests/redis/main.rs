@@ -6,6 +6,8 @@ mod fake;
 mod outages;
 mod replies;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
 mod topologies;
 
 use std::{sync::atomic::AtomicU64, sync::atomic::Ordering, time::Duration};
