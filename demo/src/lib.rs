@@ -17,6 +17,7 @@ mod api;
 mod body;
 mod cart;
 mod csrf;
+pub mod health;
 pub mod options;
 mod pages;
 mod reply;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use demo::{Server, options::Options};
+use demo::{Server, health, options::Options};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -22,13 +22,22 @@ async fn main() -> ExitCode {
     match run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("demo: {error}");
+            eprint!("demo: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprint!(": {error}");
+                cause = error.source();
+            }
+            eprintln!();
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    if options.healthcheck {
+        return health::check(&options.listen).await;
+    }
     // open first: whoever reads the line below may rely on an answer
     let server = Server::open(options).await?;
     let listener = TcpListener::bind(&options.listen)

@@ -32,6 +32,10 @@ pub struct Options {
     #[arg(long, env = "INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
 
+    /// Ask the instance that listens there whether it serves, and exit
+    #[arg(long)]
+    pub healthcheck: bool,
+
     /// Where sessions are kept
     #[arg(long, env = "SESSION_STORE", default_value = "memory:", value_name = "URL", hide_env_values = true)]
     pub store: Secret,

@@ -199,9 +199,7 @@ impl Sentinels {
     /// Asks for a failover and waits until there is another primary.
     pub fn fail_over(&self) {
         let before = self.primary();
-        wait("the failover to be accepted", || {
-            self.ask::<String>(0, &["SENTINEL", "FAILOVER", Self::SERVICE]).is_ok()
-        });
+        wait("the failover to be accepted", || self.ask::<String>(0, &["SENTINEL", "FAILOVER", Self::SERVICE]).is_ok());
         self.wait_for_another_primary(before);
     }
 
@@ -299,7 +297,8 @@ impl Cluster {
     pub fn wait_until_up(&self, nodes: usize) {
         wait("the cluster to be up", || {
             let running = self.nodes.iter().filter(|node| node.child.is_some());
-            running.filter(|node| node.command::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).count() >= nodes
+            running.filter(|node| node.command::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).count()
+                >= nodes
         });
     }
 }

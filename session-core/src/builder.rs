@@ -25,6 +25,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 const MAX_BYTES: usize = 64 * 1024;
 const COMMIT_ATTEMPTS: u32 = 100;
+const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(crate) type IdSource = Arc<dyn Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync>;
 pub(crate) type CookieFn = Arc<dyn Fn(&Parts) -> CookieOptions + Send + Sync>;
@@ -48,6 +49,7 @@ pub(crate) type OriginalUri = Arc<dyn Fn(&Extensions) -> Option<Uri> + Send + Sy
 /// | `undecodable` | [`Undecodable::StartFresh`] | what to do about records that cannot be read |
 /// | `max_bytes` | 65536 | largest data of one session |
 /// | `commit_attempts` | 100 | how often a write is replayed on what others wrote |
+/// | `commit_deadline` | 5 seconds | how long a write may go on being replayed |
 /// | `commit_if` | any status | responses that write the session |
 /// | `remove_rejected_cookie` | false | remove a cookie that opens nothing |
 #[must_use]
@@ -87,6 +89,7 @@ impl Builder {
                 remove_rejected_cookie: false,
                 max_bytes: MAX_BYTES,
                 commit_attempts: COMMIT_ATTEMPTS,
+                commit_deadline: COMMIT_DEADLINE,
                 commit_if: None,
             },
             id_source: None,
@@ -178,6 +181,13 @@ impl Builder {
     /// How often one commit tries again on what others wrote meanwhile.
     pub fn commit_attempts(mut self, attempts: u32) -> Self {
         self.policy.commit_attempts = attempts;
+        self
+    }
+
+    /// How long one commit may go on trying again on what others wrote meanwhile. What a single call to the store may take is the
+    /// store's to bound.
+    pub fn commit_deadline(mut self, deadline: Duration) -> Self {
+        self.policy.commit_deadline = deadline;
         self
     }
 

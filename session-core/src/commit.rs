@@ -45,6 +45,8 @@ pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, S
 
 async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
     let _turn = session.turn().lock().await;
+    let (clock, policy) = (&session.sessions().config().clock, session.policy());
+    let began_at = clock.now();
     let (mut conflicts, mut taken) = (0, 0);
     let mut place_in_line = None;
     loop {
@@ -58,15 +60,16 @@ async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionErr
                 let detail = format!("{NAMES} fresh session ids in a row were taken");
                 return Err(SessionError::new(SessionErrorKind::Entropy, detail));
             }
-            Attempt::Conflict if conflicts + 1 < session.policy().commit_attempts => {
+            Attempt::Conflict => {
                 conflicts += 1;
+                let late = clock.now().duration_since(began_at).unwrap_or_default() >= policy.commit_deadline;
+                if conflicts >= policy.commit_attempts || late {
+                    let detail = format!("others wrote first {conflicts} times in a row");
+                    return Err(SessionError::new(SessionErrorKind::Contention, detail));
+                }
                 if let (None, Some(id)) = (&place_in_line, session.id()) {
                     place_in_line = Some(session.sessions().config().queues.wait(&id).await);
                 }
-            }
-            Attempt::Conflict => {
-                let detail = format!("others wrote first {} times in a row", conflicts + 1);
-                return Err(SessionError::new(SessionErrorKind::Contention, detail));
             }
         }
     }
@@ -100,7 +103,12 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
             Ok(Attempt::Done(match session.lock().state {
                 State::Gone => Outcome::Gone,
                 State::Destroyed { .. } => Outcome::Destroyed,
-                _ => Outcome::Untouched,
+                State::Uninitialized { .. }
+                | State::New { .. }
+                | State::Unmodified { .. }
+                | State::Modified { .. }
+                | State::Renewed { .. }
+                | State::Regenerated { .. } => Outcome::Untouched,
             }))
         }
         Job::Create { token, record, done, ttl, retire } => {
@@ -135,7 +143,7 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
                     Ok(Attempt::Done(Outcome::Saved))
                 }
                 Saved::Gone => Ok(Attempt::Done(gone(session))),
-                Saved::Conflict(current) => conflict(session, asked, &token, renew, current),
+                Saved::Conflict(current) => conflict(session, asked, cookie, &token, renew, current),
             }
         }
         Job::Touch { stored, ttl } => match store.touch(&stored.token.id(), ttl).await {
@@ -233,6 +241,7 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
 fn conflict(
     session: &Session,
     asked: Asked,
+    cookie: CookieStep,
     token: &SessionToken,
     renew: bool,
     current: Loaded,
@@ -261,6 +270,9 @@ fn conflict(
             if ops.is_empty() && !renew && asked == Asked::Finish {
                 // a resave has nothing to say on top of what they wrote, which also gave the session its full life
                 inner.state = inner.take().rebase(theirs, contents);
+                if cookie != CookieStep::Keep {
+                    inner.due = cookie;
+                }
                 return Ok(Attempt::Done(Outcome::Saved));
             }
             inner.state = inner.take().rebase(theirs, contents);
@@ -270,7 +282,14 @@ fn conflict(
 }
 
 fn stored(session: &Session, token: SessionToken, record: Arc<Record>, ttl: Duration) -> Stored {
-    Stored { token, record, ttl: Some(ttl), seen_at: session.sessions().config().clock.now(), touch: false }
+    Stored {
+        token,
+        record,
+        ttl: Some(ttl),
+        seen_at: session.sessions().config().clock.now(),
+        touch: false,
+        written: true,
+    }
 }
 
 /// Takes note of what was done, and of what the browser is to be told about it.

@@ -1,6 +1,12 @@
 //! A request's session before anybody has asked for it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use http::{HeaderValue, request::Parts};
 use tokio::sync::OnceCell;
@@ -24,6 +30,8 @@ pub struct SessionHandle(Option<Arc<Shared>>);
 struct Shared {
     begun: Begun,
     session: OnceCell<Session>,
+    /// Somebody has tried to load it.
+    asked: AtomicBool,
 }
 
 /// What is known when a request begins.
@@ -40,7 +48,7 @@ pub(crate) struct Begun {
 
 impl SessionHandle {
     pub(crate) fn new(begun: Begun) -> Self {
-        Self(Some(Arc::new(Shared { begun, session: OnceCell::new() })))
+        Self(Some(Arc::new(Shared { begun, session: OnceCell::new(), asked: AtomicBool::new(false) })))
     }
 
     /// The handle of a request that no [`Sessions`] have begun. It loads nothing but an error, so that an adapter need not
@@ -62,6 +70,7 @@ impl SessionHandle {
         let Some(shared) = &self.0 else {
             return Err(SessionError::new(SessionErrorKind::MissingLayer, "no session layer has seen this request"));
         };
+        shared.asked.store(shared.begun.in_scope, Ordering::Relaxed);
         let load = || shared.begun.load().instrument(tracing::debug_span!("session.load"));
         shared.session.get_or_try_init(load).await.cloned()
     }
@@ -69,6 +78,11 @@ impl SessionHandle {
     /// The session, if it has been loaded.
     pub fn loaded(&self) -> Option<&Session> {
         self.0.as_ref().and_then(|shared| shared.session.get())
+    }
+
+    /// Whether the response may depend on the session, loaded or not.
+    pub(crate) fn asked(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.asked.load(Ordering::Relaxed))
     }
 
     /// The name of its cookie.

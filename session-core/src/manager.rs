@@ -139,7 +139,13 @@ impl Sessions {
     ///
     /// Dropped before it is done, it leaves the old record or the new one, whole.
     pub async fn finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> Result<Outcome, SessionError> {
-        let Some(session) = handle.loaded() else { return Ok(Outcome::Untouched) };
+        let Some(session) = handle.loaded() else {
+            if handle.asked() {
+                // it depends on the cookie all the same, if only on what could not be found out about it
+                vary_by_cookie(response.headers_mut());
+            }
+            return Ok(Outcome::Untouched);
+        };
         session.close();
         let policy = &self.0.policy;
         let commits = policy.commit_if.as_ref().is_none_or(|commit_if| commit_if(response.status()));
@@ -228,7 +234,14 @@ impl Sessions {
             SessionError::because(SessionErrorKind::Corrupt, "stored session cannot be decoded", error)
         })?;
         let seen_at = self.0.clock.now();
-        Ok(Stored { token: token.clone(), record: Arc::new(record), ttl: loaded.ttl, seen_at, touch: false })
+        Ok(Stored {
+            token: token.clone(),
+            record: Arc::new(record),
+            ttl: loaded.ttl,
+            seen_at,
+            touch: false,
+            written: false,
+        })
     }
 
     /// Reads a cookie value, if it is well-formed and signed.
@@ -299,9 +312,15 @@ pub(crate) fn cookie_header(config: &Config, origin: &Origin, state: &State, ste
         (CookieStep::Set, Some(token), Some(created_at)) => {
             let life = &state.contents().life;
             let now = config.clock.now();
-            let age = now.duration_since(crate::clock::from_millis(created_at)).unwrap_or_default();
-            let ttl = config.policy.timeouts.ttl(life, age);
-            let lasts = config.policy.timeouts.persistent(life).then(|| (ttl, now.checked_add(ttl).unwrap_or(now)));
+            let lasts = config.policy.timeouts.persistent(life).then(|| match state.ends_at() {
+                // what the store was told, so that cookie and key end together
+                Some(at) => (at.duration_since(now).unwrap_or_default(), at),
+                None => {
+                    let age = now.duration_since(crate::clock::from_millis(created_at)).unwrap_or_default();
+                    let ttl = config.policy.timeouts.ttl(life, age);
+                    (ttl, now.checked_add(ttl).unwrap_or(now))
+                }
+            });
             let value = config.format.cookie_value(origin.cookie.name(), token, &config.keys);
             origin.cookie.set(overrides, value, lasts, origin.secure)
         }

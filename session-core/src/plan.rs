@@ -75,6 +75,7 @@ pub(crate) enum Asked {
 /// Decides. Total: every state has a plan.
 pub(crate) fn decide(state: &State, request: Request, policy: &Policy, asked: Asked, now: SystemTime) -> Plan {
     let remove = if request.cookie { CookieStep::Remove } else { CookieStep::Keep };
+    let rejected = if policy.remove_rejected_cookie { remove } else { CookieStep::Keep };
     let end = |retired: Retired| match retired {
         Retired(Some(id)) => Plan { step: Step::Destroy { id }, cookie: remove },
         Retired(None) => Plan { step: Step::Nothing, cookie: remove },
@@ -86,7 +87,6 @@ pub(crate) fn decide(state: &State, request: Request, policy: &Policy, asked: As
             if wanted && request.addressable && !ttl.is_zero() {
                 return Plan { step: Step::Create { ttl, retire: None }, cookie: CookieStep::Set };
             }
-            let rejected = if policy.remove_rejected_cookie { remove } else { CookieStep::Keep };
             Plan { step: Step::Nothing, cookie: rejected }
         }
         State::New { fresh, draft, destroyed } => {
@@ -98,7 +98,7 @@ pub(crate) fn decide(state: &State, request: Request, policy: &Policy, asked: As
             }
             match destroyed {
                 Some(retired) => end(*retired),
-                None => Plan { step: Step::Nothing, cookie: CookieStep::Keep },
+                None => Plan { step: Step::Nothing, cookie: rejected },
             }
         }
         State::Unmodified { discarded: true, .. } => Plan { step: Step::Nothing, cookie: CookieStep::Keep },
@@ -153,7 +153,7 @@ fn unchanged(stored: &Stored, request: Request, policy: &Policy, asked: Asked, n
     }
     let elapsed = now.duration_since(stored.seen_at).unwrap_or_default();
     let remaining = stored.ttl.map(|ttl| ttl.saturating_sub(elapsed));
-    let step = if policy.resave && asked == Asked::Finish {
+    let step = if policy.resave && asked == Asked::Finish && !stored.written {
         Step::Save { ttl, renew: false }
     } else if stored.touch || asked == Asked::Save || policy.timeouts.touch_due(life, ttl, remaining) {
         Step::Touch { ttl }

@@ -67,7 +67,14 @@ impl World {
             contents,
             unknown: Vec::new(),
         };
-        let stored = Stored { token: held, record: Arc::new(record), ttl: Some(IDLE), seen_at: now, touch: false };
+        let stored = Stored {
+            token: held,
+            record: Arc::new(record),
+            ttl: Some(IDLE),
+            seen_at: now,
+            touch: false,
+            written: false,
+        };
         let fresh = |id| Fresh { token: token(id), created_at: clock::to_millis(now), initial: Contents::default() };
         Self { now, stored, fresh: fresh(2), next: fresh(3) }
     }
@@ -122,6 +129,7 @@ fn policies() -> [Policy; 4] {
         remove_rejected_cookie: false,
         max_bytes: usize::MAX,
         commit_attempts: 1,
+        commit_deadline: IDLE,
         commit_if: None,
     };
     [

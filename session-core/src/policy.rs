@@ -1,6 +1,6 @@
 //! The choices of an application that the state machine asks about.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
@@ -48,6 +48,7 @@ pub(crate) struct Policy {
     pub(crate) remove_rejected_cookie: bool,
     pub(crate) max_bytes: usize,
     pub(crate) commit_attempts: u32,
+    pub(crate) commit_deadline: Duration,
     pub(crate) commit_if: Option<CommitIf>,
 }
 

@@ -39,7 +39,7 @@ use crate::{
 /// const CART: Key<Vec<String>> = Key::new("cart");
 ///
 /// fn add_to_cart(session: &Session, item: String) -> Result<usize, SessionError> {
-///     let cart = session.update(CART, |cart| {
+///     let cart = session.update(CART, move |cart| {
 ///         let mut cart = cart.unwrap_or_default();
 ///         cart.push(item.clone());
 ///         cart
@@ -89,10 +89,13 @@ impl Origin {
     pub(crate) fn initial(&self, policy: &Policy) -> Contents {
         let mut contents = Contents::default();
         let options = self.cookie.options();
-        if let Some(max_age) = options.max_age.filter(|&age| !policy.timeouts.persistent || age != policy.timeouts.idle)
-        {
-            contents.life = Life { idle: Some(max_age), absolute: None, persistent: Some(true) };
-        }
+        contents.life = match options.max_age {
+            Some(age) if !policy.timeouts.persistent || age != policy.timeouts.idle => {
+                Life { idle: Some(age), absolute: None, persistent: Some(true) }
+            }
+            None if policy.timeouts.persistent => Life { persistent: Some(false), ..Life::default() },
+            Some(_) | None => Life::default(),
+        };
         // a session that began over TLS keeps to it
         if options.secure == Secure::Auto && self.secure == Some(true) {
             contents.cookie.secure = Some(Secure::Always);
@@ -346,7 +349,9 @@ impl Session {
     pub fn expires_at(&self) -> Option<SystemTime> {
         let now = self.0.sessions.config().clock.now();
         let inner = self.lock();
-        if let State::Unmodified { stored, .. } = &inner.state {
+        if let State::Unmodified { stored, .. } = &inner.state
+            && !stored.touch
+        {
             return stored.seen_at.checked_add(stored.ttl?);
         }
         let age = now.duration_since(clock::from_millis(inner.state.created_at()?)).unwrap_or_default();

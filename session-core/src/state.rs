@@ -55,6 +55,8 @@ pub(crate) struct Stored {
     pub(crate) seen_at: SystemTime,
     /// The handler asked for a touch.
     pub(crate) touch: bool,
+    /// This request has written it already.
+    pub(crate) written: bool,
 }
 
 /// The stored session that ends with this request; nothing inside where none was stored.
@@ -100,6 +102,20 @@ impl State {
                 Some(stored.record.created_at)
             }
             Self::Destroyed { .. } | Self::Gone => None,
+        }
+    }
+
+    /// When the store lets go of it, if it is stored and the store does.
+    pub(crate) fn ends_at(&self) -> Option<SystemTime> {
+        match self {
+            Self::Unmodified { stored, .. } | Self::Modified { stored, .. } | Self::Renewed { stored, .. } => {
+                stored.seen_at.checked_add(stored.ttl?)
+            }
+            Self::Uninitialized { .. }
+            | Self::New { .. }
+            | Self::Regenerated { .. }
+            | Self::Destroyed { .. }
+            | Self::Gone => None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{RecordBytes, SessionId, Version};
 ///   the answer is [`Created::Created`] or [`Saved::Saved`].
 /// * An operation whose future is dropped **must** have happened wholly or not at all, then or shortly after, and the store
 ///   stays usable.
+/// * Every operation **must** end within a time of the store's choosing: nobody else bounds it.
 /// * What cannot be told, for want of an answer, **must** be an error. It is never "absent".
 pub trait Store: Send + Sync + 'static {
     /// Reads a record and the life it has left.

@@ -39,6 +39,8 @@
 //! | feature | effect |
 //! |---|---|
 //! | `memory` (default) | the in-process store, and `memory:` in [`store::connect`] |
+//! | `redis` | the Redis store, and `redis:` and its kin in [`store::connect`] |
+//! | `redis-tls` | Redis over TLS, `rediss:` |
 //! | `tower` | [`SessionLayer`] and [`SessionService`] implement tower's traits |
 //! | `axum` | extractors for axum |
 //! | `metrics` | counters of outcomes, by the `metrics` facade |
@@ -59,6 +61,8 @@ pub use layer::SessionLayer;
 pub use reject::{reject, status};
 pub use service::SessionService;
 pub use session_core::*;
+#[cfg(feature = "redis")]
+pub use session_redis::{RedisConfig, RedisStore};
 
 /// The README's code, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "memory"))]

@@ -2,6 +2,8 @@
 
 use session_core::{Outcome, SessionError};
 
+use crate::reject;
+
 #[cfg(feature = "metrics")]
 const COUNTER: &str = "session_commits_total";
 
@@ -25,7 +27,10 @@ pub(crate) fn committed(outcome: Outcome) {
 pub(crate) fn failed(error: &SessionError) {
     let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
     let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-    tracing::error!(kind = ?error.kind(), error = text, "session error");
+    match reject::status(error.kind()).is_server_error() {
+        true => tracing::error!(kind = ?error.kind(), error = text, "session error"),
+        false => tracing::warn!(kind = ?error.kind(), error = text, "session error"),
+    }
     #[cfg(feature = "metrics")]
     metrics::counter!(COUNTER, "outcome" => "error", "kind" => format!("{:?}", error.kind())).increment(1);
 }

@@ -17,12 +17,13 @@ pub fn status(kind: SessionErrorKind) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         SessionErrorKind::Conflict => StatusCode::CONFLICT,
+        // what a client sends is what makes a session grow
+        SessionErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         SessionErrorKind::Gone => StatusCode::UNAUTHORIZED,
         SessionErrorKind::Rejected(status) => status,
         // a fault of the service, not of the request
         SessionErrorKind::Corrupt
         | SessionErrorKind::Closed
-        | SessionErrorKind::TooLarge
         | SessionErrorKind::Encode
         | SessionErrorKind::Decode
         | SessionErrorKind::Entropy
@@ -51,5 +52,4 @@ pub fn reject(error: &SessionError) -> Response<Bytes> {
 
 /// An error that a handler has made a response of, left in its extensions so that the service can answer it by its own table.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "only extractors answer errors inside of the service"))]
 pub(crate) struct Rejected(pub(crate) Arc<SessionError>);

@@ -58,6 +58,19 @@ pub(crate) struct Address {
     pub(crate) port: u16,
 }
 
+impl fmt::Display for Topology {
+    /// For logs: addresses, and no secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |addresses: &[Address]| addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        match self {
+            Self::Standalone(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Sentinel { sentinels, service } => write!(f, "{service} of sentinels {}", list(sentinels)),
+            Self::Cluster(nodes) => write!(f, "cluster {}", list(nodes)),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {

@@ -94,8 +94,7 @@ impl Connections {
             match &failure {
                 Failure::Answered { .. } => lane.answered(),
                 Failure::TimedOut => lane.timed_out(&live),
-                Failure::Lost { .. } => lane.lost(&live),
-                Failure::Unreached { .. } => {}
+                Failure::Lost { .. } | Failure::Unreached { .. } => lane.lost(&live),
             }
             let again = match failure.advice() {
                 Advice::GiveUp => false,

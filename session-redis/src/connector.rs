@@ -83,6 +83,11 @@ impl Connector {
         Self { config, primary: Mutex::default(), era: AtomicU64::new(0) }
     }
 
+    /// What it connects to, for logs.
+    pub(crate) fn server(&self) -> &Topology {
+        &self.config.topology
+    }
+
     /// Connections of earlier eras lead to a server that is no longer the primary, or will soon not be.
     pub(crate) fn era(&self) -> u64 {
         self.era.load(Ordering::Acquire)

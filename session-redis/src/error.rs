@@ -107,7 +107,8 @@ impl Failure {
     pub(crate) fn advice(&self) -> Advice {
         match self {
             Self::Lost { .. } => Advice::Reconnect,
-            Self::TimedOut | Self::Unreached { .. } => Advice::GiveUp,
+            Self::Unreached { .. } => Advice::LookAgain,
+            Self::TimedOut => Advice::GiveUp,
             Self::Answered { code, text } => match code.as_str() {
                 "NOSCRIPT" => Advice::SendSource,
                 "READONLY" => Advice::FindPrimary,
@@ -185,9 +186,7 @@ impl From<&RedisError> for Failure {
             // its text would quote the reply
             ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::nonsense(),
             // the cluster client knows no node for it, and has sent nothing
-            ErrorKind::ClusterConnectionNotFound => {
-                Self::Answered { code: "CLUSTERDOWN".to_owned(), text: "no node is connected".to_owned() }
-            }
+            ErrorKind::ClusterConnectionNotFound => Self::unreached("no node of the cluster is connected"),
             _ => Self::Lost { text: error.to_string() },
         }
     }

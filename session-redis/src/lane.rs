@@ -206,7 +206,7 @@ impl Lane {
             State::Idle | State::Connecting | State::Up(_) | State::Down(_) => false,
         });
         if let Some(failure) = failure.filter(|_| changed) {
-            tracing::warn!(connection = self.number, %failure, "redis is away; operations fail at once until it is back");
+            self.tell_away(&failure);
         }
         changed
     }
@@ -219,6 +219,11 @@ impl Lane {
         }
         let repairing = Repairing { lane: self.this.clone(), done: false };
         runtime.spawn(repairing.run(discard));
+    }
+
+    fn tell_away(&self, failure: &Failure) {
+        let server = self.connector.server();
+        tracing::warn!(connection = self.number, %server, %failure, "redis is away; operations fail at once until it is back");
     }
 
     async fn attempt(&self, discard: bool) -> Result<Made, Failure> {
@@ -253,7 +258,7 @@ impl Repairing {
                     tracing::debug!(connection = lane.number, %failure, attempts, "redis connection cannot be made");
                     lane.state.send_if_modified(|state| match state {
                         State::Connecting | State::Up(_) if away => {
-                            tracing::warn!(connection = lane.number, %failure, "redis is away; operations fail at once until it is back");
+                            lane.tell_away(&failure);
                             *state = State::Down(failure);
                             true
                         }
@@ -282,7 +287,9 @@ impl Repairing {
         self.over(lane);
         let previous = lane.state.send_replace(State::Up(live));
         match previous {
-            State::Down(_) => tracing::info!(connection = lane.number, "redis is back"),
+            State::Down(_) => {
+                tracing::info!(connection = lane.number, server = %lane.connector.server(), "redis is back")
+            }
             State::Idle | State::Connecting | State::Up(_) => {
                 tracing::debug!(connection = lane.number, "redis connection is up")
             }

@@ -333,7 +333,7 @@ fn futures_stream(session: session_core::Session) -> impl futures_core::Stream<I
     })
 }
 
-fn stream<T>(mut next: impl FnMut() -> Option<T> + Unpin) -> impl futures_core::Stream<Item = T> {
+fn stream<T>(next: impl FnMut() -> Option<T> + Unpin) -> impl futures_core::Stream<Item = T> {
     struct Next<F>(F);
     impl<T, F: FnMut() -> Option<T> + Unpin> futures_core::Stream for Next<F> {
         type Item = T;
@@ -341,7 +341,7 @@ fn stream<T>(mut next: impl FnMut() -> Option<T> + Unpin) -> impl futures_core::
             std::task::Poll::Ready((self.0)())
         }
     }
-    Next(move || next())
+    Next(next)
 }
 
 /// A handler that panics commits nothing.

@@ -18,6 +18,9 @@ use session_hyper::RequestSession;
 
 use crate::visit::{begin, builder, calls_of, finish, request, sessions, set_cookies, visit};
 
+/// What a handler does to a session.
+type Act = fn(&session_core::Session);
+
 const VIEWS: Key<u32> = Key::new("views");
 const USER: Key<String> = Key::new("user");
 const COOKIE: &str = "__Host-id";
@@ -109,7 +112,7 @@ async fn t2_a_logout_during_a_slow_write_is_final() {
 
 #[tokio::test]
 async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_either() {
-    let act: [fn(&session_core::Session); 4] = [
+    let act: [Act; 4] = [
         |session| session.touch(),
         |session| session.renew(),
         |session| session.set_max_age(Some(MIN)).expect("writable"),
@@ -614,7 +617,7 @@ async fn t18_a_taken_id_is_never_overwritten() {
 /// A commit whose answer is lost is reported, never guessed: no cookie is set, and nothing is handed out.
 #[tokio::test]
 async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone() {
-    let act: [(Call, fn(&session_core::Session)); 4] = [
+    let act: [(Call, Act); 4] = [
         (Call::Save, |session| _ = count(session)),
         (Call::Save, |session| session.renew()),
         (Call::Destroy, |session| session.destroy()),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     LONG, eventually, fails, id, record,
-    server::{Server, free_port},
+    server::{Cluster, Server, free_port},
 };
 
 /// Far more than any operation may take, and less than a hang.
@@ -95,6 +95,28 @@ async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
         assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
         server.thaw();
         eventually("it is found again", || async { store.load(&id()).await.is_ok() }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
+    let cluster = Cluster::start();
+    let store = RedisStore::connect(&cluster.url()).await.expect("a store");
+    cluster.nodes.iter().for_each(Server::kill);
+    let refused_at_once = || async {
+        let begun = Instant::now();
+        for _ in 0..100 {
+            if store.load(&id()).await.is_ok() || begun.elapsed() > BOUND {
+                return false;
+            }
+        }
+        true
+    };
+    eventually("it is refused at once", refused_at_once).await;
+    cluster.nodes.iter().for_each(Server::restart);
+    let ids: Vec<_> = (0..30).map(|_| id()).collect();
+    for id in &ids {
+        eventually("every slot is found again", || async { store.load(id).await.is_ok() }).await;
     }
 }
 

@@ -43,7 +43,7 @@ impl Load {
                             done.fetch_add(1, Ordering::Relaxed);
                         }
                         Ok(Saved::Conflict(theirs)) => current = theirs.record,
-                        Ok(Saved::Gone) => panic!("nobody ends it"),
+                        Ok(Saved::Gone) => panic!("nobody ended {id} after {acknowledged} writes"),
                         Err(_) => {
                             unknown += 1;
                             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -148,7 +148,10 @@ async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
-    cluster.nodes.iter().find(|node| is_primary(node)).expect("a primary").kill();
+    let primary = cluster.nodes.iter().find(|node| is_primary(node)).expect("a primary");
+    let offset = replication(primary).0;
+    eventually("the replica has every session", || async { replication(primary).1 >= offset }).await;
+    primary.kill();
     // every counter, so those of the dead node too
     let ids: Vec<_> = (0..48).map(|_| id()).collect();
     for id in &ids {
@@ -167,6 +170,8 @@ async fn sentinels_are_followed_to_the_new_primary() {
     let store = RedisStore::connect(&all.url()).await.expect("a store");
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
+    let offset = replication(&all.servers[0]).0;
+    eventually("the replica has every session", || async { replication(&all.servers[0]).1 >= offset }).await;
     all.servers[0].kill();
     load.goes_on().await;
     load.stop.store(true, Ordering::Relaxed);
@@ -207,6 +212,17 @@ async fn a_primary_that_hung_is_not_written_to_when_it_wakes() {
         assert!(written().await, "the connections are to the new primary");
     }
     assert_eq!(all.servers[1].command::<u64>(&["DBSIZE"]), before + 50);
+}
+
+/// How far a primary has come, and how far its replica has followed.
+fn replication(primary: &Server) -> (u64, u64) {
+    let info: String = primary.command(&["INFO", "replication"]);
+    let field = |name| {
+        let (_, rest) = info.split_once(name)?;
+        rest.split([',', '\r']).next()?.parse().ok()
+    };
+    let replica = if info.contains("state=online") { field(",offset=") } else { None };
+    (field("master_repl_offset:").expect("an offset"), replica.unwrap_or(0))
 }
 
 fn is_primary(server: &Server) -> bool {

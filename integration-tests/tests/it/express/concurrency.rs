@@ -1,0 +1,78 @@
+//! Section 1.14: concurrency.
+
+use super::*;
+
+/// E174: other names are merged, and counters count every request.
+#[tokio::test]
+async fn overlapping_changes_are_both_kept() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let (first, one) = site.open(get(&*cookie)).await?;
+    let (second, two) = site.open(get(&*cookie)).await?;
+    one.insert(OTHER, &1)?;
+    one.update(VALUE, |value| value.unwrap_or(0) + 1)?;
+    two.insert("third", &1)?;
+    two.update(VALUE, |value| value.unwrap_or(0) + 1)?;
+    site.finish(&second).await?;
+    site.finish(&first).await?;
+    let (_, session) = site.open(get(&*cookie)).await?;
+    assert_eq!(session.names(), ["other", "third", "value"]);
+    assert_eq!(session.get(VALUE)?, Some(3));
+    Ok(())
+}
+
+/// E175, E176: one that only read erases nothing and brings nothing back, with `resave` and without, by save and by touch.
+#[tokio::test]
+async fn overlapping_reads_are_harmless() -> TestResult {
+    for (resave, writes) in [(false, Call::Touch), (true, Call::Save)] {
+        let site = Site::new(|b| b.resave(resave).touch_after(Duration::ZERO));
+        let cookie = site.begin().await?;
+        site.clock.advance(SECOND);
+        let (reading, _) = site.open(get(&*cookie)).await?;
+        site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
+        site.store.take_calls();
+        site.finish(&reading).await?;
+        assert_eq!(site.store.take_calls(), [writes]);
+        assert_eq!(site.value(&cookie, VALUE).await?, Some(2));
+
+        let (reading, _) = site.open(get(&*cookie)).await?;
+        site.clock.advance(SECOND);
+        site.visit(get(&*cookie), async |session| {
+            session.destroy();
+            Ok(())
+        })
+        .await?;
+        site.store.take_calls();
+        let answer = site.finish(&reading).await?;
+        assert_eq!(site.store.take_calls(), [writes]);
+        assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Gone, 0));
+        assert!(site.stored(&cookie).await.is_none());
+    }
+    Ok(())
+}
+
+/// E177: neither a logout nor a login is undone by a slow request.
+#[tokio::test]
+async fn a_slow_writer_revives_nothing() -> TestResult {
+    let site = Site::new(|b| b);
+    let ends: [Change; 2] = [
+        |s| {
+            s.destroy();
+            Ok(())
+        },
+        |s| s.regenerate(),
+    ];
+    for end in ends {
+        let cookie = site.begin().await?;
+        let (slow, session) = site.open(get(&*cookie)).await?;
+        site.visit(get(&*cookie), async |session| end(&session)).await?;
+        session.insert(VALUE, &2)?;
+        assert_eq!(session.save().await?, Outcome::Gone);
+        assert_eq!(kind(session.insert(VALUE, &3)), SessionErrorKind::Gone);
+        let answer = site.finish(&slow).await?;
+        assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Gone, 0));
+        assert!(site.stored(&cookie).await.is_none());
+        assert_eq!(site.value(&cookie, VALUE).await?, None);
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Section 1.13: errors at the end.
+
+use super::*;
+
+/// E170: the answer is an error, without the cookie of a session that is not stored.
+#[tokio::test]
+async fn a_commit_that_fails_is_not_a_success() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    for (call, request) in [(Call::Create, get(None)), (Call::Save, get(&*cookie))] {
+        for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Timeout, StoreErrorKind::Refused] {
+            site.store.fail(call, kind);
+            let response = serve(&site.sessions, request.clone(), write).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{call:?} {kind:?}");
+            assert!(set_cookies(response.headers()).is_empty());
+        }
+    }
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+    Ok(())
+}
+
+/// E171: the request was served on what the store said; only the longer life is lost, and the cookie does not claim it.
+#[tokio::test]
+async fn a_touch_that_fails_is_logged_only() -> TestResult {
+    let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)).touch_after(Duration::ZERO));
+    let cookie = site.begin().await?;
+    site.clock.advance(SECOND);
+    site.store.fail(Call::Touch, StoreErrorKind::Unavailable);
+    let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
+    assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Untouched, 0));
+    assert_eq!(site.store.take_calls(), [Call::Load, Call::Touch]);
+    Ok(())
+}

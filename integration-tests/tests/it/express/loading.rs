@@ -1,0 +1,119 @@
+//! Section 1.4: generating and loading.
+
+use super::*;
+
+/// E52, E53: the store is asked when somebody wants the session, and not for one that cannot be there.
+#[tokio::test]
+async fn a_session_is_loaded_when_it_is_asked_for() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let handle = site.sessions.begin(&get(&*cookie));
+    let answer = site.finish(&handle).await?;
+    assert_eq!((answer.outcome, answer.response.headers().len()), (Outcome::Untouched, 0));
+    assert_eq!(site.store.take_calls(), []);
+
+    let (handle, session) = site.open(get(&*cookie)).await?;
+    assert_eq!((session.get(VALUE)?, session.is_new()), (Some(1), false));
+    handle.load().await?;
+    assert_eq!(site.store.take_calls(), [Call::Load], "once");
+
+    let ((_, one), (_, two)) = (site.open(get(None)).await?, site.open(get(None)).await?);
+    assert_ne!(one.id(), two.id());
+    assert_eq!(site.store.take_calls(), []);
+
+    let eager =
+        SessionService::new(site.sessions.clone(), service_fn(|_| async { Ok::<_, SessionError>(Response::new(())) }));
+    eager.eager(true).oneshot(get(&*cookie)).await?;
+    assert_eq!(site.store.take_calls(), [Call::Load]);
+    Ok(())
+}
+
+/// E54: signed or not, an id that names nothing is never taken over.
+#[tokio::test]
+async fn an_id_that_is_not_stored_is_never_adopted() -> TestResult {
+    let site = Site::new(|b| b);
+    let planted = site.begin().await?;
+    site.sessions.revoke(&site.id(&planted).expect("signed")).await?;
+    let answer = site.visit(get(&*planted), async |session| session.insert(VALUE, &7)).await?;
+    assert_eq!(answer.outcome, Outcome::Created);
+    assert_ne!(site.id(&answer.pair()), site.id(&planted));
+    assert!(site.stored(&planted).await.is_none());
+    Ok(())
+}
+
+/// E55, E181: to the millisecond, at which it is over.
+#[tokio::test]
+async fn an_expired_session_is_a_new_one() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    site.clock.advance(HOUR - Duration::from_millis(1));
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+    site.clock.advance(Duration::from_millis(1));
+    let (_, session) = site.open(get(&*cookie)).await?;
+    assert!(session.is_new() && session.id() != site.id(&cookie));
+    assert!(site.stored(&cookie).await.is_none());
+    Ok(())
+}
+
+/// E58: by default the request starts fresh and the record is left alone; or the request fails.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_answered_by_policy() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let id = site.id(&cookie).expect("signed");
+    let strict = site.beside(|b| b.undecodable(Undecodable::Fail));
+    for garbage in [&b""[..], b"null", b"{\"cookie\":null}", &[1; 60]] {
+        site.store.inner().destroy(&id).await?;
+        let garbage = RecordBytes::new(garbage.to_vec());
+        assert_eq!(site.store.inner().create(&id, &garbage, HOUR).await?, Created::Created);
+        assert_eq!(kind(strict.open(get(&*cookie)).await), SessionErrorKind::Corrupt);
+        let answer = site.visit(get(&*cookie), async |session| session.insert(VALUE, &7)).await?;
+        assert_ne!(site.id(&answer.pair()), Some(id));
+        assert_eq!(site.stored(&cookie).await.expect("left alone").record, garbage);
+    }
+    Ok(())
+}
+
+/// E59, E84: an empty session is one.
+#[tokio::test]
+async fn a_record_needs_no_data() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.visit(get(None), async |session| session.regenerate()).await?.pair();
+    let (_, session) = site.open(get(&*cookie)).await?;
+    assert!(!session.is_new() && session.names().is_empty());
+    Ok(())
+}
+
+/// E60: a store that forgets to expire cannot stretch the absolute timeout.
+#[tokio::test]
+async fn the_absolute_timeout_holds_whatever_the_store_says() -> TestResult {
+    let clock = ManualClock::default();
+    let store = TestStore::default(); // by the system's clock, which does not move here
+    let sessions =
+        Sessions::builder(store.clone()).signing_keys(keys()).clock(clock.clone()).absolute_timeout(HOUR).build()?;
+    let site = Site { store, clock, sessions };
+    let cookie = site.begin().await?;
+    site.clock.advance(HOUR - SECOND);
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+    site.clock.advance(SECOND);
+    assert!(site.stored(&cookie).await.is_some(), "the store still has it");
+    assert_eq!(site.value(&cookie, VALUE).await?, None);
+    Ok(())
+}
+
+/// E61: a caller that has waited enough drops the load, and nothing is stuck. Stores on a network have deadlines of their own.
+#[tokio::test]
+async fn a_load_that_hangs_can_be_given_up() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let handle = site.sessions.begin(&get(&*cookie));
+    let gate = site.store.hold(Call::Load);
+    tokio::select! {
+        biased;
+        _ = handle.load() => panic!("held"),
+        () = gate.arrived() => {}
+    }
+    assert!(handle.loaded().is_none());
+    assert_eq!(handle.load().await?.get(VALUE)?, Some(1));
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! Section 1.7: methods.
+
+use super::*;
+
+/// E69, E76, E81: gone for the handler at once, for the store at the commit, for the browser with the response.
+#[tokio::test]
+async fn destroy_ends_the_session_and_its_cookie() -> TestResult {
+    let options = CookieOptions::new().path("/app").domain("example.com").same_site(SameSite::Strict);
+    let site = Site::new(|b| b.cookie(options));
+    let set = site.visit(get_at("/app", None), async |session| session.insert(VALUE, &1)).await?;
+    let cookie = set.pair();
+    let answer = site.visit(get_at("/app", &*cookie), async |session| {
+        session.destroy();
+        assert_eq!((session.id(), session.get(VALUE)?), (None, None));
+        Ok(())
+    });
+    let answer = answer.await?;
+    assert_eq!(answer.outcome, Outcome::Destroyed);
+    let (set, removal) = (set.cookie(), answer.cookie());
+    assert_eq!((removal.value(), removal.max_age()), ("", Some(cookie::time::Duration::ZERO)));
+    assert_eq!((removal.name(), removal.path(), removal.domain()), (set.name(), set.path(), set.domain()));
+    assert_eq!((removal.secure(), removal.same_site()), (set.secure(), set.same_site()));
+    assert!(site.stored(&cookie).await.is_none());
+    Ok(())
+}
+
+/// E78, E172: a logout that may not have happened is an error, and can be tried again.
+#[tokio::test]
+async fn a_destroy_that_fails_is_reported() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    site.store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    let response = serve(&site.sessions, get(&*cookie), |request| async move {
+        request.session().load().await?.destroy();
+        Ok(Response::new(()))
+    });
+    let response = response.await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(set_cookies(response.headers()).is_empty(), "the browser keeps what it needs to try again");
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+
+    site.store.fail(Call::Destroy, StoreErrorKind::Timeout);
+    let answer = site.visit(get(&*cookie), async |session| {
+        session.destroy();
+        assert_eq!(kind(session.save().await), SessionErrorKind::Timeout);
+        assert_eq!(session.save().await?, Outcome::Destroyed);
+        Ok(())
+    });
+    assert_eq!(answer.await?.max_age(), Some(0));
+    assert!(site.stored(&cookie).await.is_none());
+    Ok(())
+}
+
+/// E73, E80: nobody need wait for `destroy`, the commit does.
+#[tokio::test]
+async fn the_response_waits_until_the_session_is_destroyed() -> TestResult {
+    for unset in [false, true] {
+        let site = Site::new(|b| b.unset(Unset::Destroy));
+        let cookie = site.begin().await?;
+        let (handle, session) = site.open(get(&*cookie)).await?;
+        if unset {
+            session.unset()
+        } else {
+            session.destroy()
+        }
+        let gate = site.store.hold(Call::Destroy);
+        let finished = {
+            let sessions = site.sessions.clone();
+            tokio::spawn(async move { sessions.finish(&handle, &mut Response::new(())).await })
+        };
+        gate.arrived().await;
+        assert!(!finished.is_finished());
+        gate.open();
+        assert_eq!(finished.await??, Outcome::Destroyed);
+    }
+    Ok(())
+}
+
+/// E82, E66: a new id, no data, the options of today; `renew` is the variant that keeps session and data.
+#[tokio::test]
+async fn regenerate_begins_an_empty_session_and_renew_keeps_it() -> TestResult {
+    let site = Site::new(|b| b.absolute_timeout(None));
+    let cookie = site.begin().await?;
+    site.visit(get(&*cookie), async |session| session.set_max_age(Some(48 * HOUR))).await?;
+    let answer = site.visit(get(&*cookie), async |session| {
+        session.regenerate()?;
+        assert!(session.is_new() && session.is_modified() && session.names().is_empty());
+        assert_eq!(session.original_max_age(), None);
+        Ok(())
+    });
+    let answer = answer.await?;
+    assert_eq!(answer.max_age(), None);
+    assert_ne!(site.id(&answer.pair()), site.id(&cookie));
+    assert!(site.stored(&cookie).await.is_none());
+
+    let before = site.begin().await?;
+    let after = site
+        .visit(get(&*before), async |session| {
+            session.renew();
+            Ok(())
+        })
+        .await?
+        .pair();
+    assert_eq!(site.id(&after), site.id(&before), "the same session");
+    assert_eq!(site.value(&after, VALUE).await?, Some(1));
+    assert_eq!(site.value(&before, VALUE).await?, None, "under a new secret");
+    Ok(())
+}
+
+/// E83: the new token is not handed out while the old one still opens the old session.
+#[tokio::test]
+async fn regenerate_fails_closed() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    site.store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    let response = serve(&site.sessions, get(&*cookie), |request| async move {
+        request.session().load().await?.regenerate()?;
+        Ok(Response::new(()))
+    });
+    let response = response.await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(set_cookies(response.headers()).is_empty());
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+
+    site.store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    let answer = site.visit(get(&*cookie), async |session| {
+        session.regenerate()?;
+        assert_eq!(kind(session.save().await), SessionErrorKind::Unavailable);
+        assert_eq!(session.save().await?, Outcome::Created);
+        Ok(())
+    });
+    let new = answer.await?.pair();
+    assert!(site.stored(&new).await.is_some() && site.stored(&cookie).await.is_none());
+    Ok(())
+}
+
+/// E87, E89: what others wrote is seen and is no change; what was written here is lost.
+#[tokio::test]
+async fn reload_reads_the_session_anew() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let (handle, session) = site.open(get(&*cookie)).await?;
+    session.insert(VALUE, &7)?;
+    site.visit(get(&*cookie), async |session| session.insert(OTHER, &2)).await?;
+    session.reload().await?;
+    assert_eq!((session.get(VALUE)?, session.get(OTHER)?), (Some(1), Some(2)));
+    assert!(!session.is_modified());
+    site.store.take_calls();
+    assert_eq!(site.finish(&handle).await?.outcome, Outcome::Untouched);
+    assert_eq!(site.store.take_calls(), []);
+    Ok(())
+}
+
+/// E88, E89: however often it fails.
+#[tokio::test]
+async fn reloading_a_session_that_has_ended_is_an_error() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let (handle, session) = site.open(get(&*cookie)).await?;
+    session.insert(OTHER, &2)?;
+    site.sessions.revoke(&site.id(&cookie).expect("signed")).await?;
+    for _ in 0..100 {
+        assert_eq!(kind(session.reload().await), SessionErrorKind::Gone);
+    }
+    assert_eq!((session.get(VALUE)?, session.get(OTHER)?), (Some(1), Some(2)), "as it was");
+    assert_eq!(site.finish(&handle).await?.outcome, Outcome::Gone);
+    let (_, new) = site.open(get(None)).await?;
+    assert_eq!(kind(new.reload().await), SessionErrorKind::Gone);
+    Ok(())
+}
+
+/// E90, E91: now, and not again unless there is more.
+#[tokio::test]
+async fn save_writes_now_and_the_end_writes_the_rest() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let (handle, session) = site.open(get(&*cookie)).await?;
+    session.insert(VALUE, &2)?;
+    assert_eq!(session.save().await?, Outcome::Saved);
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(2), "before the end");
+    site.store.take_calls();
+    session.insert(VALUE, &2)?;
+    assert_eq!(site.finish(&handle).await?.outcome, Outcome::Untouched);
+    assert_eq!(site.store.take_calls(), []);
+
+    let (handle, session) = site.open(get(&*cookie)).await?;
+    session.insert(VALUE, &3)?;
+    let _ = session.save().await?;
+    session.insert(VALUE, &4)?;
+    site.store.take_calls();
+    assert_eq!(site.finish(&handle).await?.outcome, Outcome::Saved);
+    assert_eq!(site.store.take_calls(), [Call::Save]);
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(4));
+    Ok(())
+}
+
+/// E92: a saved session has its full life, whether anything had changed or not.
+#[tokio::test]
+async fn save_gives_full_life() -> TestResult {
+    for change in [false, true] {
+        let site = Site::new(|b| b);
+        let cookie = site.begin().await?;
+        site.clock.advance(HOUR - SECOND);
+        let (_, session) = site.open(get(&*cookie)).await?;
+        if change {
+            session.insert(VALUE, &2)?;
+        }
+        let _ = session.save().await?;
+        assert_eq!(site.stored(&cookie).await.expect("alive").ttl, Some(HOUR));
+    }
+    Ok(())
+}
+
+/// E93: what an explicit save stores, the browser can name.
+#[tokio::test]
+async fn an_explicit_save_sends_its_cookie() -> TestResult {
+    let site = Site::new(|b| b);
+    let answer = site.visit(get(None), async |session| session.save().await.map(drop)).await?;
+    assert!(site.stored(&answer.pair()).await.is_some());
+    Ok(())
+}
+
+/// E94
+#[tokio::test]
+async fn touch_gives_full_life() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    site.clock.advance(SECOND);
+    let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
+    assert_eq!(answer.outcome, Outcome::Untouched, "not due yet");
+    let answer = site
+        .visit(get(&*cookie), async |session| {
+            session.touch();
+            Ok(())
+        })
+        .await?;
+    assert_eq!(answer.outcome, Outcome::Touched);
+    assert_eq!(site.stored(&cookie).await.expect("alive").ttl, Some(HOUR));
+    Ok(())
+}
+
+/// E95: when the life in the store is extended, the browser's copy is too.
+#[tokio::test]
+async fn cookie_and_store_expire_together() -> TestResult {
+    let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
+    let cookie = site.begin().await?;
+    for (wait, touched) in [(HOUR / 20, false), (HOUR / 10, true), (HOUR / 20, false), (HOUR / 2, true)] {
+        site.clock.advance(wait);
+        let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
+        assert_eq!(answer.outcome == Outcome::Touched, touched);
+        assert_eq!(answer.set_cookies().len(), usize::from(touched));
+        if touched {
+            let ttl = site.stored(&cookie).await.expect("alive").ttl.map(|ttl| ttl.as_secs());
+            assert_eq!(answer.max_age(), ttl);
+        }
+    }
+    Ok(())
+}
+
+/// E95.
+#[tokio::test]
+async fn cookie_of_an_early_save() -> TestResult {
+    let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
+    let answer = site.visit(get(None), async |session| {
+        session.insert(VALUE, &1)?;
+        let _ = session.save().await?;
+        site.clock.advance(Duration::from_secs(60));
+        Ok(())
+    });
+    let answer = answer.await?;
+    let ttl = site.stored(&answer.pair()).await.expect("alive").ttl.map(|ttl| ttl.as_secs());
+    assert_eq!(answer.max_age(), ttl);
+    Ok(())
+}
+
+/// E94.
+#[tokio::test]
+async fn touch_shows_at_once() -> TestResult {
+    let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
+    let cookie = site.begin().await?;
+    site.clock.advance(HOUR / 2);
+    let (_, session) = site.open(get(&*cookie)).await?;
+    assert_eq!(session.max_age(), Some(HOUR / 2));
+    session.touch();
+    assert_eq!(session.max_age(), Some(HOUR));
+    Ok(())
+}

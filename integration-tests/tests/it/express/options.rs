@@ -1,0 +1,253 @@
+//! Section 1.1: options.
+
+use super::*;
+
+/// E2: there is no alias, and an empty name is refused rather than replaced.
+#[tokio::test]
+async fn the_cookie_has_the_configured_name() -> TestResult {
+    assert_eq!(Site::new(|b| b).sessions.cookie_name(), "__Host-id");
+    let site = Site::new(|b| b.cookie(CookieOptions::new().name("connect.sid")));
+    assert_eq!(site.sessions.cookie_name(), "connect.sid");
+    assert!(site.begin().await?.starts_with("connect.sid=v1."));
+    Ok(())
+}
+
+/// E3, E5, E10: also one key among several.
+#[test]
+fn a_missing_or_empty_secret_is_refused_when_built() {
+    let unsigned = Sessions::builder(MemoryStore::new()).build();
+    assert!(matches!(unsigned, Err(ConfigError::NoSigningKeys)));
+    assert_eq!(SigningKeys::new::<&str>([]).err(), Some(SigningKeysError::Empty));
+    assert_eq!(SigningKeys::new([""]).err(), Some(SigningKeysError::TooShort { found: 0 }));
+    assert_eq!(SigningKeys::new([KEY_A, ""]).err(), Some(SigningKeysError::TooShort { found: 0 }));
+}
+
+/// E6
+#[tokio::test]
+async fn a_key_is_text_or_bytes() -> TestResult {
+    let text = Site::new(|b| b.signing_keys(SigningKeys::new([KEY_A]).expect("key")));
+    let bytes = text.beside(|b| b.signing_keys(SigningKeys::new([KEY_A.as_bytes().to_vec()]).expect("key")));
+    let cookie = text.begin().await?;
+    assert_eq!(bytes.value(&cookie, VALUE).await?, Some(1));
+    Ok(())
+}
+
+/// E7, E8, E9
+#[tokio::test]
+async fn the_first_key_signs_all_verify_and_an_old_signature_is_replaced() -> TestResult {
+    let old = Site::new(|b| b.signing_keys(SigningKeys::new([KEY_A]).expect("key")));
+    let both = old.beside(|b| b.signing_keys(SigningKeys::new([KEY_B, KEY_A]).expect("keys")));
+    let new = old.beside(|b| b.signing_keys(SigningKeys::new([KEY_B]).expect("key")));
+
+    let cookie = old.begin().await?;
+    assert_eq!(new.value(&cookie, VALUE).await?, None);
+    let read = both.visit(get(&*cookie), async |_| Ok(())).await?;
+    assert_eq!(read.outcome, Outcome::Untouched);
+    let replaced = read.pair();
+    assert_eq!(new.value(&replaced, VALUE).await?, Some(1), "signed by the first key");
+    let again = both.visit(get(&*replaced), async |_| Ok(())).await?;
+    assert!(again.set_cookies().is_empty(), "replaced once");
+    Ok(())
+}
+
+/// E12, E14: 128 random bits name the session and 128 more open it; no character needs encoding.
+#[tokio::test]
+async fn ids_are_random_and_need_no_encoding() -> TestResult {
+    let site = Site::new(|b| b);
+    let (one, two) = (site.begin().await?, site.begin().await?);
+    let id = site.id(&one).expect("signed");
+    assert_ne!(Some(id), site.id(&two));
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    assert!(id.as_str().len() == 22 && plain(id.as_str()));
+    let (_, value) = one.split_once('=').expect("a pair");
+    assert_eq!(
+        value.split('.').map(|part| (part.len(), plain(part))).collect::<Vec<_>>(),
+        [(2, true), (43, true), (43, true)]
+    );
+    Ok(())
+}
+
+/// E13
+#[tokio::test]
+async fn the_id_source_sees_the_request_for_new_and_for_regenerated_sessions() -> TestResult {
+    let (paths, next) = (Arc::new(Mutex::new(vec![])), AtomicU8::new(1));
+    let seen = paths.clone();
+    let site = Site::new(|b| {
+        b.id_source(move |request| {
+            seen.lock().expect("not poisoned").push(request.uri.path().to_owned());
+            Ok(SessionId::from_bytes([next.fetch_add(1, Ordering::SeqCst); 16]))
+        })
+    });
+    let first = site.visit(get_at("/new", None), async |session| session.insert(VALUE, &1)).await?.pair();
+    assert_eq!(site.id(&first), Some(SessionId::from_bytes([1; 16])));
+    site.visit(get_at("/read", &*first), async |_| Ok(())).await?;
+    let second = site.visit(get_at("/login", &*first), async |session| session.regenerate()).await?.pair();
+    assert_eq!(site.id(&second), Some(SessionId::from_bytes([2; 16])));
+    assert_eq!(*paths.lock().expect("not poisoned"), ["/new", "/login"]);
+    Ok(())
+}
+
+/// E15, E16: what is no id cannot be named one.
+#[test]
+fn only_an_id_is_an_id() {
+    for text in ["", "7", "undefined", "id with spaces; and more", "AAAAAAAAAAAAAAAAAAAAA"]
+        .map(|text| text.parse::<SessionId>())
+    {
+        let _: ParseIdError = text.expect_err("no id");
+    }
+}
+
+/// E17: without a cookie, after a look into the store, and in `regenerate`.
+#[tokio::test]
+async fn an_id_source_that_fails_is_the_same_error_everywhere() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let gone = site.begin().await?;
+    site.sessions.revoke(&site.id(&gone).expect("signed")).await?;
+    let failing = site.beside(|b| b.id_source(|_| Err(EntropyError::new("no ids today"))));
+    assert_eq!(kind(failing.open(get(None)).await), SessionErrorKind::Entropy);
+    assert_eq!(kind(failing.open(get(&*gone)).await), SessionErrorKind::Entropy);
+    let (_, session) = failing.open(get(&*cookie)).await?;
+    assert_eq!(kind(session.regenerate()), SessionErrorKind::Entropy);
+    assert_eq!(session.get(VALUE)?, Some(1), "the session is as it was");
+    Ok(())
+}
+
+/// E18
+#[tokio::test]
+async fn an_id_that_is_taken_is_asked_for_again_and_never_overwritten() -> TestResult {
+    let next = AtomicU8::new(0);
+    let site = Site::new(|b| {
+        // 0, 0, 0, 1: two collisions
+        b.id_source(move |_| Ok(SessionId::from_bytes([next.fetch_add(1, Ordering::SeqCst) / 3; 16])))
+    });
+    let first = site.begin().await?;
+    let answer = site.visit(get(None), async |session| session.insert(VALUE, &2)).await?;
+    assert_eq!(site.store.take_calls(), [Call::Create, Call::Create, Call::Create]);
+    assert_eq!(site.id(&answer.pair()), Some(SessionId::from_bytes([1; 16])));
+    assert_eq!(site.value(&first, VALUE).await?, Some(1));
+
+    let stuck = site.beside(|b| b.id_source(|_| Ok(SessionId::from_bytes([0; 16]))));
+    let answer = stuck.visit(get(None), async |session| session.insert(VALUE, &3)).await;
+    assert_eq!(kind(answer), SessionErrorKind::Entropy);
+    assert_eq!(site.value(&first, VALUE).await?, Some(1));
+    Ok(())
+}
+
+/// E19, E20, E21, E22: `resave`, `saveUninitialized` and `rolling` are off, `unset` keeps.
+#[tokio::test]
+async fn by_default_only_what_was_written_is_stored() -> TestResult {
+    let site = Site::new(|b| b);
+    let answer = site.visit(get(None), async |_| Ok(())).await?;
+    assert!(site.store.take_calls().is_empty() && answer.set_cookies().is_empty());
+    let cookie = site.begin().await?;
+    let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
+    assert_eq!(site.store.take_calls(), [Call::Load]);
+    assert!(answer.set_cookies().is_empty());
+    site.visit(get(&*cookie), async |session| {
+        session.unset();
+        Ok(())
+    })
+    .await?;
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+    assert_eq!(Unset::default(), Unset::Discard);
+    Ok(())
+}
+
+/// E26: two configurations on one store keep their own id source, cookie and proxy.
+#[tokio::test]
+async fn a_store_can_be_shared_by_several_configurations() -> TestResult {
+    let one = Site::new(|b| b.cookie(plain_cookie().path("/one")).id_source(|_| Ok(SessionId::from_bytes([1; 16]))));
+    let two = one.beside(|b| b.cookie(plain_cookie().path("/two")).id_source(|_| Ok(SessionId::from_bytes([2; 16]))));
+    for (site, path, id) in [(&one, "/one", 1), (&two, "/two", 2)] {
+        let answer = site.visit(get_at(path, None), async |session| session.insert(VALUE, &1)).await?;
+        assert_eq!(site.id(&answer.pair()), Some(SessionId::from_bytes([id; 16])));
+        assert_eq!(answer.cookie().path(), Some(path));
+    }
+    Ok(())
+}
+
+/// E28, E29: asked once for each request, and applied to the session that begins with it.
+#[tokio::test]
+async fn cookie_options_can_be_computed_from_the_request() -> TestResult {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let site = Site::new(|b| {
+        b.cookie_for(move |request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let remember = request.uri.query() == Some("remember");
+            CookieOptions::new().max_age(remember.then_some(30 * 24 * HOUR)).same_site(SameSite::Strict)
+        })
+        .absolute_timeout(None)
+    });
+    let answer = site.visit(get_at("/?remember", None), async |session| session.insert(VALUE, &1)).await?;
+    assert_eq!(answer.max_age(), Some(30 * 24 * 3600));
+    assert_eq!(answer.cookie().same_site(), Some(cookie::SameSite::Strict));
+    assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "for a new visitor");
+
+    let cookie = answer.pair();
+    let answer = site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
+    assert_eq!(answer.max_age(), Some(30 * 24 * 3600), "the session keeps the lifetime it began with");
+    assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "for a loaded session");
+
+    let answer = site.visit(get(None), async |session| session.insert(VALUE, &1)).await?;
+    assert_eq!(answer.max_age(), None);
+    Ok(())
+}
+
+/// E29, E129: options that cannot be used are an error of the request, before anything is stored.
+#[tokio::test]
+async fn unusable_computed_cookie_options_are_a_typed_error() -> TestResult {
+    let site = Site::new(|b| b.cookie_for(|_| CookieOptions::new().name("__Host-id").path("/below")));
+    assert_eq!(kind(site.open(get_at("/below", None)).await), SessionErrorKind::Config);
+    assert!(site.store.take_calls().is_empty());
+    let response = serve(&site.sessions, get_at("/below", None), write).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(())
+}
+
+/// E30
+#[tokio::test]
+async fn auto_is_resolved_in_computed_cookie_options_too() -> TestResult {
+    let site = Site::new(|b| b.cookie_for(|_| plain_cookie().secure(Secure::Auto).same_site(SameSite::Auto)));
+    let tls = site.visit(over(get(None), Transport::Tls), async |session| session.insert(VALUE, &1)).await?;
+    assert_eq!((tls.cookie().secure(), tls.cookie().same_site()), (Some(true), Some(cookie::SameSite::None)));
+    let plain = site.visit(over(get(None), Transport::Plain), async |session| session.insert(VALUE, &1)).await?;
+    assert_eq!((plain.cookie().secure(), plain.cookie().same_site()), (None, Some(cookie::SameSite::Lax)));
+    Ok(())
+}
+
+/// E2, E31, E100, E120, E129, E132: every cookie that could not be written, or that a browser would refuse.
+#[test]
+fn unusable_cookie_options_are_refused_when_built() {
+    let options = CookieOptions::new;
+    for illegal in [
+        options().name(""),
+        options().name("a b"),
+        options().path("below"),
+        options().path("/a;b"),
+        options().domain("exa mple.com"),
+        options().max_age(Duration::ZERO),
+        options().max_age(2 * HOUR),
+        options().name("id").secure(Secure::Never).same_site(SameSite::None),
+    ] {
+        let shown = format!("{illegal:?}");
+        let built =
+            Sessions::builder(MemoryStore::new()).signing_keys(keys()).idle_timeout(HOUR).cookie(illegal).build();
+        assert!(built.is_err(), "{shown}");
+    }
+}
+
+/// E28.
+#[tokio::test]
+async fn function_without_max_age() -> TestResult {
+    let site = Site::new(|b| {
+        b.cookie(CookieOptions::new().max_age(HOUR)).cookie_for(|request| {
+            let remember = request.uri.query() == Some("remember");
+            CookieOptions::new().max_age(remember.then_some(HOUR))
+        })
+    });
+    let answer = site.visit(get(None), async |session| session.insert(VALUE, &1)).await?;
+    assert_eq!(answer.max_age(), None);
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Section 1.15: store protocol.
+
+use super::*;
+
+/// E179: by the token, for sockets and jobs.
+#[tokio::test]
+async fn a_session_can_be_opened_outside_of_a_request() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let token = site.open(get(&*cookie)).await?.1.token().expect("alive");
+    let session = site.sessions.open(&token).await?.expect("stored");
+    session.insert(VALUE, &2)?;
+    assert_eq!(session.save().await?, Outcome::Saved);
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(2));
+    site.sessions.revoke(&token.id()).await?;
+    assert!(site.sessions.open(&token).await?.is_none());
+    let stranger: SessionToken = "A".repeat(43).parse()?;
+    assert!(site.sessions.open(&stranger).await?.is_none());
+    Ok(())
+}
+
+/// E180
+#[tokio::test]
+async fn each_request_has_a_copy_of_its_own() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let ((_, one), (_, two)) = (site.open(get(&*cookie)).await?, site.open(get(&*cookie)).await?);
+    one.insert(VALUE, &2)?;
+    assert_eq!((one.get(VALUE)?, two.get(VALUE)?), (Some(2), Some(1)));
+    assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
+    Ok(())
+}
+
+/// E182: of what another request has written meanwhile, a touch moves the expiry and nothing else.
+#[tokio::test]
+async fn a_touch_leaves_the_data_alone() -> TestResult {
+    let site = Site::new(|b| b);
+    let cookie = site.begin().await?;
+    let (reading, session) = site.open(get(&*cookie)).await?;
+    session.touch();
+    site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
+    let before = site.stored(&cookie).await.expect("stored");
+    site.clock.advance(HOUR / 2);
+    site.finish(&reading).await?;
+    let after = site.stored(&cookie).await.expect("stored");
+    assert_eq!((after.record, after.ttl), (before.record, Some(HOUR)));
+    Ok(())
+}
