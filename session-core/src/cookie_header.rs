@@ -136,7 +136,9 @@ impl CookieSpec {
         if let Some((lasts, ends_at)) = lasts {
             let capped = lasts.min(MAX_AGE_LIMIT);
             let ends_at = ends_at.checked_sub(lasts - capped).unwrap_or(ends_at);
-            cookie.set_max_age(cookie::time::Duration::seconds(i64::try_from(capped.as_secs()).unwrap_or(i64::MAX)));
+            // in whole seconds, begun ones too: the browser must not let go before the store does
+            let seconds = capped.as_millis().div_ceil(1000);
+            cookie.set_max_age(cookie::time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)));
             cookie.set_expires(Expiration::from(OffsetDateTime::from(ends_at)));
         }
         cookie.set_http_only(options.http_only);
