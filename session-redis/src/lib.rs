@@ -39,7 +39,8 @@
 //! ```
 //!
 //! `SET` and `GETRANGE` are used inside the scripts; `PING` checks a suspected connection; `ROLE` is needed with Sentinel only, and
-//! a cluster needs `+cluster|slots` besides.
+//! a cluster needs `+cluster|slots +asking` besides (and where `CLIENT SETINFO` exists, `+client|setinfo`
+//! keeps the ACL log quiet).
 //!
 //! # When Redis is away
 //!

@@ -143,6 +143,27 @@ async fn a_slot_under_way_serves_from_both_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_acl_user_is_enough_in_a_cluster() {
+    let cluster = Cluster::start();
+    let rules = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +cluster|slots +asking";
+    for node in &cluster.nodes {
+        let words: Vec<&str> = ["ACL", "SETUSER", "app"].into_iter().chain(rules.split(' ')).collect();
+        let () = node.command(&words);
+    }
+    let url = cluster.url().replace("://", "://app:pw@");
+    let store = RedisStore::connect(&url).await.expect("a store");
+    for _ in 0..30 {
+        let (id, first) = (id(), record(b"1"));
+        let _ = store.create(&id, &first, LONG).await.expect("create");
+        assert_eq!(store.save(&id, version(&first), &record(b"2"), LONG).await.expect("save"), Saved::Saved);
+        assert!(matches!(store.save(&id, version(&first), &first, LONG).await.expect("save"), Saved::Conflict(_)));
+        assert!(store.load(&id).await.expect("load").is_some());
+        let _ = store.touch(&id, LONG).await.expect("touch");
+        store.destroy(&id).await.expect("destroy");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
     let cluster = Cluster::of(6, 1);
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
