@@ -2,6 +2,7 @@
 //! moved by hand, and a store that counts, fails and waits when told to. Public API only.
 
 mod app;
+mod backend;
 mod browser;
 mod clock;
 mod proxy;
@@ -9,6 +10,7 @@ mod redis;
 mod store;
 
 pub use app::{App, Reply, keys, text};
+pub use backend::Backend;
 pub use browser::Browser;
 pub use clock::ManualClock;
 pub use proxy::{Fault, Proxy};

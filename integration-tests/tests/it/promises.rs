@@ -9,14 +9,46 @@ use std::{
 };
 
 use http::{Response, StatusCode};
-use integration_tests::{App, Browser, Call, ManualClock, TestStore, keys, text};
+use integration_tests::{App, Backend, Browser, Call, ManualClock, TestStore, keys, text};
 use session_core::{
     CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind, SessionId, Sessions,
     SigningKeys, Store, StoreErrorKind, Undecodable,
 };
 use session_hyper::RequestSession;
 
-use crate::visit::{begin, builder, calls_of, finish, request, sessions, set_cookies, visit};
+use crate::visit::{begin, builder, calls_of, finish, on_every_store, request, sessions, set_cookies, visit};
+
+type Tested = TestStore<Backend>;
+
+on_every_store! {
+    t1_two_parallel_increments_both_count
+    no_update_is_lost_among_many_parallel_writers
+    t2_a_logout_during_a_slow_write_is_final
+    t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_either
+    t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error
+    t3_a_cookie_from_elsewhere_is_never_adopted
+    t4_a_login_holds_although_its_handler_answers_500
+    t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell
+    t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten
+    t7_garbage_that_appears_during_a_request_is_not_overwritten
+    t9_a_failing_read_erases_nothing
+    t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end
+    t11_anonymous_traffic_costs_nothing
+    untouched_is_free_a_read_is_one_call_a_write_one_more
+    t12_what_one_instance_does_the_next_request_to_another_sees
+    t13_an_update_persists
+    t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes
+    t15_an_explicit_save_issues_the_cookie_also_on_an_error
+    t16_keys_rotate_without_a_logout
+    t18_a_taken_id_is_never_overwritten
+    a_lost_answer_is_a_503_and_leaves_the_cookie_alone
+    of_two_racing_renewals_one_is_gone
+    a_write_that_races_with_a_renewal_is_kept
+    a_required_unchanged_session_makes_a_conflict_an_error
+    replays_are_bounded
+    after_the_response_a_write_is_an_error
+    a_session_is_opened_outside_of_a_request
+}
 
 /// What a handler does to a session.
 type Act = fn(&session_core::Session);
@@ -34,9 +66,7 @@ async fn counted(sessions: &Sessions, browser: &mut Browser) -> Option<u32> {
     visit(sessions, browser, |session| session.get(VIEWS).expect("a number")).await
 }
 
-#[tokio::test]
-async fn t1_two_parallel_increments_both_count() {
-    let store = TestStore::default();
+async fn t1_two_parallel_increments_both_count(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         text(count(&session).to_string())
@@ -57,11 +87,10 @@ async fn t1_two_parallel_increments_both_count() {
 }
 
 /// Every writer's own value and a shared counter survive, on real threads.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_update_is_lost_among_many_parallel_writers() {
+async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
     const WRITERS: u32 = 64;
     const EACH: u32 = 20;
-    let store = TestStore::default().yielding();
+    let store = store.fresh().yielding();
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, |session| session.insert(VIEWS, &0).expect("writable")).await;
@@ -89,9 +118,7 @@ async fn no_update_is_lost_among_many_parallel_writers() {
     .await;
 }
 
-#[tokio::test]
-async fn t2_a_logout_during_a_slow_write_is_final() {
-    let store = TestStore::default();
+async fn t2_a_logout_during_a_slow_write_is_final(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, |session| session.insert(USER, "ann").expect("writable")).await;
@@ -110,8 +137,7 @@ async fn t2_a_logout_during_a_slow_write_is_final() {
     assert!(store.inner().is_empty());
 }
 
-#[tokio::test]
-async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_either() {
+async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_either(store: Tested) {
     let act: [Act; 4] = [
         |session| session.touch(),
         |session| session.renew(),
@@ -119,7 +145,7 @@ async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_eithe
         |session| session.clear().expect("writable"),
     ];
     for act in act {
-        let store = TestStore::default();
+        let store = store.fresh();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, |session| session.insert(USER, "ann").expect("writable")).await;
@@ -133,9 +159,7 @@ async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_eithe
     }
 }
 
-#[tokio::test]
-async fn t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error() {
-    let store = TestStore::default();
+async fn t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error(store: Tested) {
     let sessions = builder(&store).on_gone(OnGone::Reject(StatusCode::UNAUTHORIZED)).build().expect("legal");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -146,9 +170,7 @@ async fn t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error() {
     assert_eq!(error.kind(), SessionErrorKind::Rejected(StatusCode::UNAUTHORIZED));
 }
 
-#[tokio::test]
-async fn t3_a_cookie_from_elsewhere_is_never_adopted() {
-    let store = TestStore::default();
+async fn t3_a_cookie_from_elsewhere_is_never_adopted(store: Tested) {
     let ours = sessions(&store);
     let mut ended = Browser::new();
     visit(&ours, &mut ended, count).await;
@@ -182,9 +204,7 @@ async fn t3_a_cookie_from_elsewhere_is_never_adopted() {
     }
 }
 
-#[tokio::test]
-async fn t4_a_login_holds_although_its_handler_answers_500() {
-    let store = TestStore::default();
+async fn t4_a_login_holds_although_its_handler_answers_500(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         if request.uri().path() == "/login" {
@@ -204,9 +224,7 @@ async fn t4_a_login_holds_although_its_handler_answers_500() {
     assert_eq!(browser.get(app.addr(), "/").await.body(), "ann");
 }
 
-#[tokio::test]
-async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell() {
-    let store = TestStore::default();
+async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     let id = visit(&sessions, &mut browser, |session| {
@@ -295,9 +313,7 @@ async fn t6_idle_and_absolute_timeout_hold_together() {
     assert_eq!(counted(&sessions, &mut idle).await, None);
 }
 
-#[tokio::test]
-async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten() {
-    let store = TestStore::default();
+async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten(store: Tested) {
     let lenient = sessions(&store);
     let strict = builder(&store).undecodable(Undecodable::Fail).build().expect("legal");
     for garbage in [&b"garbage"[..], b"", b"\x01 short", &[0xff; 100], &[1; 60]] {
@@ -328,9 +344,7 @@ async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten() {
 }
 
 /// A record that turns to garbage between load and save.
-#[tokio::test]
-async fn t7_garbage_that_appears_during_a_request_is_not_overwritten() {
-    let store = TestStore::default();
+async fn t7_garbage_that_appears_during_a_request_is_not_overwritten(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -344,9 +358,7 @@ async fn t7_garbage_that_appears_during_a_request_is_not_overwritten() {
     assert_eq!(store.inner().load(&id).await.expect("memory").expect("still there").record, garbage);
 }
 
-#[tokio::test]
-async fn t9_a_failing_read_erases_nothing() {
-    let store = TestStore::default();
+async fn t9_a_failing_read_erases_nothing(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         // a handler that shrugs at the error, and one that does not
         let loaded = request.session().load().await;
@@ -374,10 +386,9 @@ async fn t9_a_failing_read_erases_nothing() {
     assert_eq!(browser.get(app.addr(), "/").await.body(), "2");
 }
 
-#[tokio::test]
-async fn t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end() {
+async fn t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end(store: Tested) {
     for polls in 0..8 {
-        let store = TestStore::default().yielding();
+        let store = store.fresh().yielding();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, count).await;
@@ -406,9 +417,7 @@ async fn drop_after<F: Future>(polls: usize, future: F) {
     .await;
 }
 
-#[tokio::test]
-async fn t11_anonymous_traffic_costs_nothing() {
-    let store = TestStore::default();
+async fn t11_anonymous_traffic_costs_nothing(store: Tested) {
     let sessions = sessions(&store);
     for n in 0..40_000 {
         let mut browser = Browser::new();
@@ -427,9 +436,7 @@ async fn t11_anonymous_traffic_costs_nothing() {
 }
 
 /// What promise four says, counted: nothing, one to read, one more to write.
-#[tokio::test]
-async fn untouched_is_free_a_read_is_one_call_a_write_one_more() {
-    let store = TestStore::default();
+async fn untouched_is_free_a_read_is_one_call_a_write_one_more(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let handle = request.session();
         match request.uri().path() {
@@ -468,9 +475,7 @@ async fn untouched_is_free_a_read_is_one_call_a_write_one_more() {
     }
 }
 
-#[tokio::test]
-async fn t12_what_one_instance_does_the_next_request_to_another_sees() {
-    let store = TestStore::default();
+async fn t12_what_one_instance_does_the_next_request_to_another_sees(store: Tested) {
     let (one, other) = (sessions(&store), sessions(&store));
     let mut browser = Browser::new();
     visit(&one, &mut browser, count).await;
@@ -482,9 +487,7 @@ async fn t12_what_one_instance_does_the_next_request_to_another_sees() {
     assert_eq!(counted(&other, &mut copy).await, None);
 }
 
-#[tokio::test]
-async fn t13_an_update_persists() {
-    let store = TestStore::default();
+async fn t13_an_update_persists(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     for expected in 1..=3 {
@@ -509,9 +512,7 @@ async fn t13_an_update_persists() {
     );
 }
 
-#[tokio::test]
-async fn t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes() {
-    let store = TestStore::default();
+async fn t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         match request.uri().path() {
@@ -536,9 +537,7 @@ async fn t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes
     assert_eq!(browser.cookie(COOKIE), None);
 }
 
-#[tokio::test]
-async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error() {
-    let store = TestStore::default();
+async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         count(&session);
@@ -556,11 +555,10 @@ async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error() {
     assert_eq!(counted(&sessions(&store), &mut browser).await, Some(3));
 }
 
-#[tokio::test]
-async fn t16_keys_rotate_without_a_logout() {
+async fn t16_keys_rotate_without_a_logout(store: Tested) {
     const OLD: &str = "an old signing key, 32 bytes or more";
     const NEW: &str = "a new signing key, of 32 bytes or more";
-    let store = TestStore::default();
+    let store = store.fresh();
     let with = |keys: &[&str]| {
         Sessions::builder(store.clone())
             .signing_keys(SigningKeys::new(keys).expect("long enough"))
@@ -582,9 +580,7 @@ async fn t16_keys_rotate_without_a_logout() {
     assert_eq!(counted(&with(&[NEW]), &mut late).await, None, "the old key is out of the ring");
 }
 
-#[tokio::test]
-async fn t18_a_taken_id_is_never_overwritten() {
-    let store = TestStore::default();
+async fn t18_a_taken_id_is_never_overwritten(store: Tested) {
     let source = Arc::new(AtomicU8::new(0));
     let named = {
         let source = source.clone();
@@ -615,8 +611,7 @@ async fn t18_a_taken_id_is_never_overwritten() {
 }
 
 /// A commit whose answer is lost is reported, never guessed: no cookie is set, and nothing is handed out.
-#[tokio::test]
-async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone() {
+async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone(store: Tested) {
     let act: [(Call, Act); 4] = [
         (Call::Save, |session| _ = count(session)),
         (Call::Save, |session| session.renew()),
@@ -624,7 +619,7 @@ async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone() {
         (Call::Destroy, |session| session.regenerate().expect("entropy")),
     ];
     for (call, act) in act {
-        let store = TestStore::default();
+        let store = store.fresh();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, count).await;
@@ -638,9 +633,7 @@ async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone() {
 }
 
 /// Two logins race on one anonymous session: the loser must not end up holding what the winner logged in to.
-#[tokio::test]
-async fn of_two_racing_renewals_one_is_gone() {
-    let store = TestStore::default();
+async fn of_two_racing_renewals_one_is_gone(store: Tested) {
     let sessions = sessions(&store);
     let mut victim = Browser::new();
     visit(&sessions, &mut victim, count).await;
@@ -657,9 +650,7 @@ async fn of_two_racing_renewals_one_is_gone() {
 }
 
 /// A write that was let in before a renewal is kept, and does not undo it.
-#[tokio::test]
-async fn a_write_that_races_with_a_renewal_is_kept() {
-    let store = TestStore::default();
+async fn a_write_that_races_with_a_renewal_is_kept(store: Tested) {
     let persistent = CookieOptions::new().max_age(60 * MIN);
     let sessions = builder(&store).cookie(persistent).build().expect("legal");
     let mut browser = Browser::new();
@@ -678,9 +669,7 @@ async fn a_write_that_races_with_a_renewal_is_kept() {
     .await;
 }
 
-#[tokio::test]
-async fn a_required_unchanged_session_makes_a_conflict_an_error() {
-    let store = TestStore::default();
+async fn a_required_unchanged_session_makes_a_conflict_an_error(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -693,9 +682,7 @@ async fn a_required_unchanged_session_makes_a_conflict_an_error() {
     assert_eq!(counted(&sessions, &mut browser).await, Some(2));
 }
 
-#[tokio::test]
-async fn replays_are_bounded() {
-    let store = TestStore::default();
+async fn replays_are_bounded(store: Tested) {
     let sessions = builder(&store).commit_attempts(3).build().expect("legal");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -717,14 +704,12 @@ async fn replays_are_bounded() {
 }
 
 /// Somebody else's write, by a way around the gates.
-async fn visit_around(store: &TestStore, browser: &Browser) {
+async fn visit_around(store: &Tested, browser: &Browser) {
     let around = Sessions::builder(store.inner().clone()).signing_keys(keys()).build().expect("legal");
     visit(&around, &mut browser.clone(), count).await;
 }
 
-#[tokio::test]
-async fn after_the_response_a_write_is_an_error() {
-    let store = TestStore::default();
+async fn after_the_response_a_write_is_an_error(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     let (handle, session) = begin(&sessions, &browser).await;
@@ -736,9 +721,7 @@ async fn after_the_response_a_write_is_an_error() {
 }
 
 /// WebSockets, event streams and jobs: the session lives on after the response.
-#[tokio::test]
-async fn a_session_is_opened_outside_of_a_request() {
-    let store = TestStore::default();
+async fn a_session_is_opened_outside_of_a_request(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;

@@ -2,15 +2,15 @@
 
 use http::{Request, Response, header};
 use integration_tests::{Browser, Call, TestStore, keys};
-use session_core::{Builder, Outcome, Session, SessionError, SessionHandle, Sessions};
+use session_core::{Builder, Outcome, Session, SessionError, SessionHandle, Sessions, Store};
 
 /// Sessions with the defaults on this store.
-pub(crate) fn sessions(store: &TestStore) -> Sessions {
+pub(crate) fn sessions<S: Store>(store: &TestStore<S>) -> Sessions {
     builder(store).build().expect("legal options")
 }
 
 /// Sessions on this store, to be configured.
-pub(crate) fn builder(store: &TestStore) -> Builder {
+pub(crate) fn builder<S: Store>(store: &TestStore<S>) -> Builder {
     Sessions::builder(store.clone()).signing_keys(keys())
 }
 
@@ -51,9 +51,9 @@ pub(crate) async fn visit<T>(sessions: &Sessions, browser: &mut Browser, act: im
 }
 
 /// What a request of this browser asks of the store.
-pub(crate) async fn calls_of(
+pub(crate) async fn calls_of<S: Store>(
     sessions: &Sessions,
-    store: &TestStore,
+    store: &TestStore<S>,
     browser: &mut Browser,
     act: impl FnOnce(&Session),
 ) -> Vec<Call> {
@@ -67,3 +67,24 @@ pub(crate) fn set_cookies<B>(response: &Response<B>) -> Vec<String> {
     let all = response.headers().get_all(header::SET_COOKIE);
     all.iter().map(|value| value.to_str().expect("ascii").to_owned()).collect()
 }
+
+/// Makes two tests of each function: on the store in memory, and on a Redis server.
+macro_rules! on_every_store {
+    ($($test:ident)*) => {
+        mod in_memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(integration_tests::TestStore::memory()).await;
+            })*
+        }
+
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(integration_tests::TestStore::redis().await).await;
+            })*
+        }
+    };
+}
+
+pub(crate) use on_every_store;

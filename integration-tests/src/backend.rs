@@ -1,0 +1,117 @@
+//! The store that a test runs on: in memory, or a real Redis.
+
+use std::{sync::Arc, time::Duration};
+
+use session_core::{
+    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version,
+};
+use session_redis::RedisStore;
+
+use crate::{Redis, TestStore};
+
+/// A store, and a look behind it.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// In memory.
+    Memory(MemoryStore),
+    /// A server of its own.
+    Redis {
+        /// The store.
+        store: RedisStore,
+        /// What it talks to.
+        server: Arc<Redis>,
+    },
+}
+
+impl TestStore<Backend> {
+    /// An empty store in memory.
+    pub fn memory() -> Self {
+        Self::new(Backend::Memory(MemoryStore::new()))
+    }
+
+    /// An empty store on a Redis server that is started for it.
+    pub async fn redis() -> Self {
+        let server = Arc::new(Redis::start());
+        let store = RedisStore::connect(&server.url()).await.expect("the server answers");
+        Self::new(Backend::Redis { store, server })
+    }
+
+    /// An empty store of the same kind; what this one held is gone.
+    pub fn fresh(&self) -> Self {
+        match self.inner() {
+            Backend::Memory(_) => Self::memory(),
+            Backend::Redis { server, .. } => {
+                server.command::<()>(&["FLUSHALL"]);
+                Self::new(self.inner().clone())
+            }
+        }
+    }
+}
+
+impl Backend {
+    /// How many sessions are stored.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Memory(store) => store.len(),
+            Self::Redis { server, .. } => server.command(&["DBSIZE"]),
+        }
+    }
+
+    /// Whether no session is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every key with the bytes stored under it.
+    pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        match self {
+            Self::Memory(store) => {
+                store.dump().into_iter().map(|(id, record)| (id.to_string(), record.as_bytes().to_vec())).collect()
+            }
+            Self::Redis { server, .. } => server.dump(),
+        }
+    }
+}
+
+impl Store for Backend {
+    async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
+        match self {
+            Self::Memory(store) => store.load(id).await,
+            Self::Redis { store, .. } => store.load(id).await,
+        }
+    }
+
+    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+        match self {
+            Self::Memory(store) => store.create(id, record, ttl).await,
+            Self::Redis { store, .. } => store.create(id, record, ttl).await,
+        }
+    }
+
+    async fn save(
+        &self,
+        id: &SessionId,
+        expect: Version,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Saved, StoreError> {
+        match self {
+            Self::Memory(store) => store.save(id, expect, record, ttl).await,
+            Self::Redis { store, .. } => store.save(id, expect, record, ttl).await,
+        }
+    }
+
+    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
+        match self {
+            Self::Memory(store) => store.touch(id, ttl).await,
+            Self::Redis { store, .. } => store.touch(id, ttl).await,
+        }
+    }
+
+    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
+        match self {
+            Self::Memory(store) => store.destroy(id).await,
+            Self::Redis { store, .. } => store.destroy(id).await,
+        }
+    }
+}
