@@ -4,6 +4,8 @@ mod adapters;
 mod browser;
 mod express;
 mod express_matrix;
+mod outages;
 mod promises;
+mod requests;
 mod security;
 mod visit;

@@ -1,0 +1,121 @@
+//! What each kind of request asks of Redis, counted by the server: commands and round trips.
+
+use std::time::Duration;
+
+use http::{Method, Request};
+use hyper::body::Incoming;
+use integration_tests::{App, Browser, Redis, Reply, keys, text};
+use session_core::{Key, Sessions};
+use session_hyper::RequestSession;
+use session_redis::RedisStore;
+
+const VIEWS: Key<u32> = Key::new("views");
+const COOKIE: &str = "__Host-id";
+
+async fn handler(request: Request<Incoming>) -> Reply {
+    let handle = request.session();
+    match request.uri().path() {
+        "/untouched" => {}
+        "/read" => drop(handle.load().await?.get(VIEWS)?),
+        "/write" => _ = handle.load().await?.update(VIEWS, |views| views.unwrap_or(0) + 1)?,
+        "/login" => handle.load().await?.set_principal(Some("ann"))?,
+        "/regenerate" => handle.load().await?.regenerate()?,
+        "/logout" => handle.load().await?.destroy(),
+        other => panic!("{other}"),
+    }
+    text("")
+}
+
+/// Commands by name, and replies that the server wrote: one for each round trip.
+struct Counted {
+    commands: Vec<(String, u64)>,
+    round_trips: u64,
+}
+
+fn replies(server: &Redis) -> u64 {
+    let stats: String = server.command(&["INFO", "stats"]);
+    let count = stats.lines().find_map(|line| line.strip_prefix("total_writes_processed:"));
+    count.expect("a server of version 6 or later").trim().parse().expect("a number")
+}
+
+impl Counted {
+    /// Counts one request, and nothing of the counting itself.
+    async fn of(server: &Redis, request: impl Future<Output = ()>) -> Self {
+        server.reset_counts();
+        let before = replies(server);
+        // what asking costs by itself: connecting, asking, as above
+        let asking = replies(server) - before;
+        let before = replies(server);
+        request.await;
+        let round_trips = replies(server) - before - asking;
+        Self { commands: server.counts(), round_trips }
+    }
+}
+
+/// The promise in figures. What scripts do inside is counted by the server as commands too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_costs_what_is_promised() {
+    let server = Redis::start();
+    let store = RedisStore::connect(&server.url()).await.expect("the server answers");
+    // a touch is due when more than five seconds would be regained
+    let sessions = Sessions::builder(store)
+        .signing_keys(keys())
+        .idle_timeout(Duration::from_secs(60))
+        .touch_after(Duration::from_secs(5))
+        .build()
+        .expect("legal options");
+    let app = App::start(sessions, handler).await;
+    let (addr, mut browser) = (app.addr(), Browser::new());
+    let mut forged = Browser::new();
+    forged.set_cookie(COOKIE, &format!("v1.{}.{}", "A".repeat(43), "A".repeat(43)));
+    // the first use of each script, and of each shared connection
+    for _ in 0..20 {
+        let mut visitor = Browser::new();
+        visitor.get(addr, "/write").await;
+        visitor.get(addr, "/write").await;
+    }
+
+    async fn get(browser: &mut Browser, app: &App, path: &str) {
+        let response = browser.send(app.addr(), Method::GET, path, "").await;
+        assert_eq!(response.status(), 200, "{path}");
+    }
+    #[track_caller]
+    fn check(what: &str, counted: Counted, round_trips: u64, commands: &[(&str, u64)]) {
+        let commands: Vec<_> = commands.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        assert_eq!((counted.round_trips, counted.commands), (round_trips, commands), "{what}");
+    }
+    let read = [("get", 1), ("pttl", 1)];
+    let save = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1), ("set", 1)];
+
+    let none = Counted::of(&server, get(&mut Browser::new(), &app, "/read")).await;
+    check("anonymous, looked at", none, 0, &[]);
+    let none = Counted::of(&server, get(&mut forged, &app, "/read")).await;
+    check("forged cookie", none, 0, &[]);
+    let first = Counted::of(&server, get(&mut browser, &app, "/write")).await;
+    check("first write", first, 1, &[("evalsha", 1), ("set", 1)]);
+    let none = Counted::of(&server, get(&mut browser, &app, "/untouched")).await;
+    check("cookie, untouched", none, 0, &[]);
+    let once = Counted::of(&server, get(&mut browser, &app, "/read")).await;
+    check("read", once, 1, &read);
+    let write = Counted::of(&server, get(&mut browser, &app, "/write")).await;
+    check("write", write, 2, &save);
+    let login = Counted::of(&server, get(&mut browser, &app, "/login")).await;
+    check("login", login, 2, &save);
+
+    // the store's clock, moved: 50 of 60 seconds are left
+    for (key, _) in server.dump() {
+        server.command::<u32>(&["PEXPIRE", &key, "50000"]);
+    }
+    let touched = Counted::of(&server, get(&mut browser, &app, "/read")).await;
+    check("read with a touch due", touched, 2, &[("get", 1), ("pexpire", 1), ("pttl", 1)]);
+    let once = Counted::of(&server, get(&mut browser, &app, "/read")).await;
+    check("and none right after it", once, 1, &read);
+
+    let other = Counted::of(&server, get(&mut browser, &app, "/regenerate")).await;
+    let commands = [("evalsha", 1), ("get", 1), ("pttl", 1), ("set", 1), ("unlink", 1)];
+    check("regenerate", other, 3, &commands);
+    let logout = Counted::of(&server, get(&mut browser, &app, "/logout")).await;
+    check("logout", logout, 2, &[("get", 1), ("pttl", 1), ("unlink", 1)]);
+    let none = Counted::of(&server, get(&mut browser, &app, "/read")).await;
+    check("after the logout", none, 0, &[]);
+}
