@@ -2,6 +2,7 @@
 
 mod check;
 mod features;
+mod profile;
 mod programs;
 mod test;
 
@@ -20,7 +21,13 @@ enum Command {
     Check,
     /// Lints every published crate with each of its features alone, and with none
     Features,
-    /// Everything: check, features and test
+    /// Counts the instructions of each kind of request and compares them with the baseline
+    Profile {
+        /// Take what is counted for the new baseline
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Everything: check, features, profile and test
     Ci,
 }
 
@@ -42,9 +49,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(&sh),
         Command::Check => check::run(&sh),
         Command::Features => features::run(&sh),
+        Command::Profile { bless } => profile::run(&sh, bless),
         Command::Ci => {
             check::run(&sh)?;
             features::run(&sh)?;
+            profile::run(&sh, false)?;
             test::run(&sh)
         }
     }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use xshell::{Shell, cmd};
 
 /// A program and the Debian package it comes in.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     // the demo is driven in a real browser
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
@@ -14,6 +14,8 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("redis-server", "redis-server"),
     ("redis-sentinel", "redis-sentinel"),
     ("redis-cli", "redis-tools"),
+    // instructions are counted by callgrind
+    ("valgrind", "valgrind"),
 ];
 
 /// Makes sure that every program is there.
