@@ -14,6 +14,8 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("redis-server", "redis-server"),
     ("redis-sentinel", "redis-sentinel"),
     ("redis-cli", "redis-tools"),
+    // several instances are tested behind the load balancer that is deployed
+    ("haproxy", "haproxy"),
     // instructions are counted by callgrind
     ("valgrind", "valgrind"),
 ];

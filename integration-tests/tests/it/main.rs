@@ -1,6 +1,7 @@
 //! Every integration test, in one binary.
 
 mod adapters;
+mod balanced;
 mod browser;
 mod express;
 mod express_matrix;

@@ -1,0 +1,35 @@
+//! One instance of the demo site with every store, as a process: what its own binary does, for tests that end processes.
+//!
+//! A test finds the binaries of its own package only, so this one stands here and calls the demo's library.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+};
+
+use clap::Parser;
+use demo::{Server, options::Options};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    // the errors of an outage that a test brings about are no news
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let server = Server::open(&options).await?;
+    let listener = TcpListener::bind(&options.listen).await?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    stdout.flush()?;
+    let stop = async move {
+        terminate.recv().await;
+    };
+    server.serve(listener, stop).await;
+    Ok(())
+}
