@@ -1,6 +1,7 @@
 //! A request's session before anybody has asked for it.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -16,6 +17,7 @@ use crate::{
     SessionId,
     cookie_header::{self, CookieSpec},
     error::{SessionError, SessionErrorKind},
+    format::Verified,
     manager::Sessions,
     session::{Origin, Session},
     state::State,
@@ -97,7 +99,8 @@ impl SessionHandle {
 
     /// The id in the signed cookie, for logs. It says nothing about whether the session exists.
     pub fn presented_id(&self) -> Option<SessionId> {
-        self.0.as_ref().and_then(|shared| shared.begun.verified().next()).map(|verified| verified.token.id())
+        let begun = &self.0.as_ref()?.begun;
+        begun.cookies().iter().find_map(|value| begun.verify(value)).map(|verified| verified.token.id())
     }
 
     /// The `Set-Cookie` that tells of a [`save`](Session::save) that succeeded during the request. It belongs on an error
@@ -124,19 +127,19 @@ impl Begun {
                 "the request lies outside the session cookie's path",
             ));
         }
-        let candidates: Vec<_> = self.verified().collect();
+        let cookies = self.cookies();
         let mut origin = Origin {
             cookie: self.cookie.clone(),
             request: self.request.clone(),
-            presented: !self.cookies().is_empty(),
+            presented: !cookies.is_empty(),
             stale: false,
             presented_id: None,
             secure: self.secure,
         };
-        for candidate in candidates {
-            if let Some(stored) = self.sessions.find(&candidate.token).await? {
-                origin.stale = candidate.stale;
-                origin.presented_id = Some(stored.token.id());
+        for Verified { token, stale } in cookies.iter().filter_map(|value| self.verify(value)) {
+            if let Some(stored) = self.sessions.find(&token).await? {
+                origin.stale = stale;
+                origin.presented_id = Some(token.id());
                 return Ok(Session::new(self.sessions.clone(), origin, State::Unmodified { stored, discarded: false }));
             }
         }
@@ -147,12 +150,12 @@ impl Begun {
         Ok(Session::new(self.sessions.clone(), origin, State::Uninitialized { fresh, discarded: false }))
     }
 
-    fn cookies(&self) -> Vec<std::borrow::Cow<'_, str>> {
-        cookie_header::values(&self.headers.iter().collect::<Vec<_>>(), self.cookie.name())
+    /// The values of the cookies of this name, in the order sent.
+    fn cookies(&self) -> Vec<Cow<'_, str>> {
+        cookie_header::values(&self.headers, self.cookie.name())
     }
 
-    /// The tokens whose cookies verify, in the order sent.
-    fn verified(&self) -> impl Iterator<Item = crate::format::Verified> {
-        self.cookies().into_iter().filter_map(|value| self.sessions.verify(self.cookie.name(), &value))
+    fn verify(&self, value: &str) -> Option<Verified> {
+        self.sessions.verify(self.cookie.name(), value)
     }
 }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use xshell::{Shell, cmd};
 
 /// A program and the Debian package it comes in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: &[(&str, &str)] = &[
     // the demo is driven in a real browser
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
@@ -51,7 +51,7 @@ pub(crate) fn is_present(program: &str) -> bool {
 
 /// The packages of the programs that are not there.
 fn missing() -> BTreeSet<&'static str> {
-    PROGRAMS.into_iter().filter(|(program, _)| !is_present(program)).map(|(_, package)| package).collect()
+    PROGRAMS.iter().filter(|(program, _)| !is_present(program)).map(|(_, package)| *package).collect()
 }
 
 fn is_on(path: &OsStr, program: &str) -> bool {
