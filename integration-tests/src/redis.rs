@@ -50,7 +50,7 @@ impl Redis {
     /// Starts the server again, on the same port and with the same files, after [`kill`](Self::kill).
     pub fn restart(&mut self) {
         let mut command = Command::new(program("redis-server"));
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--enable-debug-command", "yes"]);
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.arg("--dir").arg(self.dir.path()).args(["--loglevel", "warning"]).args(&self.args);
         self.child = Some(spawn(&mut command));
         self.wait_until_it_answers();
