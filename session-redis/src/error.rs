@@ -177,7 +177,11 @@ impl From<&RedisError> for Failure {
         if let Some(errors) = error.clone().into_server_errors()
             && let Some((_, error)) = errors.first()
         {
-            return Self::Answered { code: error.code().to_owned(), text: without_arguments(error.details()) };
+            let text = without_arguments(error.details());
+            return match (error.code(), inside_script(&text)) {
+                ("ERR", Some((code, text))) => Self::Answered { code: code.to_owned(), text: text.to_owned() },
+                (code, _) => Self::Answered { code: code.to_owned(), text },
+            };
         }
         if error.is_timeout() {
             return Self::TimedOut;
@@ -198,6 +202,15 @@ fn without_arguments(text: Option<&str>) -> String {
     let text = text.unwrap_or_default();
     let end = text.find(", with args beginning with").unwrap_or(text.len());
     text[..end].chars().take(LIMIT).collect()
+}
+
+/// The error of a command inside a script, which Redis before 7.0 wraps into one of the script: `Error running script (call to …):
+/// @user_script:1: @user_script: 1: -READONLY …`.
+fn inside_script(text: &str) -> Option<(&str, &str)> {
+    const MARK: &str = "@user_script";
+    let text = text.strip_prefix("Error running script").and_then(|text| text.rsplit_once(MARK))?.1;
+    let (code, text) = text.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).split_once(' ')?;
+    code.bytes().all(|b| b.is_ascii_uppercase()).then_some((code, text))
 }
 
 fn kind_of(code: &str, text: &str) -> StoreErrorKind {
@@ -253,6 +266,21 @@ mod tests {
             assert_eq!(failure.to_string(), line);
             assert_eq!(failure.into_store_error(false).kind(), kind, "{line}");
         }
+    }
+
+    /// Redis 6.2, as it says them.
+    #[test]
+    fn errors_inside_of_scripts_are_unwrapped() {
+        let wrapped =
+            |inner: &str| answered(&format!("ERR Error running script (call to f_9023aaf788802351): {inner}"));
+        let failure = wrapped("@user_script:2: WRONGTYPE Operation against a key holding the wrong kind of value");
+        assert_eq!(failure.into_store_error(false).kind(), StoreErrorKind::Corrupt);
+        let failure =
+            wrapped("@user_script:1: @user_script: 1: -READONLY You can't write against a read only replica.");
+        assert_eq!(failure.advice(), Advice::FindPrimary);
+        assert_eq!(failure.to_string(), "READONLY You can't write against a read only replica.");
+        let failure = wrapped("@user_script:1: attempt to index a nil value");
+        assert_eq!(failure.into_store_error(false).kind(), StoreErrorKind::Refused);
     }
 
     #[test]

@@ -25,7 +25,7 @@ async fn a_full_server_refuses_writes_and_serves_reads() {
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, first) = (id(), record(b"1"));
     let _ = store.create(&id, &first, LONG).await.expect("create");
-    let () = server.command(&["CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction"]);
+    let () = server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     let reason = fails(store.save(&id, version(&first), &record(b"2"), LONG).await, StoreErrorKind::Refused);
     assert!(reason.starts_with("OOM"), "{reason}");
     fails(store.create(&crate::id(), &record(b"2"), LONG).await, StoreErrorKind::Refused);
@@ -52,7 +52,7 @@ async fn a_replica_refuses_writes_until_it_is_a_primary_again() {
 
 #[tokio::test]
 async fn a_server_busy_with_a_script_is_unavailable() {
-    let server = std::sync::Arc::new(Server::with(&["--busy-reply-threshold", "1"]));
+    let server = std::sync::Arc::new(Server::with(&["--lua-time-limit", "1"]));
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let endless = server.clone();
     let script = tokio::task::spawn_blocking(move || {

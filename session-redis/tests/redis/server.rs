@@ -35,7 +35,9 @@ impl Server {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         // another process may take the port in between
         for _ in 0..10 {
-            let (port, directory) = (free_port(), TempDir::new().expect("a directory"));
+            let port =
+                if options.contains(&"--cluster-enabled".to_owned()) { free_cluster_port() } else { free_port() };
+            let directory = TempDir::new().expect("a directory");
             let process = spawn(port, directory.path(), &options);
             let server = Self { port, directory, options: options.clone(), process: Mutex::new(process) };
             if server.is_ready() {
@@ -133,6 +135,16 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// A cluster node talks to others on a second port, ten thousand above the first.
+fn free_cluster_port() -> u16 {
+    loop {
+        let port = free_port() % 40_000 + 10_000;
+        if [port, port + 10_000].into_iter().all(|port| TcpListener::bind((HOST, port)).is_ok()) {
+            return port;
+        }
+    }
+}
+
 fn spawn(port: u16, directory: &Path, options: &[String]) -> Child {
     let log = File::create(directory.join("log")).expect("a log file");
     let sentinel = options.iter().any(|option| option == "--sentinel");
@@ -170,17 +182,8 @@ impl Cluster {
     pub(crate) fn of(nodes: usize, replicas: usize) -> Self {
         let nodes: Vec<Server> = (0..nodes)
             .map(|_| {
-                let bus = free_port().to_string();
-                Server::with(&[
-                    "--cluster-enabled",
-                    "yes",
-                    "--cluster-port",
-                    &bus,
-                    "--cluster-node-timeout",
-                    "1000",
-                    "--repl-diskless-sync-delay",
-                    "0",
-                ])
+                let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+                Server::with(&[&options[..], &["--repl-diskless-sync-delay", "0"]].concat())
             })
             .collect();
         let cluster = Self { nodes };
