@@ -1,5 +1,6 @@
 //! Every command a developer needs, as `cargo xtask <command>`. The gate runs the same ones.
 
+mod bench;
 mod check;
 mod features;
 mod profile;
@@ -27,6 +28,13 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// Measures this project beside its peers; `cargo xtask bench --help` lists the options
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Options of the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything: check, features, profile and test
     Ci,
 }
@@ -49,6 +57,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(&sh),
         Command::Check => check::run(&sh),
         Command::Features => features::run(&sh),
+        Command::Bench { arguments } => bench::run(&sh, &arguments),
         Command::Profile { bless } => profile::run(&sh, bless),
         Command::Ci => {
             check::run(&sh)?;

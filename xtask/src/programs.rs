@@ -1,4 +1,4 @@
-//! The programs that tests start: found, or installed where that is possible without asking anybody.
+//! The programs that tests and the bench start: found, or installed where that is possible without asking anybody.
 
 use std::{collections::BTreeSet, env, ffi::OsStr};
 
@@ -20,16 +20,36 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("valgrind", "valgrind"),
 ];
 
-/// Makes sure that every program is there.
+/// What the bench starts.
+const BENCH: &[(&str, &str)] = &[
+    ("redis-server", "redis-server"),
+    // the peer express-session
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    // a core of its own for the server, and no process left behind
+    ("taskset", "util-linux"),
+    ("setpriv", "util-linux"),
+];
+
+/// Makes sure that every program is there that a test starts.
 pub(crate) fn provide(sh: &Shell) -> anyhow::Result<()> {
-    let packages = missing();
+    install(sh, PROGRAMS)
+}
+
+/// Makes sure that every program is there that the bench starts.
+pub(crate) fn provide_for_bench(sh: &Shell) -> anyhow::Result<()> {
+    install(sh, BENCH)
+}
+
+fn install(sh: &Shell, programs: &[(&str, &'static str)]) -> anyhow::Result<()> {
+    let packages = missing(programs);
     if packages.is_empty() {
         return Ok(());
     }
     let list = packages.iter().copied().collect::<Vec<_>>().join(" ");
     if !is_present("apt-get") || !is_root(sh) {
         bail!(
-            "the tests need programs that are not on the PATH\n\
+            "programs are needed that are not on the PATH\n\
              their Debian packages: {list}\n\
              install them and run this again; as root on Debian they are installed for you"
         );
@@ -37,7 +57,7 @@ pub(crate) fn provide(sh: &Shell) -> anyhow::Result<()> {
     cmd!(sh, "apt-get update").run()?;
     let install = cmd!(sh, "apt-get install -y --no-install-recommends {packages...}");
     install.env("DEBIAN_FRONTEND", "noninteractive").run()?;
-    let packages = missing();
+    let packages = missing(programs);
     if !packages.is_empty() {
         bail!("installed {list}, but the programs of {packages:?} are still not on the PATH");
     }
@@ -50,8 +70,8 @@ pub(crate) fn is_present(program: &str) -> bool {
 }
 
 /// The packages of the programs that are not there.
-fn missing() -> BTreeSet<&'static str> {
-    PROGRAMS.iter().filter(|(program, _)| !is_present(program)).map(|(_, package)| *package).collect()
+fn missing(programs: &[(&str, &'static str)]) -> BTreeSet<&'static str> {
+    programs.iter().filter(|(program, _)| !is_present(program)).map(|(_, package)| *package).collect()
 }
 
 fn is_on(path: &OsStr, program: &str) -> bool {

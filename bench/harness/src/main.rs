@@ -1,0 +1,61 @@
+//! Measures this project beside its peers: one server at a time, between two runs of plain hyper.
+//!
+//! Started by `cargo xtask bench`, which builds the servers first. What is counted (commands, round trips, bytes) is exact and
+//! stands in tables of its own; what is timed is told as a ratio to plain hyper, because the speed of a machine drifts.
+
+mod chart;
+mod counts;
+mod http;
+mod load;
+mod machine;
+mod options;
+mod process;
+mod redis;
+mod report;
+mod results;
+mod scenarios;
+mod servers;
+mod timed;
+
+use std::{fs, path::Path};
+
+use clap::Parser;
+
+use crate::{machine::Machine, options::Options, results::Results};
+
+/// Where this workspace lies.
+const BENCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse().settled();
+    let folder = Path::new(BENCH).join("target");
+    fs::create_dir_all(&folder)?;
+    if options.report {
+        let results = serde_json::from_str(&fs::read_to_string(Path::new(BENCH).join("results.json"))?)?;
+        return report::publish(&results);
+    }
+    let machine = Machine::find()?;
+    machine.pin_harness()?;
+    let mut results = Results::new(&machine, &options)?;
+    let keep = |results: &Results| -> anyhow::Result<()> {
+        Ok(fs::write(folder.join("results.json"), serde_json::to_string_pretty(results)?)?)
+    };
+    if !options.skip_counts {
+        counts::run(&machine, &options, &mut results)?;
+        keep(&results)?;
+    }
+    // kept after every round, so that a run cut short is not lost
+    timed::run(&machine, &options, &mut results, keep)?;
+    if !options.skip_scenarios {
+        scenarios::run(&machine, &options, &mut results)?;
+        keep(&results)?;
+    }
+    println!("{}", report::tables(&results));
+    fs::write(folder.join("bench.svg"), chart::draw(&results))?;
+    println!("written: {}", folder.join("results.json").display());
+    if options.publish {
+        fs::write(Path::new(BENCH).join("results.json"), serde_json::to_string_pretty(&results)? + "\n")?;
+        report::publish(&results)?;
+    }
+    Ok(())
+}

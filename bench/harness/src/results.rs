@@ -1,0 +1,237 @@
+//! What a run found, as it is kept in `results.json`.
+
+use std::{collections::BTreeMap, fs, process::Command};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    machine::Machine,
+    options::Options,
+    servers::{Role, Route},
+};
+
+/// Everything.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// When, where and with what.
+    pub(crate) about: Vec<(String, String)>,
+    pub(crate) counts: Vec<Count>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) many: Vec<Many>,
+    pub(crate) growth: Vec<Growth>,
+}
+
+/// One server's exact costs, by scene.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) server: String,
+    pub(crate) role: Role,
+    pub(crate) scenes: BTreeMap<String, Scene>,
+    /// Length of the `Cookie` header's value.
+    pub(crate) cookie_bytes: usize,
+    pub(crate) value_bytes: f64,
+    /// `MEMORY USAGE` of a session.
+    pub(crate) memory_bytes: f64,
+    /// Connections to Redis when idle after these requests.
+    pub(crate) connections: i64,
+}
+
+/// Costs of one request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Scene {
+    pub(crate) status: u16,
+    pub(crate) commands: BTreeMap<String, f64>,
+    pub(crate) round_trips: f64,
+    pub(crate) in_bytes: f64,
+    pub(crate) out_bytes: f64,
+    pub(crate) head_bytes: f64,
+    pub(crate) set_cookies: f64,
+}
+
+/// One measurement, and plain hyper around it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) server: String,
+    pub(crate) role: Role,
+    pub(crate) route: Route,
+    pub(crate) round: usize,
+    #[serde(flatten)]
+    pub(crate) timing: Timing,
+    pub(crate) resident_mib: f64,
+}
+
+/// What one measurement says.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Timing {
+    pub(crate) requests: usize,
+    pub(crate) errors: usize,
+    pub(crate) seconds: f64,
+    pub(crate) per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) server_cpu_us: f64,
+    pub(crate) redis_cpu_us: f64,
+    pub(crate) redis_commands: f64,
+    pub(crate) redis_reads: f64,
+    /// Plain hyper before and after.
+    pub(crate) hyper_per_second: (f64, f64),
+    pub(crate) hyper_p50_us: f64,
+    pub(crate) hyper_p99_us: f64,
+    pub(crate) hyper_cpu_us: f64,
+    /// Shares of one core that other programs and other guests used meanwhile.
+    pub(crate) foreign: f64,
+    pub(crate) stolen: f64,
+}
+
+impl Timing {
+    /// Throughput as a share of plain hyper's.
+    pub(crate) fn ratio(&self) -> f64 {
+        let (before, after) = self.hyper_per_second;
+        self.per_second / ((before + after) / 2.0)
+    }
+
+    pub(crate) fn cpu_ratio(&self) -> f64 {
+        self.server_cpu_us / self.hyper_cpu_us
+    }
+
+    /// p99 in plain hyper's p50, which is steadier than its p99.
+    pub(crate) fn p99_ratio(&self) -> f64 {
+        self.p99_us / self.hyper_p50_us
+    }
+
+    /// How much plain hyper itself changed around it.
+    pub(crate) fn drift(&self) -> f64 {
+        let (before, after) = self.hyper_per_second;
+        (before - after).abs() / before.max(after)
+    }
+}
+
+/// Reads with few and with many sessions in Redis.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Many {
+    pub(crate) server: String,
+    pub(crate) sessions: usize,
+    pub(crate) value_bytes: f64,
+    pub(crate) memory_bytes: f64,
+    /// All that Redis holds more than when it was empty, by session.
+    pub(crate) used_memory_bytes: f64,
+    pub(crate) timings: Vec<Timing>,
+}
+
+/// How costs grow with instances or with bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Growth {
+    pub(crate) server: String,
+    pub(crate) route: Route,
+    pub(crate) instances: usize,
+    /// The size of the session as JSON.
+    pub(crate) bytes: usize,
+    pub(crate) timings: Vec<Timing>,
+}
+
+impl Results {
+    pub(crate) fn new(machine: &Machine, options: &Options) -> anyhow::Result<Self> {
+        let pinning = match (&machine.server, &machine.others) {
+            (Some(server), Some(others)) => format!("server on core {server}; Redis, load and harness on {others}"),
+            _ => "none: one core".to_owned(),
+        };
+        let mut about = vec![
+            ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
+            ("processor", processor()),
+            ("kernel", said("uname", &["-sr"])),
+            ("pinning", pinning),
+            ("rustc", said("rustc", &["--version"]) + ", release, lto = thin, codegen-units = 1"),
+            ("redis-server", said("redis-server", &["--version"]).split(" sha").next().unwrap_or_default().to_owned()),
+            ("node", said("node", &["--version"])),
+            (
+                "rounds",
+                format!(
+                    "{} of {} s each, plain hyper {} s before and after, {} connections",
+                    options.rounds(),
+                    options.seconds().as_secs_f64(),
+                    options.canary().as_secs_f64(),
+                    options.connections
+                ),
+            ),
+        ];
+        about.extend(CRATES.iter().map(|name| (*name, locked(include_str!("../../Cargo.lock"), name))));
+        about.extend(
+            PACKAGES.iter().map(|name| (*name, locked_npm(include_str!("../../express/package-lock.json"), name))),
+        );
+        let about = about.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Self { about, counts: vec![], samples: vec![], many: vec![], growth: vec![] })
+    }
+}
+
+/// The crates whose versions a reader asks for.
+const CRATES: [&str; 13] = [
+    "hyper",
+    "axum",
+    "tokio",
+    "redis",
+    "tower-sessions",
+    "tower-sessions-redis-store",
+    "fred",
+    "actix-web",
+    "actix-session",
+    "axum_session",
+    "axum_session_redispool",
+    "redis_pool",
+    "deadpool-redis",
+];
+const PACKAGES: [&str; 4] = ["express", "express-session", "connect-redis", "redis"];
+
+/// The versions of a crate in a lock file.
+fn locked(lock: &str, name: &str) -> String {
+    let after = format!("name = \"{name}\"\nversion = \"");
+    let versions = lock.split(after.as_str()).skip(1).filter_map(|rest| rest.split('"').next());
+    versions.collect::<Vec<_>>().join(", ")
+}
+
+fn locked_npm(lock: &str, name: &str) -> String {
+    let after = format!("\"node_modules/{name}\": {{\n      \"version\": \"");
+    lock.split(after.as_str()).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned() + " (npm)"
+}
+
+/// What a program says, or nothing where there is none.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let models = text.lines().filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let names: Vec<_> = models.map(|(_, name)| name).collect();
+    format!("{} cores of {}", names.len(), names.first().copied().unwrap_or("unknown make"))
+}
+
+/// The middle one, or the mean of the two.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median([4.0, 1.0, f64::NAN, 2.0, 3.0]), 2.5);
+        assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn versions_are_found() {
+        let lock = "name = \"redis\"\nversion = \"0.32.1\"\n\nname = \"redis\"\nversion = \"1.8.0\"\n";
+        assert_eq!(locked(lock, "redis"), "0.32.1, 1.8.0");
+        assert_eq!(locked_npm("\"node_modules/redis\": {\n      \"version\": \"6.3.1\",", "redis"), "6.3.1 (npm)");
+    }
+}

@@ -1,0 +1,128 @@
+//! Many sessions, many instances, large sessions: what stays the same as a service grows.
+
+use anyhow::Context;
+
+use crate::{
+    load::{Job, Until},
+    machine::Machine,
+    options::Options,
+    process::Process,
+    redis::Redis,
+    results::{Growth, Many, Results},
+    servers::{self, Route, Server},
+    timed::{Bench, SESSIONS, Subject},
+};
+
+/// Keys whose memory is looked up.
+const DRAWS: usize = 200;
+const INSTANCES: [usize; 4] = [1, 2, 4, 8];
+const BYTES: [usize; 4] = [200, 1024, 2048, 4096];
+
+pub(crate) fn run(machine: &Machine, options: &Options, results: &mut Results) -> anyhow::Result<()> {
+    let mut bench = Bench::start(machine, options)?;
+    let server = servers::named("ours hyper").context("our own server")?;
+    many(&mut bench, server, results).context("many sessions")?;
+    instances(&mut bench, server, results).context("many instances")?;
+    for name in ["ours hyper", "by hand"] {
+        sizes(&mut bench, servers::named(name).context("a server")?, results).context("large sessions")?;
+    }
+    Ok(())
+}
+
+/// A few sessions in one Redis and many in another, measured in turn.
+fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow::Result<()> {
+    let mut sides = Vec::new();
+    for sessions in [SESSIONS, bench.options.many()] {
+        let mut redis = Redis::start(bench.machine)?;
+        let process = Process::server(bench.machine, server, &redis.url())?;
+        let empty = redis.info()?.used_memory;
+        let cookies = bench.sessions(&[process.address], sessions, "")?;
+        let (value_bytes, memory_bytes) = redis.sizes(DRAWS)?;
+        let used_memory_bytes = (redis.info()?.used_memory - empty) as f64 / sessions as f64;
+        let name = server.name.to_owned();
+        sides.push((
+            Many { server: name, sessions, value_bytes, memory_bytes, used_memory_bytes, timings: vec![] },
+            [process],
+            redis,
+            cookies,
+        ));
+    }
+    for _ in 0..bench.options.rounds() * 2 {
+        for (many, instances, redis, cookies) in &mut sides {
+            let addresses = [instances[0].address];
+            let job = bench.job(&addresses, Route::Read, cookies, Until::Elapsed(bench.options.seconds()), false);
+            let (timing, _) = bench.measure(&job, &mut Subject { instances, redis })?;
+            println!("{} sessions: {:.3} of hyper, {} errors", many.sessions, timing.ratio(), timing.errors);
+            many.timings.push(timing);
+        }
+    }
+    results.many.extend(sides.into_iter().map(|(many, ..)| many));
+    Ok(())
+}
+
+/// One to eight instances that share one Redis, and the connections of the load dealt to them.
+fn instances(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow::Result<()> {
+    let mut redis = Redis::start(bench.machine)?;
+    let most = INSTANCES[INSTANCES.len() - 1];
+    let processes: Vec<_> =
+        (0..most).map(|_| Process::server(bench.machine, server, &redis.url())).collect::<Result<_, _>>()?;
+    let addresses: Vec<_> = processes.iter().map(|process| process.address).collect();
+    let cookies = bench.sessions(&addresses, SESSIONS, "")?;
+    let routes = [Route::Read, Route::Write];
+    let mut cells = cells(server, routes.into_iter().flat_map(|route| INSTANCES.map(|n| (route, n, 300))));
+    for _ in 0..bench.options.rounds() {
+        for cell in &mut cells {
+            let job = bench.job(
+                &addresses[..cell.instances],
+                cell.route,
+                &cookies,
+                Until::Elapsed(bench.options.seconds()),
+                false,
+            );
+            let mut subject = Subject { instances: &processes[..cell.instances], redis: &mut redis };
+            let (timing, _) = bench.measure(&job, &mut subject)?;
+            println!("{} instances, {}: {:.2} of hyper's CPU", cell.instances, cell.route.name(), timing.cpu_ratio());
+            cell.timings.push(timing);
+        }
+    }
+    results.growth.extend(cells);
+    Ok(())
+}
+
+/// Sessions of 200 bytes to 4 KiB.
+fn sizes(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow::Result<()> {
+    let mut redis = Redis::start(bench.machine)?;
+    let instances = [Process::server(bench.machine, server, &redis.url())?];
+    let addresses = [instances[0].address];
+    let mut sessions = Vec::new();
+    for bytes in BYTES {
+        sessions.push(bench.sessions(&addresses, SESSIONS, &format!("?bytes={bytes}"))?);
+    }
+    let routes = [Route::Read, Route::Write];
+    let mut cells = cells(server, routes.into_iter().flat_map(|route| BYTES.map(|bytes| (route, 1, bytes))));
+    for _ in 0..bench.options.rounds() {
+        for cell in &mut cells {
+            let place = BYTES.iter().position(|bytes| *bytes == cell.bytes).context("a size")?;
+            let until = Until::Elapsed(bench.options.seconds());
+            let job: Job<'_> = bench.job(&addresses, cell.route, &sessions[place], until, false);
+            let (timing, _) = bench.measure(&job, &mut Subject { instances: &instances, redis: &mut redis })?;
+            println!(
+                "{}, {} bytes, {}: {:.2} of hyper's CPU",
+                cell.server,
+                cell.bytes,
+                cell.route.name(),
+                timing.cpu_ratio()
+            );
+            cell.timings.push(timing);
+        }
+    }
+    results.growth.extend(cells);
+    Ok(())
+}
+
+fn cells(server: &Server, cells: impl Iterator<Item = (Route, usize, usize)>) -> Vec<Growth> {
+    let name = server.name.to_owned();
+    cells
+        .map(|(route, instances, bytes)| Growth { server: name.clone(), route, instances, bytes, timings: vec![] })
+        .collect()
+}

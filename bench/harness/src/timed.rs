@@ -1,0 +1,273 @@
+//! What takes time: each server on each route, between two runs of plain hyper, in rounds.
+
+use std::{
+    net::SocketAddr,
+    process, thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    load::{self, Job, Load, Until},
+    machine::{self, Busy, Machine},
+    options::Options,
+    process::Process,
+    redis::Redis,
+    results::{Results, Sample, Timing},
+    servers::{HYPER, Route, Server},
+};
+
+/// Sessions that are used in turn.
+pub(crate) const SESSIONS: usize = 200;
+/// The share of a core used by others that makes a measurement noisy.
+const NOISY: f64 = 0.10;
+const WARM_UP: Duration = Duration::from_millis(400);
+
+/// Measures all servers, and keeps what there is after every round.
+pub(crate) fn run(
+    machine: &Machine,
+    options: &Options,
+    results: &mut Results,
+    keep: impl Fn(&Results) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut bench = Bench::start(machine, options)?;
+    let mut redis = Redis::start(machine)?;
+    for round in 0..options.rounds() {
+        let mut servers = options.servers();
+        // another order each time, so that nobody always follows the same neighbour
+        let turn = round * 5 % servers.len().max(1);
+        servers.rotate_left(turn);
+        if round % 2 == 1 {
+            servers.reverse();
+        }
+        for server in servers {
+            bench.block(server, round, &mut redis, results).with_context(|| server.name)?;
+        }
+        keep(results)?;
+    }
+    Ok(())
+}
+
+/// The load, and plain hyper to measure it by.
+pub(crate) struct Bench<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) options: &'a Options,
+    hyper: Process,
+    /// The latest run of plain hyper, if nothing has been run since.
+    last: Option<Canary>,
+}
+
+/// Who is measured: its instances, and the Redis behind them.
+pub(crate) struct Subject<'a> {
+    pub(crate) instances: &'a [Process],
+    pub(crate) redis: &'a mut Redis,
+}
+
+#[derive(Clone, Copy)]
+struct Canary {
+    per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+    cpu_us: f64,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn start(machine: &'a Machine, options: &'a Options) -> anyhow::Result<Self> {
+        let hyper = Process::server(machine, &HYPER, "")?;
+        let mut bench = Self { machine, options, hyper, last: None };
+        bench.canary()?;
+        Ok(bench)
+    }
+
+    /// One server, started for this and ended after it.
+    fn block(&mut self, server: &Server, round: usize, redis: &mut Redis, results: &mut Results) -> anyhow::Result<()> {
+        self.wait_for_quiet()?;
+        redis.clear()?;
+        let instances = [Process::server(self.machine, server, &redis.url())?];
+        let addresses = [instances[0].address];
+        let routes = self.options.routes(server);
+        let sessions = if routes.iter().any(|route| route.has_cookie()) {
+            self.sessions(&addresses, SESSIONS, "")?
+        } else {
+            vec![]
+        };
+        let warm = if sessions.is_empty() { Route::Anonymous } else { Route::Read };
+        self.load(&addresses, warm, &sessions, Until::Elapsed(WARM_UP))?;
+        let mut logged_in = Vec::new();
+        for route in routes {
+            let mut quietest: Option<Timing> = None;
+            for _ in 0..=self.options.repeats {
+                if route == Route::Logout && logged_in.is_empty() {
+                    let until = Until::Elapsed(self.options.seconds());
+                    logged_in = self.run(&self.job(&addresses, Route::Login, &[], until, true))?.cookies;
+                }
+                let cookies = match route {
+                    Route::Anonymous | Route::Login => &[],
+                    Route::Read | Route::Write => sessions.as_slice(),
+                    Route::Logout => logged_in.as_slice(),
+                };
+                let collect = route == Route::Login;
+                let mut subject = Subject { instances: &instances, redis };
+                let job = self.job(&addresses, route, cookies, Until::Elapsed(self.options.seconds()), collect);
+                let (timing, load) = self.measure(&job, &mut subject)?;
+                if route == Route::Login || route == Route::Logout {
+                    logged_in = load.cookies;
+                }
+                if quietest.is_none_or(|quietest| timing.noise() < quietest.noise()) {
+                    quietest = Some(timing);
+                }
+                if timing.noise() <= NOISY {
+                    break;
+                }
+            }
+            let timing = quietest.context("a measurement")?;
+            println!(
+                "round {round}: {:<24} {:<10} {:>7.0}/s = {:.3} of hyper, {:.1} µs CPU, p99 {:.0} µs, others {:.0} %{}",
+                server.name,
+                route.name(),
+                timing.per_second,
+                timing.ratio(),
+                timing.server_cpu_us,
+                timing.p99_us,
+                timing.noise() * 100.0,
+                if timing.errors > 0 { format!(", {} ERRORS", timing.errors) } else { String::new() },
+            );
+            results.samples.push(Sample {
+                server: server.name.to_owned(),
+                role: server.role,
+                route,
+                round,
+                timing,
+                resident_mib: machine::resident_mib(instances[0].pid())?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs a job between two runs of plain hyper.
+    pub(crate) fn measure(&mut self, job: &Job<'_>, subject: &mut Subject<'_>) -> anyhow::Result<(Timing, Load)> {
+        let before = match self.last.take() {
+            Some(canary) => canary,
+            None => self.canary()?,
+        };
+        let redis_before = subject.redis.info()?;
+        let (server, redis) = (cpu_of(subject.instances)?, subject.redis.process.cpu_seconds()?);
+        let (own, busy) = (self.own_cpu()? + server + redis, Busy::now()?);
+        let load = load::run(job)?;
+        let now = Busy::now()?;
+        let (server_now, redis_now) = (cpu_of(subject.instances)?, subject.redis.process.cpu_seconds()?);
+        let own_now = self.own_cpu()? + server_now + redis_now;
+        let spent = subject.redis.info()?.since(&redis_before);
+        let after = self.canary()?;
+        self.last = Some(after);
+        let requests = load.requests as f64;
+        let commands: i64 = spent.commands.iter().filter(|(name, _)| *name != "INFO").map(|(_, calls)| calls).sum();
+        let timing = Timing {
+            requests: load.requests,
+            errors: load.errors,
+            seconds: load.seconds,
+            per_second: load.per_second(),
+            p50_us: load.percentile(0.5),
+            p99_us: load.percentile(0.99),
+            server_cpu_us: (server_now - server) * 1e6 / requests,
+            redis_cpu_us: (redis_now - redis) * 1e6 / requests,
+            redis_commands: commands as f64 / requests,
+            redis_reads: spent.reads as f64 / requests,
+            hyper_per_second: (before.per_second, after.per_second),
+            hyper_p50_us: (before.p50_us + after.p50_us) / 2.0,
+            hyper_p99_us: (before.p99_us + after.p99_us) / 2.0,
+            hyper_cpu_us: (before.cpu_us + after.cpu_us) / 2.0,
+            foreign: ((now.programs - busy.programs) - (own_now - own)).max(0.0) / load.seconds,
+            stolen: (now.stolen - busy.stolen) / load.seconds,
+        };
+        Ok((timing, load))
+    }
+
+    /// Logs so many sessions in.
+    pub(crate) fn sessions(
+        &mut self,
+        addresses: &[SocketAddr],
+        count: usize,
+        query: &str,
+    ) -> anyhow::Result<Vec<String>> {
+        let job = Job { query, ..self.job(addresses, Route::Login, &[], Until::Requests(count), true) };
+        let load = self.run(&job)?;
+        ensure!(
+            load.errors == 0 && load.cookies.len() == count,
+            "{} of {count} logins set a cookie",
+            load.cookies.len()
+        );
+        Ok(load.cookies)
+    }
+
+    /// Load that is not measured.
+    pub(crate) fn load(
+        &mut self,
+        addresses: &[SocketAddr],
+        route: Route,
+        cookies: &[String],
+        until: Until,
+    ) -> anyhow::Result<Load> {
+        self.run(&self.job(addresses, route, cookies, until, false))
+    }
+
+    pub(crate) fn job<'j>(
+        &self,
+        addresses: &'j [SocketAddr],
+        route: Route,
+        cookies: &'j [String],
+        until: Until,
+        collect: bool,
+    ) -> Job<'j> {
+        Job { route, addresses, cookies, connections: self.options.connections, until, query: "", collect }
+    }
+
+    fn run(&mut self, job: &Job<'_>) -> anyhow::Result<Load> {
+        self.last = None;
+        load::run(job)
+    }
+
+    fn canary(&mut self) -> anyhow::Result<Canary> {
+        let cpu = self.hyper.cpu_seconds()?;
+        let addresses = [self.hyper.address];
+        let load =
+            load::run(&self.job(&addresses, Route::Anonymous, &[], Until::Elapsed(self.options.canary()), false))?;
+        Ok(Canary {
+            per_second: load.per_second(),
+            p50_us: load.percentile(0.5),
+            p99_us: load.percentile(0.99),
+            cpu_us: (self.hyper.cpu_seconds()? - cpu) * 1e6 / load.requests as f64,
+        })
+    }
+
+    /// What the bench itself uses besides the server and Redis.
+    fn own_cpu(&self) -> anyhow::Result<f64> {
+        Ok(machine::cpu_seconds(process::id())? + self.hyper.cpu_seconds()?)
+    }
+
+    /// Gives others up to ten seconds to finish what they are at.
+    fn wait_for_quiet(&self) -> anyhow::Result<()> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < patience {
+            let look = Duration::from_millis(250);
+            let before = Busy::now()?;
+            thread::sleep(look);
+            if (Busy::now()?.programs - before.programs) / look.as_secs_f64() <= NOISY {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Timing {
+    /// What others took of the machine meanwhile.
+    pub(crate) fn noise(&self) -> f64 {
+        self.foreign + self.stolen
+    }
+}
+
+fn cpu_of(instances: &[Process]) -> anyhow::Result<f64> {
+    instances.iter().map(Process::cpu_seconds).sum()
+}

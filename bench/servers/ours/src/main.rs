@@ -1,0 +1,73 @@
+//! This project's sessions, as its README shows them: signed cookie, idle timeout of one hour, everything else by default.
+//!
+//! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was last written. The variants
+//! that end in `-touch` write it at every request, as most peers do.
+
+mod on_axum;
+mod on_hyper;
+
+use std::time::Duration;
+
+use anyhow::bail;
+use bench_scene::{Arguments, IDLE_SECONDS, Item, Profile, SIGNING_KEY};
+use session_hyper::{Key, SessionError, Sessions, SigningKeys, store};
+
+const USER: Key<String> = Key::new("user");
+const ROLES: Key<Vec<String>> = Key::new("roles");
+const CART: Key<Vec<Item>> = Key::new("cart");
+const VIEWS: Key<u64> = Key::new("views");
+const FILLER: Key<String> = Key::new("filler");
+
+fn main() -> anyhow::Result<()> {
+    bench_scene::run(serve)
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let words: Vec<_> = arguments.variant.split('-').collect();
+    let (framework, store, touch) = match words[..] {
+        [framework, store] => (framework, store, false),
+        [framework, store, "touch"] => (framework, store, true),
+        _ => bail!("no variant {:?}: expected FRAMEWORK-STORE or FRAMEWORK-STORE-touch", arguments.variant),
+    };
+    let url = match store {
+        "memory" => "memory:",
+        "redis" => &arguments.redis,
+        other => bail!("no store {other:?}: expected memory or redis"),
+    };
+    let mut builder = Sessions::builder(store::connect(url).await?)
+        .signing_keys(SigningKeys::new([SIGNING_KEY])?)
+        .idle_timeout(Duration::from_secs(IDLE_SECONDS));
+    if touch {
+        builder = builder.touch_after(Duration::ZERO);
+    }
+    let sessions = builder.build()?;
+    match framework {
+        "hyper" => on_hyper::serve(&arguments, sessions).await,
+        "axum" => on_axum::serve(&arguments, sessions).await,
+        other => bail!("no framework {other:?}: expected hyper or axum"),
+    }
+}
+
+/// The page of a session, or nothing where nobody is logged in.
+fn read(session: &session_hyper::Session) -> Result<Option<String>, SessionError> {
+    let Some(user) = session.get(USER)? else { return Ok(None) };
+    Ok(Some(bench_scene::page(&user, session.get(VIEWS)?.unwrap_or(0))))
+}
+
+fn write(session: &session_hyper::Session) -> Result<Option<String>, SessionError> {
+    let Some(user) = session.get(USER)? else { return Ok(None) };
+    let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
+    Ok(Some(bench_scene::page(&user, views)))
+}
+
+fn login(session: &session_hyper::Session, profile: &Profile) -> Result<(), SessionError> {
+    session.renew();
+    session.insert(USER, &profile.user)?;
+    session.insert(ROLES, &profile.roles)?;
+    session.insert(CART, &profile.cart)?;
+    session.insert(VIEWS, &profile.views)?;
+    if !profile.filler.is_empty() {
+        session.insert(FILLER, &profile.filler)?;
+    }
+    Ok(())
+}
