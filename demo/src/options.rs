@@ -15,6 +15,9 @@ use session_hyper::{
 
 use crate::StartError;
 
+/// Keys that begin so stand in documentation and in docker-compose.yml.
+const DEVELOPMENT_KEY: &str = "development-key";
+
 /// A value that a word of its own switches off. (clap takes a field that is spelled `Option` for a flag that may be left out.)
 type OrOff<T> = Option<T>;
 
@@ -171,7 +174,14 @@ impl Options {
 
     fn signing_keys(&self) -> Result<SigningKeys, StartError> {
         match &self.session_keys {
-            Some(keys) => Ok(SigningKeys::new(keys.reveal().split(',').map(str::trim))?),
+            Some(keys) => {
+                if keys.reveal().split(',').any(|key| key.trim().starts_with(DEVELOPMENT_KEY)) {
+                    tracing::warn!(
+                        "the session keys hold one for development, which everybody can read and sign cookies with: set SESSION_KEYS"
+                    );
+                }
+                Ok(SigningKeys::new(keys.reveal().split(',').map(str::trim))?)
+            }
             None => {
                 tracing::warn!(
                     "no session keys: cookies are signed with a random one, so that they end with this process and no other \
