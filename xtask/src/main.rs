@@ -5,6 +5,7 @@ mod check;
 mod features;
 mod profile;
 mod programs;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -35,6 +36,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Long runs against real Redis servers: all of them, or one with its options, as in `soak races --races 1000`
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// A scenario and its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything: check, features, profile and test
     Ci,
 }
@@ -59,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Features => features::run(&sh),
         Command::Bench { arguments } => bench::run(&sh, &arguments),
         Command::Profile { bless } => profile::run(&sh, bless),
+        Command::Soak { arguments } => soak::run(&sh, &arguments),
         Command::Ci => {
             check::run(&sh)?;
             features::run(&sh)?;

@@ -1,0 +1,67 @@
+//! Long runs against real Redis servers, for what a test of seconds cannot show. Each scenario prints its figures and ends with
+//! an error when a promise was broken.
+//!
+//! ```text
+//! cargo run --release -p integration-tests --bin soak -- updates
+//! ```
+//!
+//! Every scenario takes its counts as flags; the defaults take minutes. Servers are started on free ports of the loopback
+//! interface and end with the run.
+
+mod outage;
+mod races;
+mod recovery;
+mod updates;
+mod visits;
+mod worker;
+
+use std::{error::Error, process::ExitCode};
+
+use clap::Parser;
+
+/// What is run.
+#[derive(Debug, Parser)]
+#[command(name = "soak")]
+enum Scenario {
+    /// Many processes update shared sessions at once; the sums must be exact
+    Updates(updates::Options),
+    /// The same, while a process is killed and Redis is killed and started again
+    Outage(outage::Options),
+    /// Slow writes against logout, renew and regenerate; nothing that has ended may live again
+    Races(races::Options),
+    /// How long each outage of each topology lasts, seen through a store that is not restarted
+    Recovery(recovery::Options),
+    /// One of the processes of `updates` and `outage`, which start it
+    #[command(hide = true)]
+    Worker(worker::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Scenario::parse() {
+        Scenario::Updates(options) => updates::run(&options).await,
+        Scenario::Outage(options) => outage::run(&options).await,
+        Scenario::Races(options) => races::run(&options).await,
+        Scenario::Recovery(options) => recovery::run(&options).await,
+        Scenario::Worker(options) => worker::run(&options).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("soak: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What ends a run: a promise that was broken, or a server that could not be used.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Prints a table, as Markdown.
+pub(crate) fn print_table(head: &[&str], rows: &[Vec<String>]) {
+    println!("| {} |", head.join(" | "));
+    println!("|{}", "---|".repeat(head.len()));
+    for row in rows {
+        println!("| {} |", row.join(" | "));
+    }
+}

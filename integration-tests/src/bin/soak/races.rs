@@ -1,0 +1,240 @@
+//! Slow requests against the end of their session: a logout, a renewal, a new session in its place.
+//!
+//! Two requests of one browser have loaded the session. One of them ends it, or its token; the other one writes. Either the
+//! slow request commits after the browser was told of the end, or both commit at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use integration_tests::Redis;
+use session_core::{CookieOptions, Key, Outcome, SessionError, SessionId, Sessions, Store};
+use session_redis::RedisStore;
+use tokio::task::{JoinSet, yield_now};
+
+use crate::{
+    Failure, print_table,
+    visits::{SUM, SetCookie, Visit, create, sessions},
+};
+
+const SLOW: Key<u64> = Key::new("slow");
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Races
+    #[arg(long, default_value_t = 100_000)]
+    races: u64,
+    /// How many at once
+    #[arg(long, default_value_t = 32)]
+    at_once: usize,
+    /// Redis to use, by its URL; it must be empty [default: a server started for it]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+/// What the other request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    Logout,
+    Renew,
+    Regenerate,
+}
+
+/// What the slow request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Slow {
+    Update,
+    Touch,
+}
+
+/// Which of them commits first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    /// The slow one, after the browser was told of the end.
+    SlowIsLast,
+    AtOnce,
+}
+
+/// One race, told by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Race {
+    ending: Ending,
+    slow: Slow,
+    order: Order,
+}
+
+impl Race {
+    fn of(number: u64) -> Self {
+        Self {
+            ending: [Ending::Logout, Ending::Renew, Ending::Regenerate][(number % 3) as usize],
+            slow: [Slow::Update, Slow::Touch][(number / 3 % 2) as usize],
+            order: [Order::AtOnce, Order::AtOnce, Order::SlowIsLast][(number / 6 % 3) as usize],
+        }
+    }
+}
+
+/// How often each kind of race came to what, or broke which promise.
+type Outcomes = BTreeMap<(Race, Result<&'static str, String>), u64>;
+
+struct Arena {
+    store: RedisStore,
+    /// Cookies that end with the browser are not sent again; those that last are, with every touch.
+    transient: Sessions,
+    lasting: Sessions,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    let server = options.store.is_none().then(Redis::start);
+    let url = options.store.clone().or_else(|| server.as_ref().map(Redis::url)).expect("one of both");
+    let store = RedisStore::connect(&url).await?;
+    let arena = Arc::new(Arena {
+        transient: sessions(store.clone(), CookieOptions::new())?,
+        lasting: sessions(store.clone(), CookieOptions::new().max_age(DAY))?,
+        store,
+    });
+    let (begun, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let mut runners = JoinSet::new();
+    for _ in 0..options.at_once {
+        let (arena, next, races) = (arena.clone(), next.clone(), options.races);
+        runners.spawn(async move {
+            let mut outcomes = Outcomes::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= races {
+                    return outcomes;
+                }
+                let outcome = arena.run(number).await.map_err(|error| error.to_string());
+                *outcomes.entry((Race::of(number), outcome)).or_default() += 1;
+            }
+        });
+    }
+    let mut outcomes = Outcomes::new();
+    while let Some(done) = runners.join_next().await {
+        for (key, count) in done? {
+            *outcomes.entry(key).or_default() += count;
+        }
+    }
+    let row = |((race, outcome), count): (&(Race, Result<&str, String>), &u64)| {
+        let Race { ending, slow, order } = race;
+        let outcome = outcome.as_ref().map_or_else(|broken| format!("BROKEN: {broken}"), |&outcome| outcome.to_owned());
+        vec![format!("{ending:?}"), format!("{slow:?}"), format!("{order:?}"), outcome, count.to_string()]
+    };
+    let rows: Vec<_> = outcomes.iter().map(row).collect();
+    print_table(&["ending", "slow request", "order", "it came to", "races"], &rows);
+    println!("\n{} races in {:.1} s", options.races, begun.elapsed().as_secs_f64());
+    let broken: u64 = outcomes.iter().filter(|((_, outcome), _)| outcome.is_err()).map(|(_, count)| count).sum();
+    let left = server.map(|server| server.command::<u64>(&["DBSIZE"])).unwrap_or_default();
+    match (broken, left) {
+        (0, 0) => Ok(()),
+        (0, left) => Err(format!("{left} sessions live on although all were ended").into()),
+        (broken, _) => Err(format!("{broken} races broke a promise").into()),
+    }
+}
+
+impl Arena {
+    /// Runs one race, and checks everything that must hold after it. Answers what the slow request came to.
+    async fn run(&self, number: u64) -> Result<&'static str, Failure> {
+        let race = Race::of(number);
+        let sessions = if number / 18 % 2 == 0 { &self.transient } else { &self.lasting };
+        let cookie = create(sessions).await?;
+        let (slow, ending) = (Visit::begin(sessions, Some(&cookie)), Visit::begin(sessions, Some(&cookie)));
+        let (slow_session, session) = (slow.load().await?, ending.load().await?);
+        let old = session.id().ok_or("a session without id")?;
+        match race.slow {
+            Slow::Update => drop(slow_session.update(SLOW, |slow| slow.unwrap_or(0) + 1)?),
+            Slow::Touch => slow_session.touch(),
+        }
+        match race.ending {
+            Ending::Logout => session.destroy(),
+            Ending::Renew => session.renew(),
+            Ending::Regenerate => session.regenerate()?,
+        }
+        let (slow, ending) = match race.order {
+            Order::SlowIsLast => {
+                let ending = ending.finish().await;
+                (slow.finish().await, ending)
+            }
+            // the first to be polled is the first to be sent, so each is that in turn, and with more or less of a lead
+            Order::AtOnce => {
+                let lead = number / 36 % 4;
+                let slow = late(slow, if number % 2 == 0 { lead } else { 0 });
+                let ending = late(ending, if number % 2 == 0 { 0 } else { lead });
+                let (slow, ending) = (tokio::spawn(slow), ending.await);
+                (slow.await?, ending)
+            }
+        };
+        self.check(sessions, race, old, &cookie, slow?, ending?).await
+    }
+
+    async fn check(
+        &self,
+        sessions: &Sessions,
+        race: Race,
+        old: SessionId,
+        cookie: &str,
+        slow: (Outcome, Option<SetCookie>),
+        ending: (Outcome, Option<SetCookie>),
+    ) -> Result<&'static str, Failure> {
+        let (outcome, told) = slow;
+        let said = match outcome {
+            Outcome::Saved => "saved",
+            Outcome::Touched => "touched",
+            Outcome::Gone => "gone",
+            other => return Err(format!("the slow request came to {other:?}").into()),
+        };
+        // a cookie that the browser may get after the word of the end
+        if told.is_some() && (outcome == Outcome::Gone || race.order == Order::SlowIsLast) {
+            return Err(format!("a cookie is handed out for what has ended: {said}").into());
+        }
+        if !Visit::begin(sessions, Some(cookie)).load().await?.is_new() {
+            return Err("the old cookie still opens a session".into());
+        }
+        let is_stored = self.store.load(&old).await?.is_some();
+        let survivor = match (race.ending, ending) {
+            (Ending::Logout, (Outcome::Destroyed, Some(SetCookie::Removed))) if !is_stored => None,
+            (Ending::Renew, (Outcome::Saved, Some(SetCookie::Set(new)))) if is_stored => Some(new),
+            (Ending::Regenerate, (Outcome::Created, Some(SetCookie::Set(new)))) if !is_stored => Some(new),
+            (_, ending) => return Err(format!("the end came to {ending:?}, stored: {is_stored}").into()),
+        };
+        let Some(survivor) = survivor else { return Ok(said) };
+
+        let visit = Visit::begin(sessions, Some(&survivor));
+        let session = visit.load().await?;
+        if session.is_new() {
+            return Err("the new cookie opens nothing".into());
+        }
+        let (sum, slow) = (session.get(SUM)?, session.get(SLOW)?);
+        let expected = match (race.ending, race.slow) {
+            // nothing that was written is lost, and the session is the same
+            (Ending::Renew, Slow::Update) if outcome == Outcome::Saved && session.id() == Some(old) => {
+                (Some(0), Some(1))
+            }
+            (Ending::Renew, Slow::Touch) if session.id() == Some(old) => (Some(0), None),
+            (Ending::Regenerate, _) if session.id() != Some(old) => (None, None),
+            _ => return Err(format!("the slow request came to {outcome:?}").into()),
+        };
+        if (sum, slow) != expected {
+            return Err(format!("the session holds {:?}, not {expected:?}", (sum, slow)).into());
+        }
+        session.destroy();
+        let _ = visit.finish().await?;
+        Ok(said)
+    }
+}
+
+type Finished = Result<(Outcome, Option<SetCookie>), SessionError>;
+
+/// Ends a request after so many turns of the scheduler.
+async fn late(visit: Visit, turns: u64) -> Finished {
+    for _ in 0..turns {
+        yield_now().await;
+    }
+    visit.finish().await
+}

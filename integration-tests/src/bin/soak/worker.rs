@@ -1,0 +1,138 @@
+//! A process of its own that updates sessions which others update too, and tells of every update as soon as it knows.
+//!
+//! It reads one cookie a line from its input until that ends, and writes one line for each event: the number of the task, and a
+//! letter ([`Event`]). A line is one write to a pipe, so that what was told before the process is killed arrives.
+
+use std::io::{self, BufRead, Write};
+
+use clap::Args;
+use session_core::{CookieOptions, Outcome, SessionErrorKind, Sessions};
+use session_redis::RedisStore;
+use tokio::time::{Duration, sleep};
+
+use crate::{
+    Failure,
+    visits::{SUM, Visit, sessions},
+};
+
+/// A pause before an update is tried again while Redis is away.
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Redis
+    #[arg(long)]
+    pub(crate) store: String,
+    /// Number of the first task, over all processes
+    #[arg(long)]
+    pub(crate) first_task: usize,
+    /// How many tasks
+    #[arg(long)]
+    pub(crate) tasks: usize,
+    /// How many updates each task makes
+    #[arg(long)]
+    pub(crate) updates: u64,
+}
+
+/// What became of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The update is stored.
+    Acknowledged,
+    /// Whether it is stored is not known. It is not made again.
+    Unknown,
+    /// Others wrote first too many times in a row. Nothing was written; it is made again.
+    Contention,
+    /// Redis was away. Nothing was written; it is made again.
+    Away,
+}
+
+impl Event {
+    fn letter(self) -> char {
+        match self {
+            Self::Acknowledged => 'a',
+            Self::Unknown => 'u',
+            Self::Contention => 'c',
+            Self::Away => 'w',
+        }
+    }
+
+    /// Reads a line: the task, and the event.
+    pub(crate) fn read(line: &str) -> Option<(usize, Self)> {
+        let (task, letter) = line.split_once(' ')?;
+        let events = [Self::Acknowledged, Self::Unknown, Self::Contention, Self::Away];
+        let event = events.into_iter().find(|event| letter.chars().eq([event.letter()]))?;
+        Some((task.parse().ok()?, event))
+    }
+
+    /// Whether the task goes on to its next update.
+    pub(crate) fn is_last(self) -> bool {
+        match self {
+            Self::Acknowledged | Self::Unknown => true,
+            Self::Contention | Self::Away => false,
+        }
+    }
+}
+
+/// Which session a task updates at this step: scattered, and known to whoever counts.
+pub(crate) fn target(task: usize, step: u64, sessions: usize) -> usize {
+    // splitmix64
+    let mut x =
+        (task as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((x ^ (x >> 31)) % sessions as u64) as usize
+}
+
+pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    let cookies = io::stdin().lock().lines().collect::<Result<Vec<_>, _>>()?;
+    let sessions = sessions(RedisStore::connect(&options.store).await?, CookieOptions::new())?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in options.first_task..options.first_task + options.tasks {
+        let (sessions, cookies, updates) = (sessions.clone(), cookies.clone(), options.updates);
+        tasks.spawn(async move {
+            for step in 0..updates {
+                let cookie = &cookies[target(task, step, cookies.len())];
+                loop {
+                    let event = update(&sessions, cookie).await?;
+                    writeln!(io::stdout(), "{task} {}", event.letter())?;
+                    match event {
+                        Event::Acknowledged | Event::Unknown => break,
+                        Event::Contention => {}
+                        Event::Away => sleep(PAUSE).await,
+                    }
+                }
+            }
+            Ok::<_, Failure>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// One request that adds one.
+async fn update(sessions: &Sessions, cookie: &str) -> Result<Event, Failure> {
+    let visit = Visit::begin(sessions, Some(cookie));
+    let session = match visit.load().await {
+        Ok(session) if session.is_new() => return Err("a session is lost".into()),
+        Ok(session) => session,
+        // nothing was written yet
+        Err(error) => match error.kind() {
+            SessionErrorKind::Unavailable | SessionErrorKind::Timeout => return Ok(Event::Away),
+            _ => return Err(error.into()),
+        },
+    };
+    session.update(SUM, |sum| sum.unwrap_or(0) + 1)?;
+    match visit.finish().await {
+        Ok((Outcome::Saved, None)) => Ok(Event::Acknowledged),
+        Ok(other) => Err(format!("an update came to {other:?}").into()),
+        Err(error) => match error.kind() {
+            SessionErrorKind::Timeout => Ok(Event::Unknown),
+            SessionErrorKind::Contention => Ok(Event::Contention),
+            SessionErrorKind::Unavailable => Ok(Event::Away),
+            _ => Err(error.into()),
+        },
+    }
+}

@@ -1,0 +1,19 @@
+//! The long runs against real Redis servers.
+
+use xshell::{Shell, cmd};
+
+use crate::programs;
+
+/// Each with its default counts; minutes in all.
+const SCENARIOS: [&str; 4] = ["updates", "outage", "races", "recovery"];
+
+/// Runs one scenario with its flags, or all of them.
+pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+    programs::provide(sh)?;
+    let all = SCENARIOS.map(|scenario| vec![scenario.to_owned()]);
+    let runs = if arguments.is_empty() { &all[..] } else { &[arguments.to_vec()] };
+    for arguments in runs {
+        cmd!(sh, "cargo run --release --package integration-tests --bin soak -- {arguments...}").run()?;
+    }
+    Ok(())
+}
