@@ -57,6 +57,21 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Takes another one's requests in; [`sort`](Self::sort) before percentiles are asked for.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.seconds += other.seconds;
+        self.latencies.extend(other.latencies);
+        self.cookies.extend(other.cookies);
+    }
+
+    pub(crate) fn sort(&mut self) {
+        self.latencies.sort_unstable();
+    }
+}
+
 /// Runs a job to its end.
 pub(crate) fn run(job: &Job<'_>) -> anyhow::Result<Load> {
     let mut poll = Poll::new()?;
@@ -99,11 +114,25 @@ pub(crate) fn run(job: &Job<'_>) -> anyhow::Result<Load> {
     }
     let mut load = sender.load;
     load.seconds = start.elapsed().as_secs_f64();
-    load.latencies.sort_unstable();
+    load.sort();
     Ok(load)
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The same in parts, one after the other; each cookie goes to one part.
+    pub(crate) fn slices(&self, count: usize) -> impl Iterator<Item = Job<'a>> {
+        let (whole, each) = (self.clone(), self.cookies.len() / count);
+        (0..count).map(move |slice| {
+            let until = match whole.until {
+                Until::Elapsed(time) => Until::Elapsed(time / count as u32),
+                Until::Requests(requests) => Until::Requests(requests / count),
+            };
+            let cookies =
+                if whole.route == Route::Logout { &whole.cookies[slice * each..][..each] } else { whole.cookies };
+            Job { until, cookies, ..whole.clone() }
+        })
+    }
+
     fn patience(&self) -> Duration {
         match self.until {
             Until::Elapsed(time) => time,

@@ -16,10 +16,10 @@ pub(crate) struct Options {
     /// Rounds; each measures every server on every route [default: 4, quick: 1]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds of one measurement [default: 1.5, quick: 0.5]
+    /// Seconds of one measurement [default: 1.5, quick: 0.6]
     #[arg(long)]
     seconds: Option<f64>,
-    /// Seconds of plain hyper before and after each measurement [default: 0.5, quick: 0.25]
+    /// Seconds of each run of plain hyper before, between and after [default: 0.25, quick: 0.15]
     #[arg(long)]
     canary: Option<f64>,
     /// Connections of the load generator
@@ -55,7 +55,7 @@ impl Options {
     /// Puts the defaults where nothing was said.
     pub(crate) fn settled(mut self) -> Self {
         let (rounds, seconds, canary, many) =
-            if self.quick { (1, 0.5, 0.25, 100_000) } else { (4, 1.5, 0.5, 1_000_000) };
+            if self.quick { (1, 0.6, 0.15, 100_000) } else { (4, 1.5, 0.25, 1_000_000) };
         self.rounds.get_or_insert(rounds);
         self.seconds.get_or_insert(seconds);
         self.canary.get_or_insert(canary);

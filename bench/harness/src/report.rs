@@ -123,8 +123,10 @@ fn write_counts(out: &mut String, results: &Results) -> std::fmt::Result {
         writeln!(out, "| {} | {} |", count.server, cells.join(" | "))?;
     }
     for (title, of) in [
-        ("Round trips per request", (|scene| format!("{:.0}", scene.round_trips)) as fn(&Scene) -> String),
-        ("Bytes per request, to Redis / from Redis", |scene| format!("{:.0} / {:.0}", scene.in_bytes, scene.out_bytes)),
+        ("Round trips per request", (|scene| format!("{}", scene.round_trips.round() as i64)) as fn(&Scene) -> String),
+        ("Bytes per request, to Redis / from Redis", |scene| {
+            format!("{} / {}", scene.in_bytes.round() as i64, scene.out_bytes.round() as i64)
+        }),
     ] {
         writeln!(out, "\n### {title}\n\n| | {} |\n|---|{}", SCENES.join(" | "), "---|".repeat(SCENES.len()))?;
         for count in &remote {
@@ -260,17 +262,18 @@ fn write_scenarios(out: &mut String, results: &Results) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "## Growth\n\n| | route | instances | bytes | ÷ hyper | server CPU µs | CPU ÷ hyper | Redis CPU µs |"
+        "## Growth\n\n| | route | instances | connections | bytes | ÷ hyper | server CPU µs | CPU ÷ hyper | Redis CPU µs |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
     for cell in &results.growth {
         let of = |of: fn(&Timing) -> f64| median(cell.timings.iter().map(of));
         writeln!(
             out,
-            "| {} | {} | {} | {} | {:.3} | {:.1} | {:.2} | {:.1} |",
+            "| {} | {} | {} | {} | {} | {:.3} | {:.1} | {:.2} | {:.1} |",
             cell.server,
             cell.route.name(),
             cell.instances,
+            cell.connections,
             cell.bytes,
             of(Timing::ratio),
             of(|timing| timing.server_cpu_us),
@@ -289,14 +292,14 @@ fn write_about(out: &mut String, results: &Results) -> std::fmt::Result {
     for server in SERVERS {
         writeln!(out, "| {} | {} |", server.name, server.set)?;
     }
-    let drifts = results.samples.iter().map(|sample| sample.timing.drift());
+    let drifts = results.samples.iter().map(|sample| sample.timing.hyper_drift);
     let noisy = results.samples.iter().filter(|sample| sample.timing.noise() > 0.10).count();
-    let speed = results.samples.iter().map(|sample| sample.timing.hyper_per_second.0);
+    let speed = results.samples.iter().map(|sample| sample.timing.hyper_per_second);
     let (slowest, fastest) = speed.fold((f64::MAX, 0.0), |(least, most), speed| (speed.min(least), speed.max(most)));
     if !results.samples.is_empty() {
         writeln!(
             out,
-            "| quiet | {noisy} of {} measurements had more than 10 % of a core used by others; {} did {slowest:.0}–{fastest:.0} requests per second, and changed by {:.0} % (median) within one sandwich |",
+            "| quiet | {noisy} of {} measurements had more than 10 % of a core used by others; {} did {slowest:.0}–{fastest:.0} requests per second, and its runs around one measurement lay {:.0} % apart (median) |",
             results.samples.len(),
             HYPER.name,
             median(drifts) * 100.0

@@ -73,8 +73,9 @@ pub(crate) struct Timing {
     pub(crate) redis_cpu_us: f64,
     pub(crate) redis_commands: f64,
     pub(crate) redis_reads: f64,
-    /// Plain hyper before and after.
-    pub(crate) hyper_per_second: (f64, f64),
+    /// Plain hyper before, between and after: the mean, and how far its runs lay apart.
+    pub(crate) hyper_per_second: f64,
+    pub(crate) hyper_drift: f64,
     pub(crate) hyper_p50_us: f64,
     pub(crate) hyper_p99_us: f64,
     pub(crate) hyper_cpu_us: f64,
@@ -86,8 +87,7 @@ pub(crate) struct Timing {
 impl Timing {
     /// Throughput as a share of plain hyper's.
     pub(crate) fn ratio(&self) -> f64 {
-        let (before, after) = self.hyper_per_second;
-        self.per_second / ((before + after) / 2.0)
+        self.per_second / self.hyper_per_second
     }
 
     pub(crate) fn cpu_ratio(&self) -> f64 {
@@ -97,12 +97,6 @@ impl Timing {
     /// p99 in plain hyper's p50, which is steadier than its p99.
     pub(crate) fn p99_ratio(&self) -> f64 {
         self.p99_us / self.hyper_p50_us
-    }
-
-    /// How much plain hyper itself changed around it.
-    pub(crate) fn drift(&self) -> f64 {
-        let (before, after) = self.hyper_per_second;
-        (before - after).abs() / before.max(after)
     }
 }
 
@@ -124,6 +118,8 @@ pub(crate) struct Growth {
     pub(crate) server: String,
     pub(crate) route: Route,
     pub(crate) instances: usize,
+    /// Of the load, to all instances together.
+    pub(crate) connections: usize,
     /// The size of the session as JSON.
     pub(crate) bytes: usize,
     pub(crate) timings: Vec<Timing>,
@@ -137,6 +133,7 @@ impl Results {
         };
         let mut about = vec![
             ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
+            ("this project", said("git", &["-C", crate::BENCH, "describe", "--always", "--dirty"])),
             ("processor", processor()),
             ("kernel", said("uname", &["-sr"])),
             ("pinning", pinning),
@@ -146,7 +143,7 @@ impl Results {
             (
                 "rounds",
                 format!(
-                    "{} of {} s each, plain hyper {} s before and after, {} connections",
+                    "{} of {} s each in three parts, plain hyper {} s before, between and after, {} connections",
                     options.rounds(),
                     options.seconds().as_secs_f64(),
                     options.canary().as_secs_f64(),

@@ -47,7 +47,7 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
             cookies,
         ));
     }
-    for _ in 0..bench.options.rounds() * 2 {
+    for _ in 0..bench.options.rounds() {
         for (many, instances, redis, cookies) in &mut sides {
             let addresses = [instances[0].address];
             let job = bench.job(&addresses, Route::Read, cookies, Until::Elapsed(bench.options.seconds()), false);
@@ -60,7 +60,8 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
     Ok(())
 }
 
-/// One to eight instances that share one Redis, and the connections of the load dealt to them.
+/// One to eight instances that share one Redis and one core: first with as many connections as ever dealt to them, then with
+/// as many for each, as a service that grows has.
 fn instances(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow::Result<()> {
     let mut redis = Redis::start(bench.machine)?;
     let most = INSTANCES[INSTANCES.len() - 1];
@@ -68,21 +69,21 @@ fn instances(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> a
         (0..most).map(|_| Process::server(bench.machine, server, &redis.url())).collect::<Result<_, _>>()?;
     let addresses: Vec<_> = processes.iter().map(|process| process.address).collect();
     let cookies = bench.sessions(&addresses, SESSIONS, "")?;
-    let routes = [Route::Read, Route::Write];
-    let mut cells = cells(server, routes.into_iter().flat_map(|route| INSTANCES.map(|n| (route, n, 300))));
-    for _ in 0..bench.options.rounds() {
+    let connections = bench.options.connections;
+    let mut cells = Vec::new();
+    for (route, each) in [(Route::Read, false), (Route::Write, false), (Route::Read, true), (Route::Write, true)] {
+        for instances in INSTANCES {
+            let connections = if each { connections * instances } else { connections };
+            cells.push(cell(server, route, instances, connections, 300));
+        }
+    }
+    for _ in 0..bench.rounds() {
         for cell in &mut cells {
-            let job = bench.job(
-                &addresses[..cell.instances],
-                cell.route,
-                &cookies,
-                Until::Elapsed(bench.options.seconds()),
-                false,
-            );
+            let until = Until::Elapsed(bench.options.seconds());
+            let job = bench.job(&addresses[..cell.instances], cell.route, &cookies, until, false);
+            let job = Job { connections: cell.connections, ..job };
             let mut subject = Subject { instances: &processes[..cell.instances], redis: &mut redis };
-            let (timing, _) = bench.measure(&job, &mut subject)?;
-            println!("{} instances, {}: {:.2} of hyper's CPU", cell.instances, cell.route.name(), timing.cpu_ratio());
-            cell.timings.push(timing);
+            cell.measure(bench, &job, &mut subject)?;
         }
     }
     results.growth.extend(cells);
@@ -94,35 +95,48 @@ fn sizes(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyho
     let mut redis = Redis::start(bench.machine)?;
     let instances = [Process::server(bench.machine, server, &redis.url())?];
     let addresses = [instances[0].address];
-    let mut sessions = Vec::new();
+    let mut cells = Vec::new();
     for bytes in BYTES {
-        sessions.push(bench.sessions(&addresses, SESSIONS, &format!("?bytes={bytes}"))?);
-    }
-    let routes = [Route::Read, Route::Write];
-    let mut cells = cells(server, routes.into_iter().flat_map(|route| BYTES.map(|bytes| (route, 1, bytes))));
-    for _ in 0..bench.options.rounds() {
-        for cell in &mut cells {
-            let place = BYTES.iter().position(|bytes| *bytes == cell.bytes).context("a size")?;
-            let until = Until::Elapsed(bench.options.seconds());
-            let job: Job<'_> = bench.job(&addresses, cell.route, &sessions[place], until, false);
-            let (timing, _) = bench.measure(&job, &mut Subject { instances: &instances, redis: &mut redis })?;
-            println!(
-                "{}, {} bytes, {}: {:.2} of hyper's CPU",
-                cell.server,
-                cell.bytes,
-                cell.route.name(),
-                timing.cpu_ratio()
-            );
-            cell.timings.push(timing);
+        let cookies = bench.sessions(&addresses, SESSIONS, &format!("?bytes={bytes}"))?;
+        for route in [Route::Read, Route::Write] {
+            cells.push((cell(server, route, 1, bench.options.connections, bytes), cookies.clone()));
         }
     }
-    results.growth.extend(cells);
+    for _ in 0..bench.rounds() {
+        for (cell, cookies) in &mut cells {
+            let until = Until::Elapsed(bench.options.seconds());
+            let job = bench.job(&addresses, cell.route, cookies, until, false);
+            cell.measure(bench, &job, &mut Subject { instances: &instances, redis: &mut redis })?;
+        }
+    }
+    results.growth.extend(cells.into_iter().map(|(cell, _)| cell));
     Ok(())
 }
 
-fn cells(server: &Server, cells: impl Iterator<Item = (Route, usize, usize)>) -> Vec<Growth> {
-    let name = server.name.to_owned();
-    cells
-        .map(|(route, instances, bytes)| Growth { server: name.clone(), route, instances, bytes, timings: vec![] })
-        .collect()
+fn cell(server: &Server, route: Route, instances: usize, connections: usize, bytes: usize) -> Growth {
+    Growth { server: server.name.to_owned(), route, instances, connections, bytes, timings: vec![] }
+}
+
+impl Growth {
+    fn measure(&mut self, bench: &mut Bench<'_>, job: &Job<'_>, subject: &mut Subject<'_>) -> anyhow::Result<()> {
+        let (timing, _) = bench.measure(job, subject)?;
+        println!(
+            "{}, {}, {} instances, {} connections, {} bytes: {:.2} of hyper's CPU",
+            self.server,
+            self.route.name(),
+            self.instances,
+            self.connections,
+            self.bytes,
+            timing.cpu_ratio()
+        );
+        self.timings.push(timing);
+        Ok(())
+    }
+}
+
+impl Bench<'_> {
+    /// Half of the rounds: the scenarios compare CPU time, which is steadier than throughput.
+    fn rounds(&self) -> usize {
+        self.options.rounds().div_ceil(2)
+    }
 }

@@ -20,6 +20,8 @@ use crate::{
 
 /// Sessions that are used in turn.
 pub(crate) const SESSIONS: usize = 200;
+/// A measurement is cut into so many, each between two runs of plain hyper: the speed of the machine drifts within a second.
+const SLICES: usize = 3;
 /// The share of a core used by others that makes a measurement noisy.
 const NOISY: f64 = 0.10;
 const WARM_UP: Duration = Duration::from_millis(400);
@@ -145,7 +147,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Runs a job between two runs of plain hyper.
+    /// Runs a job between runs of plain hyper.
     pub(crate) fn measure(&mut self, job: &Job<'_>, subject: &mut Subject<'_>) -> anyhow::Result<(Timing, Load)> {
         let before = match self.last.take() {
             Some(canary) => canary,
@@ -153,14 +155,19 @@ impl<'a> Bench<'a> {
         };
         let redis_before = subject.redis.info()?;
         let (server, redis) = (cpu_of(subject.instances)?, subject.redis.process.cpu_seconds()?);
-        let (own, busy) = (self.own_cpu()? + server + redis, Busy::now()?);
-        let load = load::run(job)?;
+        let (own, busy, start) = (self.own_cpu()? + server + redis, Busy::now()?, Instant::now());
+        let (mut load, mut canaries) = (Load::default(), vec![before]);
+        for slice in job.slices(SLICES) {
+            load.add(load::run(&slice)?);
+            canaries.push(self.canary()?);
+        }
+        load.sort();
         let now = Busy::now()?;
         let (server_now, redis_now) = (cpu_of(subject.instances)?, subject.redis.process.cpu_seconds()?);
         let own_now = self.own_cpu()? + server_now + redis_now;
         let spent = subject.redis.info()?.since(&redis_before);
-        let after = self.canary()?;
-        self.last = Some(after);
+        self.last = canaries.last().copied();
+        let hyper = |of: fn(&Canary) -> f64| canaries.iter().map(of).sum::<f64>() / canaries.len() as f64;
         let requests = load.requests as f64;
         let commands: i64 = spent.commands.iter().filter(|(name, _)| *name != "INFO").map(|(_, calls)| calls).sum();
         let timing = Timing {
@@ -174,12 +181,13 @@ impl<'a> Bench<'a> {
             redis_cpu_us: (redis_now - redis) * 1e6 / requests,
             redis_commands: commands as f64 / requests,
             redis_reads: spent.reads as f64 / requests,
-            hyper_per_second: (before.per_second, after.per_second),
-            hyper_p50_us: (before.p50_us + after.p50_us) / 2.0,
-            hyper_p99_us: (before.p99_us + after.p99_us) / 2.0,
-            hyper_cpu_us: (before.cpu_us + after.cpu_us) / 2.0,
-            foreign: ((now.programs - busy.programs) - (own_now - own)).max(0.0) / load.seconds,
-            stolen: (now.stolen - busy.stolen) / load.seconds,
+            hyper_per_second: hyper(|canary| canary.per_second),
+            hyper_drift: drift(&canaries),
+            hyper_p50_us: hyper(|canary| canary.p50_us),
+            hyper_p99_us: hyper(|canary| canary.p99_us),
+            hyper_cpu_us: hyper(|canary| canary.cpu_us),
+            foreign: ((now.programs - busy.programs) - (own_now - own)).max(0.0) / start.elapsed().as_secs_f64(),
+            stolen: (now.stolen - busy.stolen) / start.elapsed().as_secs_f64(),
         };
         Ok((timing, load))
     }
@@ -266,6 +274,13 @@ impl Timing {
     pub(crate) fn noise(&self) -> f64 {
         self.foreign + self.stolen
     }
+}
+
+/// How far the runs of plain hyper lie apart, as a share of the fastest.
+fn drift(canaries: &[Canary]) -> f64 {
+    let speeds = canaries.iter().map(|canary| canary.per_second);
+    let (slowest, fastest) = speeds.fold((f64::MAX, 0.0), |(least, most), speed| (speed.min(least), speed.max(most)));
+    (fastest - slowest) / fastest
 }
 
 fn cpu_of(instances: &[Process]) -> anyhow::Result<f64> {
