@@ -11,10 +11,7 @@ pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     cmd!(sh, "npm ci --prefix bench/express --omit=dev --no-audit --no-fund").run()?;
     let manifest = sh.current_dir().join("bench/Cargo.toml");
     cmd!(sh, "cargo build --release --workspace --manifest-path {manifest}").run()?;
-    cmd!(
-        sh,
-        "cargo run --release --quiet --manifest-path {manifest} --package bench-harness -- {arguments...}"
-    )
-    .run()
-    .context("the bench failed")
+    cmd!(sh, "cargo run --release --quiet --manifest-path {manifest} --package bench-harness -- {arguments...}")
+        .run()
+        .context("the bench failed")
 }
