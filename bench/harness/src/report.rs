@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::{
     BENCH, chart,
     counts::SCENES,
-    results::{Results, Sample, Scene, Timing, median},
+    results::{Results, Scene, Timing, median, quiet},
     servers::{HYPER, Role, Route, SERVERS},
 };
 
@@ -42,7 +42,7 @@ pub(crate) fn tables(results: &Results) -> String {
 /// The median of one figure of one server on one route.
 pub(crate) fn figure(results: &Results, server: &str, route: Route, of: impl Fn(&Timing) -> f64) -> f64 {
     let samples = results.samples.iter().filter(|sample| sample.server == server && sample.route == route);
-    median(samples.map(|sample| of(&sample.timing)))
+    median(quiet(samples.map(|sample| &sample.timing)).into_iter().map(of))
 }
 
 /// The best of those with a role, by a figure of which more is better.
@@ -187,36 +187,39 @@ fn write_timed(out: &mut String, results: &Results) -> std::fmt::Result {
         writeln!(out, "### {} /{}\n", route.method(), route.name())?;
         writeln!(
             out,
-            "| | ÷ hyper (min–max) | per second | p50 µs | p99 µs | p99 ÷ hyper's p50 | server CPU µs | CPU ÷ hyper | Redis CPU µs | Redis commands | Redis reads | MiB | errors | others |"
+            "| | ÷ hyper (min–max) | per second | p50 µs | p99 µs | p99 ÷ hyper's p50 | server CPU µs | CPU ÷ hyper | server busy | Redis CPU µs | Redis commands | Redis reads | MiB | errors | rounds kept |"
         )?;
-        writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         for server in SERVERS {
             let samples: Vec<_> =
                 results.samples.iter().filter(|sample| sample.server == server.name && sample.route == route).collect();
             if samples.is_empty() {
                 continue;
             }
-            let of = |of: fn(&Sample) -> f64| median(samples.iter().map(|sample| of(sample)));
-            let ratios = samples.iter().map(|sample| sample.timing.ratio());
+            let timings = quiet(samples.iter().map(|sample| &sample.timing));
+            let of = |of: fn(&Timing) -> f64| median(timings.iter().map(|timing| of(timing)));
+            let ratios = timings.iter().map(|timing| timing.ratio());
             let (least, most) =
                 ratios.fold((f64::MAX, 0.0), |(least, most), ratio| (ratio.min(least), ratio.max(most)));
             writeln!(
                 out,
-                "| {} | **{:.3}** ({least:.3}–{most:.3}) | {:.0} | {:.0} | {:.0} | {:.2} | {:.1} | {:.2} | {:.1} | {:.2} | {:.2} | {:.0} | {} | {:.0} % |",
+                "| {} | **{:.3}** ({least:.3}–{most:.3}) | {:.0} | {:.0} | {:.0} | {:.2} | {:.1} | {:.2} | {:.0} % | {:.1} | {:.2} | {:.2} | {:.0} | {} | {}/{} |",
                 server.name,
-                of(|sample| sample.timing.ratio()),
-                of(|sample| sample.timing.per_second),
-                of(|sample| sample.timing.p50_us),
-                of(|sample| sample.timing.p99_us),
-                of(|sample| sample.timing.p99_ratio()),
-                of(|sample| sample.timing.server_cpu_us),
-                of(|sample| sample.timing.cpu_ratio()),
-                of(|sample| sample.timing.redis_cpu_us),
-                of(|sample| sample.timing.redis_commands),
-                of(|sample| sample.timing.redis_reads),
-                of(|sample| sample.resident_mib),
+                of(Timing::ratio),
+                of(|timing| timing.per_second),
+                of(|timing| timing.p50_us),
+                of(|timing| timing.p99_us),
+                of(Timing::p99_ratio),
+                of(|timing| timing.server_cpu_us),
+                of(Timing::cpu_ratio),
+                of(|timing| timing.server_busy) * 100.0,
+                of(|timing| timing.redis_cpu_us),
+                of(|timing| timing.redis_commands),
+                of(|timing| timing.redis_reads),
+                median(samples.iter().map(|sample| sample.resident_mib)),
                 samples.iter().map(|sample| sample.timing.errors).sum::<usize>(),
-                of(|sample| sample.timing.noise()) * 100.0,
+                timings.len(),
+                samples.len(),
             )?;
         }
         writeln!(out)?;
@@ -232,7 +235,7 @@ fn write_scenarios(out: &mut String, results: &Results) -> std::fmt::Result {
             "| sessions | read ÷ hyper | server CPU ÷ hyper | Redis CPU µs | value | `MEMORY USAGE` | all of Redis ÷ sessions | errors |"
         )?;
         writeln!(out, "|---|---|---|---|---|---|---|---|")?;
-        let ratio = |timings: &[Timing]| median(timings.iter().map(Timing::ratio));
+        let ratio = |timings: &[Timing]| median(quiet(timings.iter()).into_iter().map(Timing::ratio));
         for side in [few, many] {
             writeln!(
                 out,
@@ -266,7 +269,7 @@ fn write_scenarios(out: &mut String, results: &Results) -> std::fmt::Result {
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
     for cell in &results.growth {
-        let of = |of: fn(&Timing) -> f64| median(cell.timings.iter().map(of));
+        let of = |of: fn(&Timing) -> f64| median(quiet(cell.timings.iter()).into_iter().map(of));
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {:.3} | {:.1} | {:.2} | {:.1} |",
@@ -293,13 +296,13 @@ fn write_about(out: &mut String, results: &Results) -> std::fmt::Result {
         writeln!(out, "| {} | {} |", server.name, server.set)?;
     }
     let drifts = results.samples.iter().map(|sample| sample.timing.hyper_drift);
-    let noisy = results.samples.iter().filter(|sample| sample.timing.noise() > 0.10).count();
+    let noisy = results.samples.iter().filter(|sample| sample.timing.is_noisy()).count();
     let speed = results.samples.iter().map(|sample| sample.timing.hyper_per_second);
     let (slowest, fastest) = speed.fold((f64::MAX, 0.0), |(least, most), speed| (speed.min(least), speed.max(most)));
     if !results.samples.is_empty() {
         writeln!(
             out,
-            "| quiet | {noisy} of {} measurements had more than 10 % of a core used by others; {} did {slowest:.0}–{fastest:.0} requests per second, and its runs around one measurement lay {:.0} % apart (median) |",
+            "| quiet | {noisy} of {} measurements are noisy (over 10 % of a core used by others, plain hyper held up, or its runs over 25 % apart) and left out where two others remain; {} did {slowest:.0}–{fastest:.0} requests per second, and its runs around one measurement lay {:.0} % apart (median) |",
             results.samples.len(),
             HYPER.name,
             median(drifts) * 100.0

@@ -71,11 +71,15 @@ pub(crate) struct Timing {
     pub(crate) p99_us: f64,
     pub(crate) server_cpu_us: f64,
     pub(crate) redis_cpu_us: f64,
+    /// CPU time of the server per second of load.
+    pub(crate) server_busy: f64,
     pub(crate) redis_commands: f64,
     pub(crate) redis_reads: f64,
     /// Plain hyper before, between and after: the mean, and how far its runs lay apart.
     pub(crate) hyper_per_second: f64,
     pub(crate) hyper_drift: f64,
+    /// CPU time of plain hyper per second of its load. Below one, something else than the server was short of time.
+    pub(crate) hyper_busy: f64,
     pub(crate) hyper_p50_us: f64,
     pub(crate) hyper_p99_us: f64,
     pub(crate) hyper_cpu_us: f64,
@@ -85,6 +89,16 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
+    /// What speaks against a measurement: time taken by others, plain hyper held up, plain hyper's own drift.
+    pub(crate) fn noise(&self) -> f64 {
+        self.foreign + self.stolen + (1.0 - self.hyper_busy).max(0.0) + self.hyper_drift / 2.0
+    }
+
+    /// Whether it is left out where quieter ones remain.
+    pub(crate) fn is_noisy(&self) -> bool {
+        self.foreign + self.stolen > 0.10 || self.hyper_busy < 0.85 || self.hyper_drift > 0.25
+    }
+
     /// Throughput as a share of plain hyper's.
     pub(crate) fn ratio(&self) -> f64 {
         self.per_second / self.hyper_per_second
@@ -201,6 +215,12 @@ fn processor() -> String {
     let models = text.lines().filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let names: Vec<_> = models.map(|(_, name)| name).collect();
     format!("{} cores of {}", names.len(), names.first().copied().unwrap_or("unknown make"))
+}
+
+/// The measurements that are not noisy, or all where fewer than two are quiet.
+pub(crate) fn quiet<'a>(timings: impl Iterator<Item = &'a Timing> + Clone) -> Vec<&'a Timing> {
+    let quiet: Vec<_> = timings.clone().filter(|timing| !timing.is_noisy()).collect();
+    if quiet.len() < 2 { timings.collect() } else { quiet }
 }
 
 /// The middle one, or the mean of the two.

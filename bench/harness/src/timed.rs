@@ -22,8 +22,8 @@ use crate::{
 pub(crate) const SESSIONS: usize = 200;
 /// A measurement is cut into so many, each between two runs of plain hyper: the speed of the machine drifts within a second.
 const SLICES: usize = 3;
-/// The share of a core used by others that makes a measurement noisy.
-const NOISY: f64 = 0.10;
+/// The share of a core that others may use before a server is started.
+const QUIET: f64 = 0.10;
 const WARM_UP: Duration = Duration::from_millis(400);
 
 /// Measures all servers, and keeps what there is after every round.
@@ -69,6 +69,7 @@ pub(crate) struct Subject<'a> {
 #[derive(Clone, Copy)]
 struct Canary {
     per_second: f64,
+    busy: f64,
     p50_us: f64,
     p99_us: f64,
     cpu_us: f64,
@@ -119,13 +120,13 @@ impl<'a> Bench<'a> {
                 if quietest.is_none_or(|quietest| timing.noise() < quietest.noise()) {
                     quietest = Some(timing);
                 }
-                if timing.noise() <= NOISY {
+                if !timing.is_noisy() {
                     break;
                 }
             }
             let timing = quietest.context("a measurement")?;
             println!(
-                "round {round}: {:<24} {:<10} {:>7.0}/s = {:.3} of hyper, {:.1} µs CPU, p99 {:.0} µs, others {:.0} %{}",
+                "round {round}: {:<24} {:<10} {:>7.0}/s = {:.3} of hyper, {:.1} µs CPU, p99 {:.0} µs, noise {:.0} %{}{}",
                 server.name,
                 route.name(),
                 timing.per_second,
@@ -133,6 +134,7 @@ impl<'a> Bench<'a> {
                 timing.server_cpu_us,
                 timing.p99_us,
                 timing.noise() * 100.0,
+                if timing.is_noisy() { ", NOISY" } else { "" },
                 if timing.errors > 0 { format!(", {} ERRORS", timing.errors) } else { String::new() },
             );
             results.samples.push(Sample {
@@ -179,10 +181,12 @@ impl<'a> Bench<'a> {
             p99_us: load.percentile(0.99),
             server_cpu_us: (server_now - server) * 1e6 / requests,
             redis_cpu_us: (redis_now - redis) * 1e6 / requests,
+            server_busy: (server_now - server) / load.seconds,
             redis_commands: commands as f64 / requests,
             redis_reads: spent.reads as f64 / requests,
             hyper_per_second: hyper(|canary| canary.per_second),
             hyper_drift: drift(&canaries),
+            hyper_busy: hyper(|canary| canary.busy),
             hyper_p50_us: hyper(|canary| canary.p50_us),
             hyper_p99_us: hyper(|canary| canary.p99_us),
             hyper_cpu_us: hyper(|canary| canary.cpu_us),
@@ -241,11 +245,13 @@ impl<'a> Bench<'a> {
         let addresses = [self.hyper.address];
         let load =
             load::run(&self.job(&addresses, Route::Anonymous, &[], Until::Elapsed(self.options.canary()), false))?;
+        let spent = self.hyper.cpu_seconds()? - cpu;
         Ok(Canary {
             per_second: load.per_second(),
+            busy: spent / load.seconds,
             p50_us: load.percentile(0.5),
             p99_us: load.percentile(0.99),
-            cpu_us: (self.hyper.cpu_seconds()? - cpu) * 1e6 / load.requests as f64,
+            cpu_us: spent * 1e6 / load.requests as f64,
         })
     }
 
@@ -261,18 +267,11 @@ impl<'a> Bench<'a> {
             let look = Duration::from_millis(250);
             let before = Busy::now()?;
             thread::sleep(look);
-            if (Busy::now()?.programs - before.programs) / look.as_secs_f64() <= NOISY {
+            if (Busy::now()?.programs - before.programs) / look.as_secs_f64() <= QUIET {
                 break;
             }
         }
         Ok(())
-    }
-}
-
-impl Timing {
-    /// What others took of the machine meanwhile.
-    pub(crate) fn noise(&self) -> f64 {
-        self.foreign + self.stolen
     }
 }
 
