@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// How often a measurement is repeated while others use the machine; the quietest is kept
     #[arg(long, default_value_t = 1)]
     pub(crate) repeats: usize,
+    /// Seconds to wait, all in all, for others to leave the machine alone
+    #[arg(long, default_value_t = 120)]
+    pub(crate) patience: u64,
     /// Leave the exact counts out
     #[arg(long)]
     pub(crate) skip_counts: bool,

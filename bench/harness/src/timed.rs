@@ -22,8 +22,9 @@ use crate::{
 pub(crate) const SESSIONS: usize = 200;
 /// A measurement is cut into so many, each between two runs of plain hyper: the speed of the machine drifts within a second.
 const SLICES: usize = 3;
-/// The share of a core that others may use before a server is started.
+/// The share of a core that others may use when a measurement begins.
 const QUIET: f64 = 0.10;
+const LOOK: Duration = Duration::from_millis(150);
 const WARM_UP: Duration = Duration::from_millis(400);
 
 /// Measures all servers, and keeps what there is after every round.
@@ -58,6 +59,8 @@ pub(crate) struct Bench<'a> {
     hyper: Process,
     /// The latest run of plain hyper, if nothing has been run since.
     last: Option<Canary>,
+    /// How much longer to wait for others.
+    patience: Duration,
 }
 
 /// Who is measured: its instances, and the Redis behind them.
@@ -78,14 +81,13 @@ struct Canary {
 impl<'a> Bench<'a> {
     pub(crate) fn start(machine: &'a Machine, options: &'a Options) -> anyhow::Result<Self> {
         let hyper = Process::server(machine, &HYPER, "")?;
-        let mut bench = Self { machine, options, hyper, last: None };
+        let mut bench = Self { machine, options, hyper, last: None, patience: Duration::from_secs(options.patience) };
         bench.canary()?;
         Ok(bench)
     }
 
     /// One server, started for this and ended after it.
     fn block(&mut self, server: &Server, round: usize, redis: &mut Redis, results: &mut Results) -> anyhow::Result<()> {
-        self.wait_for_quiet()?;
         redis.clear()?;
         let instances = [Process::server(self.machine, server, &redis.url())?];
         let addresses = [instances[0].address];
@@ -151,6 +153,7 @@ impl<'a> Bench<'a> {
 
     /// Runs a job between runs of plain hyper.
     pub(crate) fn measure(&mut self, job: &Job<'_>, subject: &mut Subject<'_>) -> anyhow::Result<(Timing, Load)> {
+        self.wait_for_quiet()?;
         let before = match self.last.take() {
             Some(canary) => canary,
             None => self.canary()?,
@@ -260,18 +263,18 @@ impl<'a> Bench<'a> {
         Ok(machine::cpu_seconds(process::id())? + self.hyper.cpu_seconds()?)
     }
 
-    /// Gives others up to ten seconds to finish what they are at.
-    fn wait_for_quiet(&self) -> anyhow::Result<()> {
-        let patience = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < patience {
-            let look = Duration::from_millis(250);
-            let before = Busy::now()?;
-            thread::sleep(look);
-            if (Busy::now()?.programs - before.programs) / look.as_secs_f64() <= QUIET {
-                break;
+    /// Waits while others use the machine, as long as there is patience left. Nothing of the bench runs meanwhile.
+    fn wait_for_quiet(&mut self) -> anyhow::Result<()> {
+        loop {
+            let (before, start) = (Busy::now()?, Instant::now());
+            thread::sleep(LOOK);
+            let foreign = (Busy::now()?.programs - before.programs) / start.elapsed().as_secs_f64();
+            if foreign <= QUIET || self.patience.is_zero() {
+                return Ok(());
             }
+            self.last = None;
+            self.patience = self.patience.saturating_sub(start.elapsed());
         }
-        Ok(())
     }
 }
 
