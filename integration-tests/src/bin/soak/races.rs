@@ -142,7 +142,7 @@ impl Arena {
     /// Runs one race, and checks everything that must hold after it. Answers what the slow request came to.
     async fn run(&self, number: u64) -> Result<&'static str, Failure> {
         let race = Race::of(number);
-        let sessions = if number / 18 % 2 == 0 { &self.transient } else { &self.lasting };
+        let sessions = if (number / 18).is_multiple_of(2) { &self.transient } else { &self.lasting };
         let cookie = create(sessions).await?;
         let (slow, ending) = (Visit::begin(sessions, Some(&cookie)), Visit::begin(sessions, Some(&cookie)));
         let (slow_session, session) = (slow.load().await?, ending.load().await?);
@@ -163,9 +163,9 @@ impl Arena {
             }
             // the first to be polled is the first to be sent, so each is that in turn, and with more or less of a lead
             Order::AtOnce => {
-                let lead = number / 36 % 4;
-                let slow = late(slow, if number % 2 == 0 { lead } else { 0 });
-                let ending = late(ending, if number % 2 == 0 { 0 } else { lead });
+                let lead = number / 72 % 4;
+                let (slow_waits, ending_waits) = if (number / 36).is_multiple_of(2) { (lead, 0) } else { (0, lead) };
+                let (slow, ending) = (late(slow, slow_waits), late(ending, ending_waits));
                 let (slow, ending) = (tokio::spawn(slow), ending.await);
                 (slow.await?, ending)
             }

@@ -73,7 +73,7 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         server.kill();
         sleep(outage).await;
         server.restart();
-        report.row(probes.from_now().await?);
+        report.row(probes.healed().await?);
     }
     if report.wants("standalone: SIGSTOP, SIGCONT") {
         let server = Redis::start();
@@ -81,7 +81,7 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         server.pause();
         sleep(outage).await;
         server.resume();
-        report.row(probes.from_now().await?);
+        report.row(probes.healed().await?);
     }
     for (name, fault) in [
         ("standalone: network cut, connections closed", Fault::Cut),
@@ -94,7 +94,7 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
             proxy.set(fault);
             sleep(outage).await;
             proxy.set(Fault::None);
-            report.row(probes.from_now().await?);
+            report.row(probes.healed().await?);
         }
     }
     if report.wants("Sentinel: kill -9 of the primary") {
@@ -229,7 +229,7 @@ impl Probes {
     }
 
     /// The row of an outage that ends now.
-    async fn from_now(self) -> Result<[String; 6], Failure> {
+    async fn healed(self) -> Result<[String; 6], Failure> {
         let able = Instant::now();
         self.row(able).await
     }
