@@ -8,6 +8,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cp target/release/demo /demo
 
 FROM debian:bookworm-slim
+# whom a `rediss:` connection trusts
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 # an unprivileged user without a shell or a home
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin --uid 10001 demo
 COPY --from=build /demo /usr/local/bin/demo

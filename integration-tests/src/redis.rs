@@ -258,7 +258,16 @@ impl Cluster {
     /// Starts the nodes, joins them, and waits until every one says that the cluster is up.
     pub fn start() -> Self {
         let node = |_| {
-            let args = ["--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+            let args = [
+                "--save",
+                "",
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "1000",
+                "--repl-diskless-sync-delay",
+                "0",
+            ];
             Redis::on(free_cluster_port(), &args)
         };
         let cluster = Self { nodes: (0..6).map(node).collect() };

@@ -10,9 +10,9 @@ use crate::{
     op::{Draft, Op},
     plan::{Asked, CookieStep, Step, decide},
     record::Record,
-    session::Session,
-    state::{State, Stored},
-    store::{Created, Loaded, Saved, Touched},
+    session::{self, Session, Unsure},
+    state::{Done, State, Stored},
+    store::{Created, Loaded, Saved, StoreError, Touched},
     token::{Secret, SessionToken},
 };
 
@@ -45,6 +45,10 @@ pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, S
 
 async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
     let _turn = session.turn().lock().await;
+    if asked == Asked::Save && session.is_closed() {
+        // the response was committed while this one waited
+        return Err(session::closed());
+    }
     let (clock, policy) = (&session.sessions().config().clock, session.policy());
     let began_at = clock.now();
     let (mut conflicts, mut taken) = (0, 0);
@@ -55,6 +59,7 @@ async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionErr
                 trace(session, outcome);
                 return Ok(outcome);
             }
+            Attempt::Next => {}
             Attempt::Taken if taken + 1 < NAMES => taken += 1,
             Attempt::Taken => {
                 let detail = format!("{NAMES} fresh session ids in a row were taken");
@@ -62,13 +67,15 @@ async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionErr
             }
             Attempt::Conflict => {
                 conflicts += 1;
-                let late = clock.now().duration_since(began_at).unwrap_or_default() >= policy.commit_deadline;
-                if conflicts >= policy.commit_attempts || late {
+                let late = || clock.now().duration_since(began_at).unwrap_or_default() >= policy.commit_deadline;
+                let mut over = conflicts >= policy.commit_attempts || late();
+                if let (false, None, Some(id)) = (over, &place_in_line, session.id()) {
+                    place_in_line = Some(session.sessions().config().queues.wait(&id).await);
+                    over = late();
+                }
+                if over {
                     let detail = format!("others wrote first {conflicts} times in a row");
                     return Err(SessionError::new(SessionErrorKind::Contention, detail));
-                }
-                if let (None, Some(id)) = (&place_in_line, session.id()) {
-                    place_in_line = Some(session.sessions().config().queues.wait(&id).await);
                 }
             }
         }
@@ -82,15 +89,35 @@ enum Attempt {
     Conflict,
     /// The fresh id was taken; the session now has another.
     Taken,
+    /// One step is done, and another is to do.
+    Next,
 }
 
 /// One step on the store, made ready under the lock and carried out without it.
 enum Job {
     None,
-    Create { token: SessionToken, record: Arc<Record>, done: usize, ttl: Duration, retire: Option<SessionId> },
-    Save { token: SessionToken, expect: Version, record: Arc<Record>, done: usize, ttl: Duration, renew: bool },
-    Touch { stored: Stored, ttl: Duration },
+    Create {
+        token: SessionToken,
+        record: Arc<Record>,
+        done: Done,
+        ttl: Duration,
+        retire: Option<SessionId>,
+    },
+    Save {
+        token: SessionToken,
+        expect: Version,
+        record: Arc<Record>,
+        done: Done,
+        ttl: Duration,
+        renew: bool,
+    },
+    Touch {
+        stored: Stored,
+        ttl: Duration,
+    },
     Destroy(SessionId),
+    /// Nothing: somebody else has renewed the session, which this request was about to renew.
+    Gone,
 }
 
 async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionError> {
@@ -124,40 +151,68 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
                 }
             }
             if let Some(old) = retire {
-                // if this fails the new token is not handed out: both sessions must not live on in the browser's hands
-                store.destroy(&old).await?;
+                if let Err(error) = store.destroy(&old).await {
+                    // both must not live on in the browser's hands: the new token is not handed out, and opens nothing
+                    let _ = store.destroy(&id).await;
+                    return Err(error.into());
+                }
                 tracing::debug!(session.id = %old, "session replaced");
             }
             let stored = stored(session, token, record, ttl);
             settle(session, cookie, |state| match retire {
-                Some(old) => state.retired(old).settle(stored, done, false),
-                None => state.settle(stored, done, false),
+                Some(old) => state.retired(old).settle(stored, &done, false),
+                None => state.settle(stored, &done, false),
             });
             Ok(Attempt::Done(Outcome::Created))
         }
         Job::Save { token, expect, record, done, ttl, renew } => {
-            match store.save(&token.id(), expect, &config.format.encode(&record), ttl).await? {
+            // said before it is sent: a dropped or unanswered save may have been applied
+            session.lock().unsure.push(Unsure {
+                version: record.version,
+                token: token.clone(),
+                done: done.clone(),
+                renew,
+            });
+            let saved = match store.save(&token.id(), expect, &config.format.encode(&record), ttl).await {
+                Ok(saved) => saved,
+                Err(error) if asked == Asked::Finish && !session.lock().state.is_modified() && !renew => {
+                    return Ok(Attempt::Done(only_life_is_lost(&token, &error)));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let mut unsure = std::mem::take(&mut session.lock().unsure);
+            unsure.pop();
+            match saved {
                 Saved::Saved => {
                     let stored = stored(session, token, record, ttl);
-                    settle(session, cookie, |state| state.settle(stored, done, renew));
+                    settle(session, cookie, |state| state.settle(stored, &done, renew));
+                    forget_superseded(session);
                     Ok(Attempt::Done(Outcome::Saved))
                 }
                 Saved::Gone => Ok(Attempt::Done(gone(session))),
+                Saved::Conflict(current) if !unsure.is_empty() => {
+                    let theirs = session.sessions().stored(&token, current)?;
+                    let Some(own) = unsure.into_iter().find(|own| own.version == theirs.record.version) else {
+                        let detail = "an earlier write of this request may have been applied before another";
+                        return Err(SessionError::new(SessionErrorKind::Timeout, detail));
+                    };
+                    let own_cookie = if own.renew { CookieStep::Set } else { cookie };
+                    settle(session, own_cookie, |state| {
+                        state.settle(Stored { token: own.token, written: true, ..theirs }, &own.done, own.renew)
+                    });
+                    Ok(Attempt::Conflict)
+                }
                 Saved::Conflict(current) => conflict(session, asked, cookie, &token, renew, current),
             }
         }
         Job::Touch { stored, ttl } => match store.touch(&stored.token.id(), ttl).await {
             Ok(Touched::Touched) => {
                 let stored = self::stored(session, stored.token, stored.record, ttl);
-                settle(session, cookie, |state| state.settle(stored, 0, false));
+                settle(session, cookie, |state| state.settle(stored, &Done { log: None, ops: 0 }, false));
                 Ok(Attempt::Done(Outcome::Touched))
             }
             Ok(Touched::Gone) => Ok(Attempt::Done(gone(session))),
-            Err(error) if asked == Asked::Finish => {
-                // the request was served on what the store said; only the longer life is lost
-                tracing::warn!(session.id = %stored.token.id(), error = %chain(&error), "session could not be touched");
-                Ok(Attempt::Done(Outcome::Untouched))
-            }
+            Err(error) if asked == Asked::Finish => Ok(Attempt::Done(only_life_is_lost(&stored.token, &error))),
             Err(error) => Err(error.into()),
         },
         Job::Destroy(id) => {
@@ -170,8 +225,11 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
                 other => other.retired(id),
             };
             settle(session, cookie, ended);
-            Ok(Attempt::Done(Outcome::Destroyed))
+            let farewell = matches!(session.lock().state, State::New { .. });
+            // what was written after the destroy is the next step
+            Ok(if farewell { Attempt::Next } else { Attempt::Done(Outcome::Destroyed) })
         }
+        Job::Gone => Ok(Attempt::Done(gone(session))),
     }
 }
 
@@ -182,6 +240,9 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
     let request = session.request(&inner.state);
     let plan = decide(&inner.state, request, &config.policy, asked, config.clock.now());
     let job = match (plan.step, &inner.state) {
+        // logged out first: that must not fail because a farewell cannot be stored
+        (Step::Create { retire: Some(id), .. }, State::New { .. }) => Job::Destroy(id),
+        (Step::Save { renew: true, .. }, state) if state.superseded() => Job::Gone,
         (Step::Nothing, state) => {
             if !request.addressable && matches!(state, State::New { .. } | State::Regenerated { .. }) {
                 tracing::warn!("session not stored: its cookie must be Secure and the request came over plain http");
@@ -201,7 +262,7 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
                 contents: state.contents().clone(),
                 unknown: Vec::new(),
             };
-            Job::Create { token: fresh.token.clone(), record: Arc::new(record), done: ops(state).len(), ttl, retire }
+            Job::Create { token: fresh.token.clone(), record: Arc::new(record), done: done(state), ttl, retire }
         }
         (Step::Save { ttl, renew }, state) => {
             let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is saved"));
@@ -215,14 +276,7 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
                 unknown: stored.record.unknown.clone(),
             };
             let token = SessionToken::new(stored.token.id(), secret);
-            Job::Save {
-                token,
-                expect: stored.record.version,
-                record: Arc::new(record),
-                done: ops(state).len(),
-                ttl,
-                renew,
-            }
+            Job::Save { token, expect: stored.record.version, record: Arc::new(record), done: done(state), ttl, renew }
         }
         (Step::Touch { ttl }, state) => {
             let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is touched"));
@@ -248,7 +302,7 @@ fn conflict(
 ) -> Result<Attempt, SessionError> {
     let mut theirs = session.sessions().stored(token, current)?;
     loop {
-        let (ops, held) = {
+        let (ops, said, held) = {
             let inner = session.lock();
             if inner.unchanged_required {
                 return Err(SessionError::new(
@@ -257,22 +311,32 @@ fn conflict(
                 ));
             }
             let Some(stored) = on_store(&inner.state) else { return Ok(Attempt::Conflict) };
-            (ops(&inner.state).to_vec(), stored.clone())
+            (ops(&inner.state).to_vec(), done(&inner.state), stored.clone())
         };
         if renew && theirs.record.secret_hash != held.token.secret().hash() {
             // somebody else renewed first and this request came with the old secret: it must not end up with the new one
             return Ok(Attempt::Done(gone(session)));
         }
+        let before = &held.record;
+        let other =
+            before.contents.principal.is_some() && before.contents.principal != theirs.record.contents.principal;
+        if other && before.secret_hash != theirs.record.secret_hash {
+            // somebody else has logged in since: what was meant for the one must not land with the other
+            return Ok(Attempt::Done(gone(session)));
+        }
         theirs.token = held.token;
         let contents = Draft::replay(&ops, &theirs.record.contents, session.policy().max_bytes)?;
         let mut inner = session.lock();
-        if self::ops(&inner.state).len() == ops.len() {
+        let now = done(&inner.state);
+        if now.log == said.log && now.ops == said.ops {
             if ops.is_empty() && !renew && asked == Asked::Finish {
                 // a resave has nothing to say on top of what they wrote, which also gave the session its full life
                 inner.state = inner.take().rebase(theirs, contents);
                 if cookie != CookieStep::Keep {
                     inner.due = cookie;
                 }
+                drop(inner);
+                forget_superseded(session);
                 return Ok(Attempt::Done(Outcome::Saved));
             }
             inner.state = inner.take().rebase(theirs, contents);
@@ -292,12 +356,28 @@ fn stored(session: &Session, token: SessionToken, record: Arc<Record>, ttl: Dura
     }
 }
 
+/// A write that would have changed nothing has failed: the request was served on what the store said.
+fn only_life_is_lost(token: &SessionToken, error: &StoreError) -> Outcome {
+    tracing::warn!(session.id = %token.id(), error = %chain(error), "session could not be touched");
+    Outcome::Untouched
+}
+
 /// Takes note of what was done, and of what the browser is to be told about it.
 fn settle(session: &Session, cookie: CookieStep, step: impl FnOnce(State) -> State) {
     let mut inner = session.lock();
     inner.state = step(inner.take());
     if cookie != CookieStep::Keep {
         inner.due = cookie;
+    }
+}
+
+/// Lets go of a session that somebody else has renewed: what this request wrote is kept, and the old secret reads nothing of what
+/// the new one stands for.
+fn forget_superseded(session: &Session) {
+    let mut inner = session.lock();
+    if inner.state.superseded() && ops(&inner.state).is_empty() {
+        inner.state = inner.take().gone();
+        inner.due = CookieStep::Keep;
     }
 }
 
@@ -322,6 +402,18 @@ fn on_store(state: &State) -> Option<&Stored> {
         | State::Destroyed { .. }
         | State::Gone => None,
     }
+}
+
+/// All that is written so far.
+fn done(state: &State) -> Done {
+    let log = match state {
+        State::New { draft, .. }
+        | State::Modified { draft, .. }
+        | State::Renewed { draft, .. }
+        | State::Regenerated { draft, .. } => Some(draft.log.clone()),
+        State::Uninitialized { .. } | State::Unmodified { .. } | State::Destroyed { .. } | State::Gone => None,
+    };
+    Done { log, ops: ops(state).len() }
 }
 
 fn ops(state: &State) -> &[Op] {

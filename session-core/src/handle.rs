@@ -34,6 +34,8 @@ struct Shared {
     session: OnceCell<Session>,
     /// Somebody has tried to load it.
     asked: AtomicBool,
+    /// The request is over.
+    closed: AtomicBool,
 }
 
 /// What is known when a request begins.
@@ -50,7 +52,12 @@ pub(crate) struct Begun {
 
 impl SessionHandle {
     pub(crate) fn new(begun: Begun) -> Self {
-        Self(Some(Arc::new(Shared { begun, session: OnceCell::new(), asked: AtomicBool::new(false) })))
+        Self(Some(Arc::new(Shared {
+            begun,
+            session: OnceCell::new(),
+            asked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        })))
     }
 
     /// The handle of a request that no [`Sessions`] have begun. It loads nothing but an error, so that an adapter need not
@@ -74,7 +81,12 @@ impl SessionHandle {
         };
         shared.asked.store(shared.begun.in_scope, Ordering::Relaxed);
         let load = || shared.begun.load().instrument(tracing::debug_span!("session.load"));
-        shared.session.get_or_try_init(load).await.cloned()
+        let session = shared.session.get_or_try_init(load).await?;
+        if shared.closed.load(Ordering::SeqCst) {
+            // loaded after the response was committed: it may be read
+            session.close();
+        }
+        Ok(session.clone())
     }
 
     /// The session, if it has been loaded.
@@ -82,8 +94,24 @@ impl SessionHandle {
         self.0.as_ref().and_then(|shared| shared.session.get())
     }
 
+    /// Ends the request's part: from now on a write is an error, also to a session that is loaded later.
+    ///
+    /// [`Sessions::finish`] does this first. An adapter does it where there is no response to finish.
+    pub fn close(&self) {
+        let Some(shared) = &self.0 else { return };
+        shared.closed.store(true, Ordering::SeqCst);
+        if let Some(session) = shared.session.get() {
+            session.close();
+        }
+    }
+
+    /// Whether it is one of these sessions.
+    pub fn is_of(&self, sessions: &Sessions) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.begun.sessions.ptr_eq(sessions))
+    }
+
     /// Whether the response may depend on the session, loaded or not.
-    pub(crate) fn asked(&self) -> bool {
+    pub fn asked(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.asked.load(Ordering::Relaxed))
     }
 

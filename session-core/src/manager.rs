@@ -94,6 +94,11 @@ impl Sessions {
         &self.0
     }
 
+    /// Whether these are the same sessions, and not others with equal options.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The name of the cookie.
     pub fn cookie_name(&self) -> &str {
         self.0.cookie.name()
@@ -139,6 +144,7 @@ impl Sessions {
     ///
     /// Dropped before it is done, it leaves the old record or the new one, whole.
     pub async fn finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> Result<Outcome, SessionError> {
+        handle.close();
         let Some(session) = handle.loaded() else {
             if handle.asked() {
                 // it depends on the cookie all the same, if only on what could not be found out about it
@@ -146,7 +152,6 @@ impl Sessions {
             }
             return Ok(Outcome::Untouched);
         };
-        session.close();
         let policy = &self.0.policy;
         let commits = policy.commit_if.as_ref().is_none_or(|commit_if| commit_if(response.status()));
         let outcome = match commits {
@@ -308,7 +313,7 @@ pub(crate) fn cookie_header(config: &Config, origin: &Origin, state: &State, ste
     let overrides = &state.contents().cookie;
     match (step, state.token(), state.created_at()) {
         // the browser has, or is about to get, the new token from the request that renewed
-        (CookieStep::Set, ..) if state.superseded() => None,
+        (CookieStep::Set, ..) if state.superseded() || !state.is_stored() => None,
         (CookieStep::Set, Some(token), Some(created_at)) => {
             let life = &state.contents().life;
             let now = config.clock.now();

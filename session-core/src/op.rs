@@ -65,11 +65,23 @@ impl fmt::Debug for Op {
 pub(crate) struct Draft {
     pub(crate) contents: Contents,
     pub(crate) ops: Vec<Op>,
+    /// Which log this is: a discard begins another.
+    pub(crate) log: Log,
+}
+
+/// The identity of a log of operations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log(Arc<()>);
+
+impl PartialEq for Log {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Draft {
     pub(crate) fn of(contents: Contents) -> Self {
-        Self { contents, ops: Vec::new() }
+        Self { contents, ops: Vec::new(), log: Log::default() }
     }
 
     /// The contents that these operations make of other contents, within the size limit.
@@ -83,16 +95,19 @@ impl Draft {
     /// Does one more operation, or leaves everything as it was.
     pub(crate) fn push(&mut self, op: Op, limit_bytes: usize) -> Result<(), SessionError> {
         let before = match &op {
-            Op::Set(name, _) | Op::Update(name, _) => Some((name.clone(), self.contents.data.get(name).cloned())),
-            // the others do not grow the data
-            _ => None,
+            Op::Set(name, _) | Op::Update(name, _) => Undo::Value(name.clone(), self.contents.data.get(name).cloned()),
+            Op::SetPrincipal(_) => Undo::Principal(self.contents.principal.clone()),
+            // the others do not grow the record
+            Op::Remove(_)
+            | Op::Clear
+            | Op::SetIdle(_)
+            | Op::SetAbsolute(_)
+            | Op::SetPersistent(_)
+            | Op::SetCookie(_) => Undo::Nothing,
         };
         op.apply(&mut self.contents)?;
-        if let (Some((name, before)), Err(error)) = (before, check_size(&self.contents, limit_bytes)) {
-            match before {
-                Some(value) => self.contents.data.insert(&name, value),
-                None => drop(self.contents.data.remove(&name)),
-            }
+        if let (true, Err(error)) = (before.grows(), check_size(&self.contents, limit_bytes)) {
+            before.undo(&mut self.contents);
             return Err(error);
         }
         self.ops.push(op);
@@ -100,8 +115,30 @@ impl Draft {
     }
 }
 
+/// What stood there before an operation that may turn out too large.
+enum Undo {
+    Nothing,
+    Value(Arc<str>, Option<Bytes>),
+    Principal(Option<Box<str>>),
+}
+
+impl Undo {
+    fn grows(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+
+    fn undo(self, contents: &mut Contents) {
+        match self {
+            Self::Nothing => {}
+            Self::Value(name, Some(value)) => contents.data.insert(&name, value),
+            Self::Value(name, None) => drop(contents.data.remove(&name)),
+            Self::Principal(principal) => contents.principal = principal,
+        }
+    }
+}
+
 fn check_size(contents: &Contents, limit_bytes: usize) -> Result<(), SessionError> {
-    let bytes = contents.data.encoded_bytes();
+    let bytes = contents.data.encoded_bytes() + contents.principal.as_ref().map_or(0, |principal| principal.len());
     if bytes <= limit_bytes {
         return Ok(());
     }

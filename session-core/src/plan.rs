@@ -161,7 +161,13 @@ fn unchanged(stored: &Stored, request: Request, policy: &Policy, asked: Asked, n
         Step::Nothing
     };
     let extended = step != Step::Nothing && policy.timeouts.persistent(life);
-    Plan { step, cookie: set_if(policy.rolling || request.stale || extended, request) }
+    let cookie = set_if(policy.rolling || request.stale || extended, request);
+    if cookie == CookieStep::Set && asked == Asked::Finish && !stored.written {
+        // Only a save proves that the token is still good. Another request may have renewed since this one loaded, and a
+        // superseded token must not replace the new one in the browser.
+        return Plan { step: Step::Save { ttl, renew: false }, cookie };
+    }
+    Plan { step, cookie }
 }
 
 /// Whether a session that is not stored yet holds anything. A lifetime or a cookie attribute alone is no reason to keep one.

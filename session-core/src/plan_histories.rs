@@ -184,6 +184,7 @@ fn oracle(start: Start, history: &[Verb], policy: &Policy, old: SessionId) -> Pl
     };
     let outlives = own_life || policy.timeouts.persistent;
     let outdated = policy.rolling || start == Start::StoredStale || outlives && step != Step::Nothing;
+    let step = if outdated { Step::Save { ttl, renew: false } } else { step };
     Plan { step, cookie: if outdated { CookieStep::Set } else { CookieStep::Keep } }
 }
 

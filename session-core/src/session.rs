@@ -22,10 +22,13 @@ use crate::{
     plan::{Asked, CookieStep, Request},
     policy::{Policy, Unset},
     record::Contents,
-    state::{Fresh, State},
+    state::{Done, Fresh, State},
     timeouts::Life,
     token::SessionToken,
 };
+
+/// How often an update is computed anew because a clone of the session has written the same name meanwhile.
+const UPDATE_ATTEMPTS: u32 = 100;
 
 /// A loaded session.
 ///
@@ -66,6 +69,15 @@ pub(crate) struct Inner {
     /// A conflict is to be an error.
     pub(crate) unchanged_required: bool,
     closed: bool,
+    pub(crate) unsure: Vec<Unsure>,
+}
+
+/// A write whose outcome nobody has told.
+pub(crate) struct Unsure {
+    pub(crate) version: crate::Version,
+    pub(crate) token: SessionToken,
+    pub(crate) done: Done,
+    pub(crate) renew: bool,
 }
 
 /// Where a session comes from: what the request brought, which does not change.
@@ -106,7 +118,8 @@ impl Origin {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, origin: Origin, state: State) -> Self {
-        let inner = Inner { state, due: CookieStep::Keep, unchanged_required: false, closed: false };
+        let inner =
+            Inner { state, due: CookieStep::Keep, unchanged_required: false, closed: false, unsure: Vec::new() };
         Self(Arc::new(Shared { sessions, origin, inner: Mutex::new(inner), turn: tokio::sync::Mutex::new(()) }))
     }
 
@@ -139,11 +152,11 @@ impl Session {
     ///
     /// When the session has ended or is closed, or the value is not a `T`; it is then still there.
     pub fn remove<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, SessionError> {
-        let value = self.get::<T>(key.name())?;
-        if value.is_some() {
-            self.write(Op::Remove(key.name().into()))?;
-        }
-        Ok(value)
+        let mut inner = self.lock();
+        let Some(value) = inner.state.contents().data.get(key.name()).cloned() else { return Ok(None) };
+        let value = decode(key.name(), &value)?;
+        self.write_locked(&mut inner, Op::Remove(key.name().into()))?;
+        Ok(Some(value))
     }
 
     /// Computes a value from the one that is there, and returns it.
@@ -167,17 +180,20 @@ impl Session {
                 encode(&name, &update(value))
             })
         };
-        loop {
+        for _ in 0..UPDATE_ATTEMPTS {
             // outside the lock: the function is the application's and may look at the session itself
             let before = self.lock().state.contents().data.get(&name).cloned();
             let after = compute(before.as_ref())?;
+            let value = decode(&name, &after)?;
             let op = Op::Update(name.clone(), first_known(before.clone(), after.clone(), compute.clone()));
             let mut inner = self.lock();
             if inner.state.contents().data.get(&name) == before.as_ref() {
                 self.write_locked(&mut inner, op)?;
-                return decode(&name, &after);
+                return Ok(value);
             }
         }
+        let detail = format!("session value {:?} changed each time it was updated", &*name);
+        Err(SessionError::new(SessionErrorKind::Contention, detail))
     }
 
     /// Whether there is a value of that name.
@@ -219,8 +235,10 @@ impl Session {
         if self.principal().as_deref() == principal {
             return self.writable();
         }
-        self.write(Op::SetPrincipal(principal.map(Into::into)))?;
-        self.renew();
+        // one step: no commit may see the principal under the old secret
+        let mut inner = self.lock();
+        self.write_locked(&mut inner, Op::SetPrincipal(principal.map(Into::into)))?;
+        inner.state = inner.take().renew();
         Ok(())
     }
 
@@ -236,13 +254,19 @@ impl Session {
 
     /// Ends this session and begins an empty one under a new id, which is stored even if nothing is written to it.
     ///
+    /// The new one begins also where the old one has ended meanwhile, by a logout elsewhere. What is carried over by hand
+    /// is then carried over a logout; [`renew`](Self::renew) never does that.
+    ///
     /// # Errors
     ///
     /// When no token can be drawn; the session is then as it was.
     pub fn regenerate(&self) -> Result<(), SessionError> {
-        self.writable()?;
         let fresh = self.fresh()?;
-        self.step(|state| state.regenerate(fresh));
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(closed());
+        }
+        inner.state = inner.take().regenerate(fresh);
         Ok(())
     }
 
@@ -287,7 +311,9 @@ impl Session {
     ///
     /// Dropped before it is done, it leaves the old record or the new one, whole; the changes here are still to be written.
     pub async fn save(&self) -> Result<Outcome, SessionError> {
-        self.writable()?;
+        if self.is_closed() {
+            return Err(closed());
+        }
         commit::commit(self, Asked::Save).await
     }
 
@@ -391,8 +417,9 @@ impl Session {
     ///
     /// When the session has ended or is closed.
     pub fn set_max_age(&self, max_age: Option<Duration>) -> Result<(), SessionError> {
-        self.write(Op::SetIdle(max_age))?;
-        self.write(Op::SetPersistent(Some(max_age.is_some())))
+        let mut inner = self.lock();
+        self.write_locked(&mut inner, Op::SetIdle(max_age))?;
+        self.write_locked(&mut inner, Op::SetPersistent(Some(max_age.is_some())))
     }
 
     /// Gives this session an idle timeout of its own; `None` gives the configured one.
@@ -483,6 +510,10 @@ impl Session {
         self.lock().closed = true;
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     pub(crate) fn cookie_header(&self) -> Option<HeaderValue> {
         let inner = self.lock();
         manager::cookie_header(self.0.sessions.config(), &self.0.origin, &inner.state, inner.due)
@@ -493,7 +524,18 @@ impl Session {
     }
 
     fn writable(&self) -> Result<(), SessionError> {
-        if self.lock().closed { Err(closed()) } else { Ok(()) }
+        let inner = self.lock();
+        match inner.state {
+            _ if inner.closed => Err(closed()),
+            State::Gone => Err(SessionError::new(SessionErrorKind::Gone, "the session has ended meanwhile")),
+            State::Uninitialized { .. }
+            | State::New { .. }
+            | State::Unmodified { .. }
+            | State::Modified { .. }
+            | State::Renewed { .. }
+            | State::Regenerated { .. }
+            | State::Destroyed { .. } => Ok(()),
+        }
     }
 
     fn write(&self, op: Op) -> Result<(), SessionError> {
@@ -535,7 +577,7 @@ impl fmt::Debug for Session {
     }
 }
 
-fn closed() -> SessionError {
+pub(crate) fn closed() -> SessionError {
     SessionError::new(SessionErrorKind::Closed, "the session is closed: its response has been committed")
 }
 

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     SessionId, SessionToken,
     error::{SessionError, SessionErrorKind},
-    op::{Draft, Op},
+    op::{Draft, Log, Op},
     record::{Contents, Record},
 };
 
@@ -62,6 +62,26 @@ pub(crate) struct Stored {
 /// The stored session that ends with this request; nothing inside where none was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retired(pub(crate) Option<SessionId>);
+
+/// The operations that a write has carried out: so many of that log.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) log: Option<Log>,
+    pub(crate) ops: usize,
+}
+
+impl Done {
+    /// What is still to be done of a draft, on what is stored now.
+    fn rest_of(&self, mut draft: Draft, stored: &Stored) -> Draft {
+        if self.log.as_ref() == Some(&draft.log) {
+            draft.ops.drain(..self.ops.min(draft.ops.len()));
+        } else if let Ok(contents) = Draft::replay(&draft.ops, &stored.record.contents, usize::MAX) {
+            // discarded while it was written: what was written since is said again on what was stored
+            draft.contents = contents;
+        }
+        draft
+    }
+}
 
 static EMPTY: LazyLock<Contents> = LazyLock::new(Contents::default);
 
@@ -137,6 +157,18 @@ impl State {
             Self::Unmodified { stored, .. } | Self::Modified { stored, .. } | Self::Renewed { stored, .. } => {
                 stored.record.secret_hash != stored.token.secret().hash()
             }
+            Self::Uninitialized { .. }
+            | Self::New { .. }
+            | Self::Regenerated { .. }
+            | Self::Destroyed { .. }
+            | Self::Gone => false,
+        }
+    }
+
+    /// Whether the store holds it, under the token it has.
+    pub(crate) fn is_stored(&self) -> bool {
+        match self {
+            Self::Unmodified { .. } | Self::Modified { .. } | Self::Renewed { .. } => true,
             Self::Uninitialized { .. }
             | Self::New { .. }
             | Self::Regenerated { .. }
@@ -302,10 +334,10 @@ impl State {
 
     /// Takes note that the store now holds the session with its first `done` operations. Whatever was asked for
     /// while that was written is still to do.
-    pub(crate) fn settle(self, stored: Stored, done: usize, renewed: bool) -> Self {
+    pub(crate) fn settle(self, stored: Stored, done: &Done, renewed: bool) -> Self {
         let id = stored.token.id();
-        let rest = |mut draft: Draft, stored: Stored| {
-            draft.ops.drain(..done.min(draft.ops.len()));
+        let rest = |draft: Draft, stored: Stored| {
+            let draft = done.rest_of(draft, &stored);
             match draft.ops.is_empty() {
                 true => Self::Unmodified { stored, discarded: false },
                 false => Self::Modified { stored, draft },
@@ -319,10 +351,7 @@ impl State {
             Self::Regenerated { draft, fresh, .. } if fresh.token.id() == id => rest(draft, stored),
             Self::Modified { draft, .. } => rest(draft, stored),
             Self::Renewed { draft, .. } if renewed => rest(draft, stored),
-            Self::Renewed { mut draft, .. } => {
-                draft.ops.drain(..done.min(draft.ops.len()));
-                Self::Renewed { stored, draft }
-            }
+            Self::Renewed { draft, .. } => Self::Renewed { draft: done.rest_of(draft, &stored), stored },
             // ended while it was being written: now there is something to retire
             Self::New { fresh, draft, .. } => Self::New { fresh, draft, destroyed: Some(Retired(Some(id))) },
             Self::Regenerated { fresh, draft, .. } => Self::Regenerated { fresh, draft, retired: Retired(Some(id)) },

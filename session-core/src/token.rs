@@ -75,8 +75,16 @@ impl fmt::Debug for SessionToken {
 pub struct ParseTokenError(());
 
 /// The half of a token that proves the right to open the session.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Secret([u8; 16]);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {

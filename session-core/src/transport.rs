@@ -50,7 +50,10 @@ impl Proxy {
             Self::Unspecified | Self::Ignore => direct,
             Self::Trust => Some(forwarded_https(headers)),
             Self::TrustPeers(peers) => match extensions.get::<PeerAddr>() {
-                Some(PeerAddr(peer)) if peers.contains(peer) => Some(forwarded_https(headers)),
+                // a listener for both families shows IPv4 peers as mapped addresses
+                Some(PeerAddr(peer)) if peers.iter().any(|known| known.to_canonical() == peer.to_canonical()) => {
+                    Some(forwarded_https(headers))
+                }
                 _ => direct,
             },
         }

@@ -126,11 +126,18 @@ impl Options {
     where
         F: Future<Output = Result<Response<B>, E>>,
     {
-        if ext::present(request.extensions(), Some(self.sessions.cookie_name())).is_some() {
-            // an outer layer has this cookie already; two would write it twice
+        if let Some(outer) = ext::present(request.extensions(), Some(self.sessions.cookie_name())) {
+            if !outer.is_of(&self.sessions) {
+                tracing::error!(
+                    cookie = self.sessions.cookie_name(),
+                    "two session layers write the same cookie, and the options of the inner one do not count: \
+                     give one of them another name with CookieOptions::name"
+                );
+            }
             return Ok(call(request).await?.map(SessionBody::service));
         }
         let handle = self.sessions.begin(&request);
+        let _close = Close(&handle);
         if self.eager
             && handle.in_scope()
             && let Err(error) = handle.load().await
@@ -151,7 +158,8 @@ impl Options {
             Ok(outcome) => {
                 outcome::committed(outcome);
                 match rejected {
-                    Some(Rejected(error)) => Ok(self.replace(&error, response.headers_mut())),
+                    // its session was committed all the same
+                    Some(Rejected(error)) => Ok(self.answer(&error, &handle)),
                     None => Ok(response.map(SessionBody::service)),
                 }
             }
@@ -166,17 +174,8 @@ impl Options {
             response.headers_mut().append(header::SET_COOKIE, cookie);
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        response
-    }
-
-    /// The answer to an error that a handler has turned into a response; its session was committed all the same.
-    fn replace<B>(&self, error: &SessionError, committed: &mut http::HeaderMap) -> Response<SessionBody<B>> {
-        outcome::failed(error);
-        let mut response = (self.on_error)(error).map(SessionBody::error);
-        for name in [header::SET_COOKIE, header::VARY] {
-            for value in committed.get_all(&name) {
-                response.headers_mut().append(&name, value.clone());
-            }
+        if handle.asked() {
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("Cookie"));
         }
         response
     }
@@ -185,6 +184,15 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options").field("sessions", &self.sessions).field("eager", &self.eager).finish_non_exhaustive()
+    }
+}
+
+/// Closes the session however the request ends: also where the service fails, panics or is dropped.
+struct Close<'a>(&'a SessionHandle);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

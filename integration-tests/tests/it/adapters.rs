@@ -161,7 +161,7 @@ async fn a_failed_commit_leaves_no_stale_headers_and_no_cookie() {
         );
         let mut names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
         names.sort();
-        assert_eq!(names, ["cache-control", "content-length", "content-type", "date", "retry-after"]);
+        assert_eq!(names, ["cache-control", "content-length", "content-type", "date", "retry-after", "vary"]);
         assert_eq!(browser.cookie_header(), before.cookie_header());
     }
 }

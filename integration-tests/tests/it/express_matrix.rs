@@ -67,7 +67,8 @@ struct Case {
 
 const NOTHING_STORED: &str = "nothing is stored, so there is nothing to destroy (E74, E77)";
 const LIFETIME_CHANGED: &str = "a change of lifetime is a change, and the browser is told (E65)";
-const COOKIE_IN_STEP: &str = "when the life in the store is extended, so is that of a persistent cookie (E95)";
+const COOKIE_IN_STEP: &str = "when the life in the store is extended, so is that of a persistent cookie (E95); a cookie goes out with a save only, \
+     which proves that nobody has renewed the token meanwhile";
 const ONE_WRITE: &str = "a save gives full life, so no touch follows it (E91, E92)";
 const SAVE_OF_NOTHING: &str = "an explicit save of what has not changed extends its life in one call (E91, E92)";
 const CREATED_FIRST: &str = "the new session is created before the old one is destroyed, and written once (E83, E85)";
@@ -172,7 +173,10 @@ fn cases() -> Vec<Case> {
             brings: Brings::Session,
             verbs,
             express: |o| sc(if o.resave { "get set" } else { "get touch" }, o.rolling),
-            ours: |o| sc(if o.resave { "load save" } else { "load touch" }, o.rolling || o.max_age),
+            ours: |o| {
+                let told = o.rolling || o.max_age;
+                sc(if o.resave || told { "load save" } else { "load touch" }, told)
+            },
             differs: COOKIE_IN_STEP,
         });
     }
@@ -222,7 +226,10 @@ fn cases() -> Vec<Case> {
             brings: Brings::Session,
             verbs: &[Reload],
             express: |o| sc(if o.resave { "get get set" } else { "get get touch" }, o.rolling),
-            ours: |o| sc(if o.resave { "load load save" } else { "load load touch" }, o.rolling || o.max_age),
+            ours: |o| {
+                let told = o.rolling || o.max_age;
+                sc(if o.resave || told { "load load save" } else { "load load touch" }, told)
+            },
             differs: COOKIE_IN_STEP,
         },
     ]);

@@ -3,6 +3,7 @@
 mod adapters;
 mod balanced;
 mod browser;
+mod edges;
 mod express;
 mod express_matrix;
 mod outages;

@@ -570,8 +570,8 @@ async fn t16_keys_rotate_without_a_logout(store: Tested) {
     let old_cookie = browser.cookie(COOKIE).map(str::to_owned);
     assert_eq!(
         calls_of(&with(&[NEW, OLD]), &store, &mut browser, |_| {}).await,
-        [Call::Load],
-        "re-issued without a write"
+        [Call::Load, Call::Save],
+        "re-issued with proof that it is still good"
     );
     assert_ne!(browser.cookie(COOKIE).map(str::to_owned), old_cookie);
     assert_eq!(counted(&with(&[NEW]), &mut browser).await, Some(1));

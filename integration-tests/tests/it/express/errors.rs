@@ -22,12 +22,15 @@ async fn a_commit_that_fails_is_not_a_success() -> TestResult {
 /// E171: the request was served on what the store said; only the longer life is lost, and the cookie does not claim it.
 #[tokio::test]
 async fn a_touch_that_fails_is_logged_only() -> TestResult {
-    let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)).touch_after(Duration::ZERO));
-    let cookie = site.begin().await?;
-    site.clock.advance(SECOND);
-    site.store.fail(Call::Touch, StoreErrorKind::Unavailable);
-    let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
-    assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Untouched, 0));
-    assert_eq!(site.store.take_calls(), [Call::Load, Call::Touch]);
+    let lasting = CookieOptions::new().max_age(HOUR);
+    for (cookie, call) in [(CookieOptions::new(), Call::Touch), (lasting, Call::Save)] {
+        let site = Site::new(|b| b.cookie(cookie.clone()).touch_after(Duration::ZERO));
+        let cookie = site.begin().await?;
+        site.clock.advance(SECOND);
+        site.store.fail(call, StoreErrorKind::Unavailable);
+        let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
+        assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Untouched, 0));
+        assert_eq!(site.store.take_calls(), [Call::Load, call]);
+    }
     Ok(())
 }

@@ -1,0 +1,248 @@
+//! Sequences in which two things happen at once within one request, or a commit is done by halves.
+
+use std::time::Duration;
+
+use http::Response;
+use integration_tests::{Backend, Browser, Call, TestStore};
+use session_core::{CookieOptions, Key, Outcome, Session, SessionErrorKind, Sessions, StoreErrorKind};
+
+use crate::visit::{begin, builder, finish, on_every_store, request, sessions, visit};
+
+type Tested = TestStore<Backend>;
+
+on_every_store! {
+    who_holds_an_old_token_never_gets_the_session_that_logged_in
+    what_one_user_writes_does_not_land_with_the_next
+    a_save_whose_answer_is_lost_counts_once
+    a_save_that_is_dropped_counts_once
+    a_renewal_whose_answer_is_lost_is_told_by_the_next_commit
+    what_is_written_after_a_discard_during_a_save_is_kept
+    a_cookie_of_what_was_not_stored_is_never_settled
+    a_new_token_is_not_handed_out_while_the_old_session_lives
+    a_superseded_token_never_replaces_the_new_one
+    a_session_that_is_loaded_too_late_is_closed
+    a_logout_does_not_wait_for_its_farewell
+    half_a_regeneration_leaves_nothing_behind
+    an_ended_session_says_so_to_every_write
+    a_principal_counts_towards_the_limit
+}
+
+const NUMBER: Key<u32> = Key::new("number");
+
+/// A visitor whose session holds a number.
+async fn visitor(sessions: &Sessions) -> Browser {
+    let mut browser = Browser::new();
+    visit(sessions, &mut browser, |session| session.insert(NUMBER, &0).expect("writable")).await;
+    browser
+}
+
+fn add(session: &Session) {
+    session.update(NUMBER, |number| number.unwrap_or(0) + 1).expect("writable");
+}
+
+async fn number(sessions: &Sessions, browser: &Browser) -> Option<u32> {
+    begin(sessions, browser).await.1.get(NUMBER).expect("a number")
+}
+
+/// A write that was let in before a login is kept; what it merged with is not shown, and cannot be renewed away.
+async fn who_holds_an_old_token_never_gets_the_session_that_logged_in(store: Tested) {
+    let sessions = sessions(&store);
+    let mut victim = visitor(&sessions).await;
+    let mut attacker = victim.clone();
+    let (handle, held) = begin(&sessions, &attacker).await;
+    visit(&sessions, &mut victim, |session| {
+        session.set_principal(Some("victim")).expect("writable");
+        session.insert("secret", "42").expect("writable");
+    })
+    .await;
+    add(&held);
+    assert_eq!(held.save().await.expect("no fault"), Outcome::Saved);
+    assert_eq!((held.principal(), held.get::<String>("secret").expect("text")), (None, None));
+    held.renew();
+    let _ = finish(&sessions, &handle, &mut attacker).await.expect("no fault");
+    assert!(begin(&sessions, &attacker).await.1.is_new());
+    let victims = begin(&sessions, &victim).await.1;
+    assert_eq!((victims.principal().as_deref(), victims.get(NUMBER).expect("a number")), (Some("victim"), Some(1)));
+}
+
+async fn what_one_user_writes_does_not_land_with_the_next(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = visitor(&sessions).await;
+    visit(&sessions, &mut browser, |session| session.set_principal(Some("ann")).expect("writable")).await;
+    let mut slow_browser = browser.clone();
+    let (handle, slow) = begin(&sessions, &slow_browser).await;
+    slow.insert("draft", "of ann").expect("writable");
+    visit(&sessions, &mut browser, |session| {
+        session.clear().expect("writable");
+        session.set_principal(Some("bob")).expect("writable");
+    })
+    .await;
+    let (outcome, _) = finish(&sessions, &handle, &mut slow_browser).await.expect("no fault");
+    assert_eq!(outcome, Outcome::Gone);
+    assert!(!begin(&sessions, &browser).await.1.contains("draft"));
+}
+
+async fn a_save_whose_answer_is_lost_counts_once(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = visitor(&sessions).await;
+    let (handle, session) = begin(&sessions, &browser).await;
+    add(&session);
+    store.lose_answer(Call::Save);
+    assert_eq!(session.save().await.expect_err("unknown").kind(), SessionErrorKind::Timeout);
+    add(&session);
+    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+    assert_eq!(number(&sessions, &browser).await, Some(2));
+}
+
+async fn a_save_that_is_dropped_counts_once(store: Tested) {
+    for polls in 0..8 {
+        let store = store.fresh().yielding();
+        let sessions = sessions(&store);
+        let mut browser = visitor(&sessions).await;
+        let (handle, session) = begin(&sessions, &browser).await;
+        add(&session);
+        {
+            let mut saving = std::pin::pin!(session.save());
+            for _ in 0..polls {
+                let once = std::future::poll_fn(|cx| std::task::Poll::Ready(saving.as_mut().poll(cx).is_ready()));
+                if once.await {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+        assert_eq!(number(&sessions, &browser).await, Some(1), "dropped after {polls} polls");
+    }
+}
+
+async fn a_renewal_whose_answer_is_lost_is_told_by_the_next_commit(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = visitor(&sessions).await;
+    let (handle, session) = begin(&sessions, &browser).await;
+    session.set_principal(Some("ann")).expect("writable");
+    store.lose_answer(Call::Save);
+    assert_eq!(session.save().await.expect_err("unknown").kind(), SessionErrorKind::Timeout);
+    assert_eq!(handle.settled_cookie(), None, "nothing is told that is not known");
+    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+    assert_eq!(begin(&sessions, &browser).await.1.principal().as_deref(), Some("ann"));
+}
+
+async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = visitor(&sessions).await;
+    let (handle, session) = begin(&sessions, &browser).await;
+    session.insert("before", &1).expect("writable");
+    let gate = store.hold(Call::Save);
+    let saving = tokio::spawn({
+        let session = session.clone();
+        async move { session.save().await }
+    });
+    gate.arrived().await;
+    session.discard();
+    session.insert("after", &2).expect("writable");
+    gate.open();
+    assert_eq!(saving.await.expect("no panic").expect("no fault"), Outcome::Saved);
+    assert!(session.is_modified());
+    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+    assert_eq!(begin(&sessions, &browser).await.1.names(), ["after", "before", "number"]);
+}
+
+async fn a_cookie_of_what_was_not_stored_is_never_settled(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = Browser::new();
+    let (handle, session) = begin(&sessions, &browser).await;
+    add(&session);
+    assert_eq!(session.save().await.expect("no fault"), Outcome::Created);
+    session.regenerate().expect("entropy");
+    store.fail(Call::Create, StoreErrorKind::Unavailable);
+    let error = finish(&sessions, &handle, &mut browser).await.expect_err("not stored");
+    assert_eq!((error.kind(), handle.settled_cookie()), (SessionErrorKind::Unavailable, None));
+}
+
+async fn a_new_token_is_not_handed_out_while_the_old_session_lives(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = Browser::new();
+    let (handle, session) = begin(&sessions, &browser).await;
+    add(&session);
+    assert_eq!(session.save().await.expect("no fault"), Outcome::Created);
+    session.regenerate().expect("entropy");
+    store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    let error = finish(&sessions, &handle, &mut browser).await.expect_err("the old one lives");
+    assert_eq!((error.kind(), handle.settled_cookie()), (SessionErrorKind::Unavailable, None));
+    assert_eq!(store.inner().len(), 1, "and the new one does not");
+}
+
+/// A slow read of a lasting session, or of a rolling one, or under an older key, overlaps a login.
+async fn a_superseded_token_never_replaces_the_new_one(store: Tested) {
+    for rolling in [true, false] {
+        let store = store.fresh();
+        let lasting = CookieOptions::new().max_age(Duration::from_secs(3600));
+        let cookie = if rolling { CookieOptions::new() } else { lasting };
+        let built = builder(&store).cookie(cookie).rolling(rolling).touch_after(Duration::ZERO).build();
+        let sessions = built.expect("legal");
+        let mut browser = visitor(&sessions).await;
+        let (slow, session) = begin(&sessions, &browser).await;
+        session.touch();
+        visit(&sessions, &mut browser, |session| session.set_principal(Some("ann")).expect("writable")).await;
+        let _ = finish(&sessions, &slow, &mut browser).await.expect("no fault");
+        assert_eq!(begin(&sessions, &browser).await.1.principal().as_deref(), Some("ann"), "rolling: {rolling}");
+    }
+}
+
+async fn a_session_that_is_loaded_too_late_is_closed(store: Tested) {
+    let sessions = sessions(&store);
+    let browser = visitor(&sessions).await;
+    let handle = sessions.begin(&request(&browser));
+    let _ = sessions.finish(&handle, &mut Response::new(())).await.expect("no fault");
+    let late = handle.load().await.expect("it may be read");
+    assert_eq!(late.get(NUMBER).expect("a number"), Some(0));
+    assert_eq!(late.insert(NUMBER, &1).expect_err("late").kind(), SessionErrorKind::Closed);
+}
+
+async fn a_logout_does_not_wait_for_its_farewell(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = visitor(&sessions).await;
+    let (handle, session) = begin(&sessions, &browser).await;
+    let token = session.token().expect("live");
+    session.destroy();
+    session.insert("flash", "goodbye").expect("a new session");
+    store.fail(Call::Create, StoreErrorKind::Refused);
+    assert!(finish(&sessions, &handle, &mut browser).await.is_err(), "the farewell cannot be stored");
+    assert!(sessions.open(&token).await.expect("no fault").is_none(), "the user is logged out");
+}
+
+async fn half_a_regeneration_leaves_nothing_behind(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = visitor(&sessions).await;
+    let (handle, session) = begin(&sessions, &browser).await;
+    session.regenerate().expect("entropy");
+    session.set_principal(Some("ann")).expect("writable");
+    store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    assert!(session.save().await.is_err());
+    session.destroy();
+    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+    assert!(store.inner().is_empty());
+}
+
+async fn an_ended_session_says_so_to_every_write(store: Tested) {
+    let sessions = sessions(&store);
+    let browser = visitor(&sessions).await;
+    let (_, session) = begin(&sessions, &browser).await;
+    sessions.revoke(&session.id().expect("live")).await.expect("no fault");
+    add(&session);
+    assert_eq!(session.save().await.expect("no fault"), Outcome::Gone);
+    for error in [session.clear(), session.set_principal(None), session.insert(NUMBER, &1), session.set_max_age(None)] {
+        assert_eq!(error.expect_err("ended").kind(), SessionErrorKind::Gone);
+    }
+}
+
+async fn a_principal_counts_towards_the_limit(store: Tested) {
+    let sessions = builder(&store).max_bytes(100).build().expect("legal");
+    let mut browser = visitor(&sessions).await;
+    visit(&sessions, &mut browser, |session| {
+        let error = session.set_principal(Some(&"x".repeat(1000))).expect_err("too large");
+        assert_eq!((error.kind(), session.principal()), (SessionErrorKind::TooLarge, None));
+    })
+    .await;
+}
