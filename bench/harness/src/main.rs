@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         counts::run(&machine, &options, &mut results)?;
         keep(&results)?;
     }
-    // kept after every round, so that a run cut short is not lost
+    // kept after every server, so that a run cut short is not lost
     timed::run(&machine, &options, &mut results, keep)?;
     if !options.skip_scenarios {
         scenarios::run(&machine, &options, &mut results)?;

@@ -92,7 +92,7 @@ fn write_bars(out: &mut String, results: &Results) -> std::fmt::Result {
             bar(&format!("{} ≥ 1.0 × by hand", route.name()), own, anchor, 1.0)?;
         }
     }
-    writeln!(out, "\nThroughput ÷ plain hyper's, medians of {} rounds.\n", rounds(results))?;
+    writeln!(out, "\nThroughput ÷ plain hyper's; medians.\n")?;
     writeln!(
         out,
         "| p99 at 32 connections, in plain hyper's p50 | ours, hyper | ours, axum | best peer | |\n|---|---|---|---|---|"
@@ -302,15 +302,11 @@ fn write_about(out: &mut String, results: &Results) -> std::fmt::Result {
     if !results.samples.is_empty() {
         writeln!(
             out,
-            "| quiet | {noisy} of {} measurements are noisy (over 10 % of a core used by others, plain hyper held up, or its runs over 25 % apart) and left out where two others remain; {} did {slowest:.0}–{fastest:.0} requests per second, and its runs around one measurement lay {:.0} % apart (median) |",
+            "| quiet | {noisy} of {} measurements are noisy (over 10 % of a core used by others, plain hyper held up, or its runs over 25 % apart) and left out where quiet ones remain; {} did {slowest:.0}–{fastest:.0} requests per second, and its runs around one measurement lay {:.0} % apart (median) |",
             results.samples.len(),
             HYPER.name,
             median(drifts) * 100.0
         )?;
     }
     Ok(())
-}
-
-fn rounds(results: &Results) -> usize {
-    results.samples.iter().map(|sample| sample.round + 1).max().unwrap_or_default()
 }

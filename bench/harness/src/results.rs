@@ -217,10 +217,10 @@ fn processor() -> String {
     format!("{} cores of {}", names.len(), names.first().copied().unwrap_or("unknown make"))
 }
 
-/// The measurements that are not noisy, or all where fewer than two are quiet.
+/// The measurements that are not noisy, or all where none is quiet.
 pub(crate) fn quiet<'a>(timings: impl Iterator<Item = &'a Timing> + Clone) -> Vec<&'a Timing> {
     let quiet: Vec<_> = timings.clone().filter(|timing| !timing.is_noisy()).collect();
-    if quiet.len() < 2 { timings.collect() } else { quiet }
+    if quiet.is_empty() { timings.collect() } else { quiet }
 }
 
 /// The middle one, or the mean of the two.

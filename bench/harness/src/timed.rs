@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 
 use crate::{
     load::{self, Job, Load, Until},
@@ -27,7 +27,7 @@ const QUIET: f64 = 0.10;
 const LOOK: Duration = Duration::from_millis(150);
 const WARM_UP: Duration = Duration::from_millis(400);
 
-/// Measures all servers, and keeps what there is after every round.
+/// Measures all servers, and keeps what there is after each.
 pub(crate) fn run(
     machine: &Machine,
     options: &Options,
@@ -46,8 +46,8 @@ pub(crate) fn run(
         }
         for server in servers {
             bench.block(server, round, &mut redis, results).with_context(|| server.name)?;
+            keep(results)?;
         }
-        keep(results)?;
     }
     Ok(())
 }
@@ -207,13 +207,15 @@ impl<'a> Bench<'a> {
         query: &str,
     ) -> anyhow::Result<Vec<String>> {
         let job = Job { query, ..self.job(addresses, Route::Login, &[], Until::Requests(count), true) };
-        let load = self.run(&job)?;
-        ensure!(
-            load.errors == 0 && load.cookies.len() == count,
-            "{} of {count} logins set a cookie",
-            load.cookies.len()
-        );
-        Ok(load.cookies)
+        for _ in 0..3 {
+            let load = self.run(&job)?;
+            if load.errors == 0 && load.cookies.len() == count {
+                return Ok(load.cookies);
+            }
+            // a machine that is busy with other things makes a store miss its deadlines
+            eprintln!("{} of {count} logins set a cookie; once more", load.cookies.len());
+        }
+        bail!("logins keep failing")
     }
 
     /// Load that is not measured.
