@@ -221,7 +221,7 @@ impl Sessions {
             Ok(stored) => stored,
             Err(error) => return undecodable(error),
         };
-        if stored.record.secret_hash != token.secret().hash() {
+        if stored.superseded() {
             tracing::info!(session.id = %id, "token with a superseded or wrong secret refused");
             return Ok(None);
         }

@@ -59,6 +59,13 @@ pub(crate) struct Stored {
     pub(crate) written: bool,
 }
 
+impl Stored {
+    /// Whether the record asks for another secret than the token has.
+    pub(crate) fn superseded(&self) -> bool {
+        self.record.secret_hash != self.token.secret().hash()
+    }
+}
+
 /// The stored session that ends with this request; nothing inside where none was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retired(pub(crate) Option<SessionId>);
@@ -155,7 +162,7 @@ impl State {
     pub(crate) fn superseded(&self) -> bool {
         match self {
             Self::Unmodified { stored, .. } | Self::Modified { stored, .. } | Self::Renewed { stored, .. } => {
-                stored.record.secret_hash != stored.token.secret().hash()
+                stored.superseded()
             }
             Self::Uninitialized { .. }
             | Self::New { .. }

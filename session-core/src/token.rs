@@ -1,6 +1,6 @@
 //! The bearer credential of a session, and where its randomness comes from.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::OnceLock};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{TryRng, rngs::SysRng};
@@ -34,7 +34,7 @@ impl SessionToken {
     pub fn expose(&self) -> String {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&self.id.to_bytes());
-        bytes[16..].copy_from_slice(&self.secret.0);
+        bytes[16..].copy_from_slice(&self.secret.bytes);
         let text = URL_SAFE_NO_PAD.encode(bytes);
         bytes.zeroize();
         text
@@ -59,7 +59,7 @@ impl FromStr for SessionToken {
         id.copy_from_slice(&bytes[..16]);
         secret.copy_from_slice(&bytes[16..32]);
         bytes.zeroize();
-        Ok(Self::new(SessionId::from_bytes(id), Secret(secret)))
+        Ok(Self::new(SessionId::from_bytes(id), Secret::new(secret)))
     }
 }
 
@@ -76,11 +76,16 @@ pub struct ParseTokenError(());
 
 /// The half of a token that proves the right to open the session.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Secret([u8; 16]);
+pub(crate) struct Secret {
+    bytes: [u8; 16],
+    /// Computed once for all that a request asks it.
+    #[zeroize(skip)]
+    hash: OnceLock<SecretHash>,
+}
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.bytes.ct_eq(&other.bytes).into()
     }
 }
 
@@ -90,11 +95,15 @@ impl Secret {
     pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes)?;
-        Ok(Self(bytes))
+        Ok(Self::new(bytes))
+    }
+
+    fn new(bytes: [u8; 16]) -> Self {
+        Self { bytes, hash: OnceLock::new() }
     }
 
     pub(crate) fn hash(&self) -> SecretHash {
-        SecretHash(Sha256::digest(self.0).into())
+        *self.hash.get_or_init(|| SecretHash(Sha256::digest(self.bytes).into()))
     }
 }
 
