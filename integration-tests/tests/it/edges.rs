@@ -17,8 +17,7 @@ on_every_store! {
     a_save_that_is_dropped_counts_once
     a_renewal_whose_answer_is_lost_is_told_by_the_next_commit
     what_is_written_after_a_discard_during_a_save_is_kept
-    a_cookie_of_what_was_not_stored_is_never_settled
-    a_new_token_is_not_handed_out_while_the_old_session_lives
+    a_regeneration_that_fails_hands_nothing_out
     a_superseded_token_never_replaces_the_new_one
     a_session_that_is_loaded_too_late_is_closed
     a_logout_does_not_wait_for_its_farewell
@@ -148,29 +147,21 @@ async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
     assert_eq!(begin(&sessions, &browser).await.1.names(), ["after", "before", "number"]);
 }
 
-async fn a_cookie_of_what_was_not_stored_is_never_settled(store: Tested) {
-    let sessions = sessions(&store);
-    let mut browser = Browser::new();
-    let (handle, session) = begin(&sessions, &browser).await;
-    add(&session);
-    assert_eq!(session.save().await.expect("no fault"), Outcome::Created);
-    session.regenerate().expect("entropy");
-    store.fail(Call::Create, StoreErrorKind::Unavailable);
-    let error = finish(&sessions, &handle, &mut browser).await.expect_err("not stored");
-    assert_eq!((error.kind(), handle.settled_cookie()), (SessionErrorKind::Unavailable, None));
-}
-
-async fn a_new_token_is_not_handed_out_while_the_old_session_lives(store: Tested) {
-    let sessions = sessions(&store);
-    let mut browser = Browser::new();
-    let (handle, session) = begin(&sessions, &browser).await;
-    add(&session);
-    assert_eq!(session.save().await.expect("no fault"), Outcome::Created);
-    session.regenerate().expect("entropy");
-    store.fail(Call::Destroy, StoreErrorKind::Unavailable);
-    let error = finish(&sessions, &handle, &mut browser).await.expect_err("the old one lives");
-    assert_eq!((error.kind(), handle.settled_cookie()), (SessionErrorKind::Unavailable, None));
-    assert_eq!(store.inner().len(), 1, "and the new one does not");
+/// The new session cannot be stored, or the old one cannot be ended: either way the old one lives, and alone.
+async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
+    for call in [Call::Create, Call::Destroy] {
+        let store = store.fresh();
+        let sessions = sessions(&store);
+        let mut browser = Browser::new();
+        let (handle, session) = begin(&sessions, &browser).await;
+        add(&session);
+        assert_eq!(session.save().await.expect("no fault"), Outcome::Created);
+        session.regenerate().expect("entropy");
+        store.fail(call, StoreErrorKind::Unavailable);
+        let error = finish(&sessions, &handle, &mut browser).await.expect_err("half done");
+        assert_eq!((error.kind(), handle.settled_cookie()), (SessionErrorKind::Unavailable, None), "{call:?}");
+        assert_eq!(store.inner().len(), 1, "{call:?}");
+    }
 }
 
 /// A slow read of a lasting session, or of a rolling one, or under an older key, overlaps a login.
