@@ -130,7 +130,8 @@ impl Builder {
         Self { cookie_fn: Some(Arc::new(options)), ..self }
     }
 
-    /// Sets the cookie on every response of a session that was loaded.
+    /// Sets the cookie on every response of a session that was loaded. Each such response costs a write: it proves that no other
+    /// request has renewed the token meanwhile, which the cookie would otherwise undo in the browser.
     pub fn rolling(mut self, rolling: bool) -> Self {
         self.policy.rolling = rolling;
         self

@@ -119,3 +119,20 @@ async fn every_request_costs_what_is_promised() {
     let none = Counted::of(&server, get(&mut browser, &app, "/read")).await;
     check("after the logout", none, 0, &[]);
 }
+
+/// A cookie of a session that was only read goes out with a save, which proves its token: one script instead of a `PEXPIRE`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cookie_that_is_sent_again_costs_one_more() {
+    let server = Redis::start();
+    let store = RedisStore::connect(&server.url()).await.expect("the server answers");
+    let sessions = Sessions::builder(store).signing_keys(keys()).rolling(true).build().expect("legal options");
+    let app = App::start(sessions, handler).await;
+    let mut browser = Browser::new();
+    for _ in 0..20 {
+        browser.get(app.addr(), "/write").await;
+    }
+    let read = Counted::of(&server, async { drop(browser.get(app.addr(), "/read").await) }).await;
+    let commands = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1), ("set", 1)];
+    let commands: Vec<_> = commands.map(|(name, count)| (name.to_owned(), count)).into();
+    assert_eq!((read.round_trips, read.commands), (2, commands));
+}
