@@ -211,8 +211,9 @@ impl RedisConfig {
         self.tls()
     }
 
-    /// How many connections all requests share. Default 2: one is fastest while all is well, the second serves while the first
-    /// is being replaced. In a cluster each of them reaches every node.
+    /// How many connections all requests share. Default 2: the first carries everything up to `max_in_flight`, because operations
+    /// on one connection share its system calls; the second takes what is beyond, and serves while the first is being replaced.
+    /// In a cluster each of them reaches every node.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self

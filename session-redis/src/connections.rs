@@ -11,19 +11,13 @@
 //! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
 //! cluster are followed as often as [`REDIRECTIONS`] says.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use redis::Value;
 use session_core::StoreError;
 use tokio::{
     sync::SemaphorePermit,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -42,7 +36,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Connections {
     lanes: Box<[Arc<Lane>]>,
-    next: AtomicUsize,
     response_timeout: Duration,
     total_timeout: Duration,
 }
@@ -66,7 +59,7 @@ impl Connections {
         let (response_timeout, total_timeout) = (config.response_timeout, config.total_timeout);
         let connector = Arc::new(Connector::new(config));
         let lanes = (0..count).map(|number| Lane::new(number, connector.clone(), max_in_flight, patience));
-        Self { lanes: lanes.collect(), next: AtomicUsize::new(0), response_timeout, total_timeout }
+        Self { lanes: lanes.collect(), response_timeout, total_timeout }
     }
 
     /// Does one operation.
@@ -80,7 +73,7 @@ impl Connections {
                 Err(failure) => return Err(failure.into_store_error(unsure)),
             };
             let patience = self.response_timeout.min(deadline.saturating_duration_since(Instant::now()));
-            let outcome = timeout(patience, live.link.send(&call, &form)).await.unwrap_or(Err(Failure::TimedOut));
+            let outcome = live.link.send(&call, &form, patience).await;
             drop(turn);
             let failure = match outcome {
                 Ok(values) => {
@@ -93,7 +86,11 @@ impl Connections {
             unsure |= failure.is_unknown() && call.writes();
             match &failure {
                 Failure::Answered { .. } => lane.answered(),
-                Failure::TimedOut => lane.timed_out(&live),
+                Failure::TimedOut => {
+                    if lane.timed_out(&live) {
+                        self.lanes.iter().for_each(|lane| lane.doubt());
+                    }
+                }
                 Failure::Lost { .. } | Failure::Unreached { .. } => lane.lost(&live),
             }
             let again = match failure.advice() {
@@ -126,13 +123,12 @@ impl Connections {
         }
     }
 
-    /// A connection that is up, and a turn on it. They take the work by turns; one that is away is passed over.
+    /// The first connection that is up and has a turn left, and that turn. Work is not dealt out evenly: operations that share a
+    /// connection share its system calls.
     async fn pick(&self, deadline: Instant) -> Result<(&Arc<Lane>, Live, SemaphorePermit<'_>), Failure> {
         loop {
-            let start = self.next.fetch_add(1, Ordering::Relaxed);
-            let lanes = || (0..self.lanes.len()).map(move |n| &self.lanes[(start.wrapping_add(n)) % self.lanes.len()]);
             let (mut busy, mut connecting, mut away) = (None, None, None);
-            for lane in lanes() {
+            for lane in &self.lanes {
                 match lane.state() {
                     State::Up(live) => match lane.turns.try_acquire() {
                         Ok(turn) => return Ok((lane, live, turn)),

@@ -18,6 +18,7 @@ use redis::{
 use tokio::time::timeout;
 
 use crate::{
+    batch::Batcher,
     config::{Address, Login, RedisConfig, Topology},
     error::Failure,
     lane::Lane,
@@ -102,17 +103,17 @@ impl Connector {
         lane: Weak<Lane>,
     ) -> Result<Made, Failure> {
         let link = match &self.config.topology {
-            Topology::Standalone(address) => self.pooled(held, discard, Endpoint::Tcp(address), lane).await?,
-            Topology::Unix(path) => self.pooled(held, discard, Endpoint::Unix(path), lane).await?,
+            Topology::Standalone(address) => self.link(self.pooled(held, discard, Endpoint::Tcp(address), lane).await?),
+            Topology::Unix(path) => self.link(self.pooled(held, discard, Endpoint::Unix(path), lane).await?),
             Topology::Sentinel { sentinels, service } => {
                 let primary = sentinel::primary(&self.config, sentinels, service).await?;
                 if held.primary.as_ref() != Some(&primary) {
                     *held = Held { primary: Some(primary.clone()), ..Held::default() };
                 }
-                let mut link = self.pooled(held, discard, Endpoint::Tcp(&primary), lane).await?;
-                self.is_primary(&mut link, &primary).await.inspect_err(|_| held.release(true))?;
+                let mut connection = self.pooled(held, discard, Endpoint::Tcp(&primary), lane).await?;
+                self.is_primary(&mut connection, &primary).await.inspect_err(|_| held.release(true))?;
                 let era = self.era_of(primary);
-                return Ok(Made { link, era });
+                return Ok(Made { link: self.link(connection), era });
             }
             Topology::Cluster(nodes) => self.cluster(nodes).await?,
         };
@@ -145,7 +146,7 @@ impl Connector {
         discard: bool,
         endpoint: Endpoint<'_>,
         lane: Weak<Lane>,
-    ) -> Result<Link, Failure> {
+    ) -> Result<MultiplexedConnection, Failure> {
         held.release(discard);
         let pool = match &held.pool {
             Some(pool) => pool.clone(),
@@ -154,7 +155,11 @@ impl Connector {
         let connection = pool.get().await.map_err(|error| Failure::pooling(&error))?;
         let shared = MultiplexedConnection::clone(&connection);
         held.connection = Some(connection);
-        Ok(Link::Node(shared))
+        Ok(shared)
+    }
+
+    fn link(&self, connection: MultiplexedConnection) -> Link {
+        Link::Node(Batcher::start(connection, self.config.response_timeout))
     }
 
     fn pool(&self, endpoint: &Endpoint<'_>, lane: Weak<Lane>) -> Result<Pool, Failure> {
@@ -187,8 +192,7 @@ impl Connector {
     }
 
     /// Asks the very connection that will be used, so that no change of roles slips in between.
-    async fn is_primary(&self, link: &mut Link, address: &Address) -> Result<(), Failure> {
-        let Link::Node(connection) = link else { return Ok(()) };
+    async fn is_primary(&self, connection: &mut MultiplexedConnection, address: &Address) -> Result<(), Failure> {
         let cmd = redis::cmd("ROLE");
         let role = timeout(self.config.response_timeout, cmd.query_async::<Value>(connection)).await;
         match role.map_err(|_| Failure::unreached(format!("{address} does not tell its role")))? {

@@ -143,16 +143,24 @@ impl Lane {
         }
     }
 
-    /// No reply came in time. The connection stays in use while it is checked, unless that has happened too often in a row.
-    pub(crate) fn timed_out(&self, live: &Live) {
+    /// No reply came in time. The connection stays in use while it is checked, unless that has happened too often in a row, which
+    /// is answered.
+    pub(crate) fn timed_out(&self, live: &Live) -> bool {
         if !self.is_current(live) {
-            return;
+            return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if failures >= self.patience.failures {
-            self.change_from(live, State::Down(Failure::TimedOut));
-        }
+        let away = failures >= self.patience.failures && self.change_from(live, State::Down(Failure::TimedOut));
         self.repair(false);
+        away
+    }
+
+    /// Another connection to the same server was given up because nothing answers. This one is not used before it has.
+    pub(crate) fn doubt(&self) {
+        let State::Up(live) = self.state() else { return };
+        if self.change_from(&live, State::Down(Failure::TimedOut)) {
+            self.repair(false);
+        }
     }
 
     /// The connection broke under an operation.

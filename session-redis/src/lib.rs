@@ -54,6 +54,7 @@
 //! With Sentinel, `min-replicas-to-write` on the servers bounds that; a primary that was cut off is not written to again before
 //! the sentinels have been asked who the primary is.
 
+mod batch;
 mod config;
 mod connections;
 mod connector;

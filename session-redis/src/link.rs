@@ -1,15 +1,16 @@
 //! One live connection, to a server or to a cluster, that any number of operations share by cloning.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use redis::{
     Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
+    batch::Batcher,
     config::Address,
     connector::Connector,
     error::Failure,
@@ -21,7 +22,7 @@ use crate::{
 /// the connection.
 #[derive(Clone)]
 pub(crate) enum Link {
-    Node(MultiplexedConnection),
+    Node(Batcher),
     Cluster(ClusterLink),
 }
 
@@ -39,14 +40,13 @@ impl Link {
         matches!(self, Self::Cluster(_))
     }
 
-    /// Sends a call once and waits for its replies, for ever if need be.
-    pub(crate) async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+    /// Sends a call once and waits for its replies, `patience` at most.
+    pub(crate) async fn send(&self, call: &Call<'_>, form: &Form, patience: Duration) -> Result<Vec<Value>, Failure> {
         match self {
-            Self::Node(connection) => query(&mut connection.clone(), call, form).await,
-            Self::Cluster(cluster) => match &form.asking {
-                None => query(&mut cluster.connection.clone(), call, form).await,
-                Some(node) => cluster.ask(node, call, form).await,
-            },
+            Self::Node(batcher) => batcher.send(call.commands(form.source), patience).await,
+            Self::Cluster(cluster) => {
+                timeout(patience, cluster.send(call, form)).await.unwrap_or(Err(Failure::TimedOut))
+            }
         }
     }
 }
@@ -54,6 +54,13 @@ impl Link {
 impl ClusterLink {
     pub(crate) fn new(connection: ClusterConnection, connector: Arc<Connector>) -> Self {
         Self { connection, connector, importing: Arc::default() }
+    }
+
+    async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+        match &form.asking {
+            None => query(&mut self.connection.clone(), call, form).await,
+            Some(node) => self.ask(node, call, form).await,
+        }
     }
 
     async fn ask(&self, node: &str, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
