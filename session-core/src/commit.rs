@@ -43,6 +43,17 @@ pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, S
     attempts(session, asked).instrument(span).await
 }
 
+/// Settles a session that needs nothing from the store. `None` where it does, or where another commit is under way.
+pub(crate) fn try_commit(session: &Session, asked: Asked) -> Option<Outcome> {
+    let _turn = session.turn().try_lock().ok()?;
+    let plan = {
+        let inner = session.lock();
+        let config = session.sessions().config();
+        decide(&inner.state, session.request(&inner.state), &config.policy, asked, config.clock.now())
+    };
+    (plan.step == Step::Nothing).then(|| nothing(session, plan.cookie))
+}
+
 async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
     let _turn = session.turn().lock().await;
     if asked == Asked::Save && session.is_closed() {
@@ -125,19 +136,7 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
     let config = session.sessions().config();
     let store = &config.store;
     match job {
-        Job::None => {
-            settle(session, cookie, |state| state);
-            Ok(Attempt::Done(match session.lock().state {
-                State::Gone => Outcome::Gone,
-                State::Destroyed { .. } => Outcome::Destroyed,
-                State::Uninitialized { .. }
-                | State::New { .. }
-                | State::Unmodified { .. }
-                | State::Modified { .. }
-                | State::Renewed { .. }
-                | State::Regenerated { .. } => Outcome::Untouched,
-            }))
-        }
+        Job::None => Ok(Attempt::Done(nothing(session, cookie))),
         Job::Create { token, record, done, ttl, retire } => {
             let id = token.id();
             match store.create(&id, &config.format.encode(&record), ttl).await? {
@@ -233,6 +232,25 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
     }
 }
 
+/// Settles a session of which nothing is to be stored.
+fn nothing(session: &Session, cookie: CookieStep) -> Outcome {
+    settle(session, cookie, |state| state);
+    let state = &session.lock().state;
+    if matches!(state, State::New { .. } | State::Regenerated { .. }) && !session.request(state).addressable {
+        tracing::warn!("session not stored: its cookie must be Secure and the request came over plain http");
+    }
+    match state {
+        State::Gone => Outcome::Gone,
+        State::Destroyed { .. } => Outcome::Destroyed,
+        State::Uninitialized { .. }
+        | State::New { .. }
+        | State::Unmodified { .. }
+        | State::Modified { .. }
+        | State::Renewed { .. }
+        | State::Regenerated { .. } => Outcome::Untouched,
+    }
+}
+
 /// Decides, and encodes what is to be written.
 fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), SessionError> {
     let config = session.sessions().config();
@@ -243,12 +261,7 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
         // logged out first: that must not fail because a farewell cannot be stored
         (Step::Create { retire: Some(id), .. }, State::New { .. }) => Job::Destroy(id),
         (Step::Save { renew: true, .. }, state) if state.superseded() => Job::Gone,
-        (Step::Nothing, state) => {
-            if !request.addressable && matches!(state, State::New { .. } | State::Regenerated { .. }) {
-                tracing::warn!("session not stored: its cookie must be Secure and the request came over plain http");
-            }
-            Job::None
-        }
+        (Step::Nothing, _) => Job::None,
         (Step::Create { ttl, retire }, state) => {
             let (State::Uninitialized { fresh, .. } | State::New { fresh, .. } | State::Regenerated { fresh, .. }) =
                 state

@@ -144,21 +144,50 @@ impl Sessions {
     ///
     /// Dropped before it is done, it leaves the old record or the new one, whole.
     pub async fn finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> Result<Outcome, SessionError> {
+        if let Some(finished) = self.try_finish(handle, response) {
+            return finished;
+        }
+        match handle.loaded() {
+            Some(session) => {
+                let outcome = commit::commit(session, Asked::Finish).await?;
+                self.tell(session, outcome, response)
+            }
+            None => Ok(Outcome::Untouched),
+        }
+    }
+
+    /// Does what [`finish`](Self::finish) does where that asks nothing of the store: most requests are finished so, without a future.
+    /// `None` where the store has to be asked; call `finish` then.
+    ///
+    /// # Errors
+    ///
+    /// As `finish`.
+    pub fn try_finish<B>(
+        &self,
+        handle: &SessionHandle,
+        response: &mut Response<B>,
+    ) -> Option<Result<Outcome, SessionError>> {
         handle.close();
         let Some(session) = handle.loaded() else {
             if handle.asked() {
                 // it depends on the cookie all the same, if only on what could not be found out about it
                 vary_by_cookie(response.headers_mut());
             }
-            return Ok(Outcome::Untouched);
+            return Some(Ok(Outcome::Untouched));
         };
-        let policy = &self.0.policy;
-        let commits = policy.commit_if.as_ref().is_none_or(|commit_if| commit_if(response.status()));
-        let outcome = match commits {
-            true => commit::commit(session, Asked::Finish).await?,
-            false => Outcome::Untouched,
-        };
-        if let (Outcome::Gone, OnGone::Reject(status)) = (outcome, policy.on_gone) {
+        let commits = self.0.policy.commit_if.as_ref().is_none_or(|commit_if| commit_if(response.status()));
+        let outcome = if commits { commit::try_commit(session, Asked::Finish)? } else { Outcome::Untouched };
+        Some(self.tell(session, outcome, response))
+    }
+
+    /// Adds the headers that tell the browser and caches about the session.
+    fn tell<B>(
+        &self,
+        session: &Session,
+        outcome: Outcome,
+        response: &mut Response<B>,
+    ) -> Result<Outcome, SessionError> {
+        if let (Outcome::Gone, OnGone::Reject(status)) = (outcome, self.0.policy.on_gone) {
             return Err(SessionError::new(SessionErrorKind::Rejected(status), "the session has ended meanwhile"));
         }
         let cookie = session.cookie_header();

@@ -501,7 +501,7 @@ impl Session {
     /// What the plan needs to know of the request.
     pub(crate) fn request(&self, state: &State) -> Request {
         let origin = &self.0.origin;
-        let secure = manager::session_options(&origin.cookie, state).secure;
+        let secure = state.contents().cookie.secure.unwrap_or(origin.cookie.options().secure);
         let addressable = secure != Secure::Always || origin.secure != Some(false);
         Request { cookie: origin.presented, stale: origin.stale, addressable }
     }

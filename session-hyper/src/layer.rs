@@ -1,5 +1,7 @@
 //! What makes a [`SessionService`] of a service.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use session_core::{SessionError, Sessions};
@@ -9,24 +11,24 @@ use crate::service::{Options, SessionService};
 /// Wraps services into [`SessionService`]. With the feature `tower` it is a tower layer.
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
-    options: Options,
+    options: Arc<Options>,
 }
 
 impl SessionLayer {
     /// A layer for these sessions.
     pub fn new(sessions: Sessions) -> Self {
-        Self { options: Options::new(sessions) }
+        Self { options: Arc::new(Options::new(sessions)) }
     }
 
     /// As [`SessionService::eager`].
     pub fn eager(mut self, eager: bool) -> Self {
-        self.options.eager(eager);
+        Arc::make_mut(&mut self.options).eager(eager);
         self
     }
 
     /// As [`SessionService::on_error`].
     pub fn on_error(mut self, on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
-        self.options.on_error(on_error);
+        Arc::make_mut(&mut self.options).on_error(on_error);
         self
     }
 

@@ -49,6 +49,7 @@
 pub mod axum;
 mod body;
 mod ext;
+mod future;
 mod layer;
 mod outcome;
 mod reject;
@@ -57,6 +58,7 @@ pub mod store;
 
 pub use body::SessionBody;
 pub use ext::RequestSession;
+pub use future::SessionFuture;
 pub use layer::SessionLayer;
 pub use reject::{reject, status};
 pub use service::SessionService;

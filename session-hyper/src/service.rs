@@ -1,15 +1,18 @@
-//! The service around a service: begins the session, calls, commits, and only then lets the head of the response go.
+//! The service around a service: begins the session and calls. What follows is the [future](SessionFuture)'s business.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+#[cfg(feature = "tower")]
+use std::task::{Context, Poll};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
-use session_core::{SessionError, SessionHandle, Sessions};
+use http::{Request, Response};
+use session_core::{SessionError, Sessions};
 
 use crate::{
     body::SessionBody,
-    ext, outcome,
-    reject::{self, OnError, Rejected},
+    ext,
+    future::{Running, SessionFuture},
+    reject::{self, OnError},
 };
 
 /// Gives every request of the inner service a session.
@@ -21,35 +24,36 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
-    options: Options,
+    options: Arc<Options>,
 }
 
+/// What a layer was told, for all its requests.
 #[derive(Clone)]
 pub(crate) struct Options {
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     eager: bool,
-    on_error: OnError,
+    pub(crate) on_error: OnError,
 }
 
 impl<S> SessionService<S> {
     /// Wraps a service.
     pub fn new(sessions: Sessions, inner: S) -> Self {
-        Self::with(Options::new(sessions), inner)
+        Self::with(Arc::new(Options::new(sessions)), inner)
     }
 
-    pub(crate) fn with(options: Options, inner: S) -> Self {
+    pub(crate) fn with(options: Arc<Options>, inner: S) -> Self {
         Self { inner, options }
     }
 
     /// Loads every session before the inner service is called, so that an outage is answered before it does anything.
     pub fn eager(mut self, eager: bool) -> Self {
-        self.options.eager(eager);
+        Arc::make_mut(&mut self.options).eager(eager);
         self
     }
 
     /// Answers errors by this function instead of [`reject`](crate::reject()).
     pub fn on_error(mut self, on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
-        self.options.on_error(on_error);
+        Arc::make_mut(&mut self.options).on_error(on_error);
         self
     }
 }
@@ -64,11 +68,16 @@ where
 {
     type Response = Response<SessionBody<B>>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Future = SessionFuture<S::Future, B, S::Error>;
 
     fn call(&self, request: Request<A>) -> Self::Future {
-        let (options, inner) = (self.options.clone(), self.inner.clone());
-        Box::pin(async move { options.serve(request, move |request| inner.call(request)).await })
+        match self.options.begin(request) {
+            Begun::Now(begun, request) => SessionFuture::new(begun, self.inner.call(request)),
+            Begun::Eager(begun, request) => {
+                let inner = self.inner.clone();
+                SessionFuture::eager(begun, request, move |request| inner.call(request))
+            }
+        }
     }
 }
 
@@ -83,18 +92,22 @@ where
 {
     type Response = Response<SessionBody<B>>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Future = SessionFuture<S::Future, B, S::Error>;
 
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        // the service that was polled ready is the one to call
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        let options = self.options.clone();
-        Box::pin(async move { options.serve(request, |request| inner.call(request)).await })
+        match self.options.begin(request) {
+            Begun::Now(begun, request) => SessionFuture::new(begun, self.inner.call(request)),
+            Begun::Eager(begun, request) => {
+                // the service that was polled ready is the one to call
+                let next = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, next);
+                SessionFuture::eager(begun, request, move |request| inner.call(request))
+            }
+        }
     }
 }
 
@@ -117,15 +130,8 @@ impl Options {
         self.on_error = Arc::new(on_error);
     }
 
-    /// One request, from its first byte to the head of its response.
-    async fn serve<A, B, E: 'static, F>(
-        self,
-        mut request: Request<A>,
-        call: impl FnOnce(Request<A>) -> F,
-    ) -> Result<Response<SessionBody<B>>, E>
-    where
-        F: Future<Output = Result<Response<B>, E>>,
-    {
+    /// Gives a request its session.
+    fn begin<A>(self: &Arc<Self>, mut request: Request<A>) -> Begun<A> {
         if let Some(outer) = ext::present(request.extensions(), Some(self.sessions.cookie_name())) {
             if !outer.is_of(&self.sessions) {
                 tracing::error!(
@@ -134,73 +140,26 @@ impl Options {
                      give one of them another name with CookieOptions::name"
                 );
             }
-            return Ok(call(request).await?.map(SessionBody::service));
+            return Begun::Now(None, request);
         }
         let handle = self.sessions.begin(&request);
-        let _close = Close(&handle);
-        if self.eager
-            && handle.in_scope()
-            && let Err(error) = handle.load().await
-        {
-            return Ok(self.answer(&error, &handle));
-        }
         ext::add(request.extensions_mut(), handle.clone());
-        let mut response = match call(request).await {
-            Ok(response) => response,
-            Err(error) => match session_error(&error) {
-                Some(error) => return Ok(self.answer(error, &handle)),
-                None => return Err(error),
-            },
-        };
-        let rejected = response.extensions_mut().remove::<Rejected>();
-        match self.sessions.finish(&handle, &mut response).await {
-            Err(error) => Ok(self.answer(&error, &handle)),
-            Ok(outcome) => {
-                outcome::committed(outcome);
-                match rejected {
-                    // its session was committed all the same
-                    Some(Rejected(error)) => Ok(self.answer(&error, &handle)),
-                    None => Ok(response.map(SessionBody::service)),
-                }
-            }
-        }
+        let eager = self.eager && handle.in_scope();
+        let running = Running { options: self.clone(), handle };
+        if eager { Begun::Eager(running, request) } else { Begun::Now(Some(running), request) }
     }
+}
 
-    /// The answer to an error. Nothing is said of the session but what a completed `save` has made true.
-    fn answer<B>(&self, error: &SessionError, handle: &SessionHandle) -> Response<SessionBody<B>> {
-        outcome::failed(error);
-        let mut response = (self.on_error)(error).map(SessionBody::error);
-        if let Some(cookie) = handle.settled_cookie() {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-        if handle.asked() {
-            response.headers_mut().append(header::VARY, HeaderValue::from_static("Cookie"));
-        }
-        response
-    }
+/// A request that has its session.
+enum Begun<A> {
+    /// The inner service is called at once. `None` where an outer layer has given the request this session, and will finish it.
+    Now(Option<Running>, Request<A>),
+    /// The session is loaded first.
+    Eager(Running, Request<A>),
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options").field("sessions", &self.sessions).field("eager", &self.eager).finish_non_exhaustive()
     }
-}
-
-/// Closes the session however the request ends: also where the service fails, panics or is dropped.
-struct Close<'a>(&'a SessionHandle);
-
-impl Drop for Close<'_> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// The session error that a service failed with, as such or in a box.
-fn session_error<E: 'static>(error: &E) -> Option<&SessionError> {
-    let error: &dyn Any = error;
-    error.downcast_ref::<SessionError>().or_else(|| {
-        let boxed = error.downcast_ref::<Box<dyn std::error::Error + Send + Sync>>()?;
-        boxed.downcast_ref::<SessionError>()
-    })
 }

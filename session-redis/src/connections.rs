@@ -11,7 +11,7 @@
 //! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
 //! cluster are followed as often as [`REDIRECTIONS`] says.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use redis::Value;
 use session_core::StoreError;
@@ -68,7 +68,7 @@ impl Connections {
         let mut form = Form::default();
         let (mut unsure, mut retried, mut redirections) = (false, false, 0);
         loop {
-            let (lane, live, turn) = match self.pick(deadline).await {
+            let Picked { lane, live, turn } = match self.pick(deadline).await {
                 Ok(picked) => picked,
                 Err(failure) => return Err(failure.into_store_error(unsure)),
             };
@@ -125,42 +125,80 @@ impl Connections {
 
     /// The first connection that is up and has a turn left, and that turn. Work is not dealt out evenly: operations that share a
     /// connection share its system calls.
-    async fn pick(&self, deadline: Instant) -> Result<(&Arc<Lane>, Live, SemaphorePermit<'_>), Failure> {
+    async fn pick(&self, deadline: Instant) -> Result<Picked<'_>, Failure> {
+        let mut look = self.look();
         loop {
-            let (mut busy, mut connecting, mut away) = (None, None, None);
-            for lane in &self.lanes {
-                match lane.state() {
-                    State::Up(live) => match lane.turns.try_acquire() {
-                        Ok(turn) => return Ok((lane, live, turn)),
-                        Err(_) => busy = busy.or(Some(lane)),
-                    },
-                    State::Idle => {
-                        lane.start();
-                        connecting = connecting.or(Some(lane));
-                    }
-                    State::Connecting => connecting = connecting.or(Some(lane)),
-                    State::Down(failure) => away = Some(failure),
-                }
-            }
-            let too_late = |why| move |_| Failure::unreached(why);
-            match (busy, connecting, away) {
-                (Some(lane), _, _) => {
-                    let turn = timeout_at(deadline, lane.turns.acquire()).await;
-                    let turn = turn.map_err(too_late("all connections are busy"))?;
-                    if let (State::Up(live), Ok(turn)) = (lane.state(), turn) {
-                        return Ok((lane, live, turn));
-                    }
-                }
-                (None, Some(lane), _) => {
-                    let mut watch = lane.watch();
-                    let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
-                    let _ = timeout_at(deadline, settled).await.map_err(too_late("no connection yet"))?;
-                }
-                (None, None, Some(failure)) => return Err(away_from(failure)),
-                (None, None, None) => return Err(Failure::unreached("there is no connection")),
-            }
+            let wait = match look {
+                Look::Picked(picked) => return Ok(picked),
+                Look::Away(failure) => return Err(away_from(failure)),
+                // in a box, because it is rare and would make the future of every operation as large as its own
+                Look::Busy(lane) => Box::pin(turn_on(lane, deadline)) as Wait<'_>,
+                Look::Connecting(lane) => Box::pin(connected(lane, deadline)),
+            };
+            look = match wait.await? {
+                Some(picked) => Look::Picked(picked),
+                None => self.look(),
+            };
         }
     }
+
+    /// What there is at this moment; connections that nobody has used yet begin to be made.
+    fn look(&self) -> Look<'_> {
+        let (mut busy, mut connecting, mut away) = (None, None, None);
+        for lane in &self.lanes {
+            match lane.state() {
+                State::Up(live) => match lane.turns.try_acquire() {
+                    Ok(turn) => return Look::Picked(Picked { lane, live, turn }),
+                    Err(_) => busy = busy.or(Some(lane)),
+                },
+                State::Idle => {
+                    lane.start();
+                    connecting = connecting.or(Some(lane));
+                }
+                State::Connecting => connecting = connecting.or(Some(lane)),
+                State::Down(failure) => away = Some(failure),
+            }
+        }
+        match (busy, connecting, away) {
+            (Some(lane), _, _) => Look::Busy(lane),
+            (None, Some(lane), _) => Look::Connecting(lane),
+            (None, None, Some(failure)) => Look::Away(failure),
+            (None, None, None) => Look::Away(Failure::unreached("there is no connection")),
+        }
+    }
+}
+
+/// A connection that is up, and a turn on it.
+struct Picked<'a> {
+    lane: &'a Lane,
+    live: Live,
+    turn: SemaphorePermit<'a>,
+}
+
+enum Look<'a> {
+    Picked(Picked<'a>),
+    /// All that are up have as much to do as they may.
+    Busy(&'a Lane),
+    Connecting(&'a Lane),
+    Away(Failure),
+}
+
+type Wait<'a> = Pin<Box<dyn Future<Output = Result<Option<Picked<'a>>, Failure>> + Send + 'a>>;
+
+async fn turn_on(lane: &Lane, deadline: Instant) -> Result<Option<Picked<'_>>, Failure> {
+    let turn = timeout_at(deadline, lane.turns.acquire()).await;
+    let turn = turn.map_err(|_| Failure::unreached("all connections are busy"))?;
+    Ok(match (lane.state(), turn) {
+        (State::Up(live), Ok(turn)) => Some(Picked { lane, live, turn }),
+        _ => None,
+    })
+}
+
+async fn connected(lane: &Lane, deadline: Instant) -> Result<Option<Picked<'_>>, Failure> {
+    let mut watch = lane.watch();
+    let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
+    let _ = timeout_at(deadline, settled).await.map_err(|_| Failure::unreached("no connection yet"))?;
+    Ok(None)
 }
 
 /// Nothing was sent: what took the connection away is only the reason.

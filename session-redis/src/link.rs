@@ -44,8 +44,9 @@ impl Link {
     pub(crate) async fn send(&self, call: &Call<'_>, form: &Form, patience: Duration) -> Result<Vec<Value>, Failure> {
         match self {
             Self::Node(batcher) => batcher.send(call.commands(form.source), patience).await,
+            // in a box, because the future of every operation would be as large as that of the cluster client
             Self::Cluster(cluster) => {
-                timeout(patience, cluster.send(call, form)).await.unwrap_or(Err(Failure::TimedOut))
+                Box::pin(timeout(patience, cluster.send(call, form))).await.unwrap_or(Err(Failure::TimedOut))
             }
         }
     }
