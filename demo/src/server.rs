@@ -119,9 +119,9 @@ fn connection(all: &GracefulShutdown, stream: TcpStream, peer: SocketAddr, sessi
         // this server speaks no TLS; what a proxy in front of it did is for the option --proxy to say
         request.extensions_mut().insert(Transport::Plain);
         request.extensions_mut().insert(PeerAddr(peer.ip()));
-        let answer = if api::is_api(&path) { api.call(request) } else { site.call(request) };
+        let (site, api) = (site.clone(), api.clone());
         async move {
-            let mut response = answer.await?;
+            let mut response = if api::is_api(&path) { api.call(request).await? } else { site.call(request).await? };
             secure(response.headers_mut());
             tracing::info!(%method, path, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
             Ok::<_, SessionError>(if method == Method::HEAD { headless(response) } else { response })

@@ -17,6 +17,8 @@ use crate::{
 
 /// Nesting that a stored value may have.
 const MAX_DEPTH: usize = 128;
+/// Room for a value at the start, so that few have to grow.
+const TYPICAL_VALUE_BYTES: usize = 64;
 
 const CREATED_AT: &str = "created_at";
 const IDLE_TIMEOUT: &str = "idle_timeout";
@@ -28,7 +30,9 @@ const DATA: &str = "data";
 
 /// Encodes one value of the application; structs keep their field names.
 pub(crate) fn encode_value<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, rmp_serde::encode::Error> {
-    rmp_serde::to_vec_named(value).map(Bytes::from)
+    let mut out = Vec::with_capacity(TYPICAL_VALUE_BYTES);
+    value.serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map())?;
+    Ok(Bytes::from(out))
 }
 
 /// Decodes one value of the application.

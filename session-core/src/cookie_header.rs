@@ -2,12 +2,14 @@
 
 use std::{
     borrow::Cow,
+    fmt::Write,
     time::{Duration, SystemTime},
 };
 
 use cookie::{Cookie, Expiration, time::OffsetDateTime};
 use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::{
     cookie::{CookieOptions, MAX_AGE_LIMIT, Priority, SameSite, Secure},
@@ -16,6 +18,8 @@ use crate::{
 
 /// Cookies of one name that are tried; a neighbouring subdomain can plant more (RFC 6265bis §8.6, weak integrity).
 const MAX_CANDIDATES: usize = 8;
+/// What a `Set-Cookie` of this library takes, with the usual attributes.
+const TYPICAL_BYTES: usize = 256;
 
 /// Attributes that one session carries for itself; the configuration of today fills the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,22 +163,27 @@ impl CookieSpec {
             Some(Priority::Medium) => "; Priority=Medium",
             Some(Priority::High) => "; Priority=High",
         };
-        let mut text = HeaderValue::try_from(format!("{cookie}{priority}")).ok()?;
+        let mut text = String::with_capacity(TYPICAL_BYTES);
+        write!(text, "{cookie}{priority}").ok()?;
+        let mut text = HeaderValue::try_from(text).ok()?;
         text.set_sensitive(true);
         Some(text)
     }
 }
 
+/// Values of cookies of one name: one, as a rule.
+pub(crate) type Values<'h> = SmallVec<[Cow<'h, str>; 1]>;
+
 /// The values of every cookie of that name, in the order sent, a few at most.
 ///
 /// HTTP/2 may split the cookies over several header fields (RFC 9113 §8.2.3). Other applications' cookies may hold any bytes.
-pub(crate) fn values<'h>(headers: &'h [HeaderValue], name: &str) -> Vec<Cow<'h, str>> {
-    let mut found = Vec::new();
+pub(crate) fn values<'h>(headers: &'h [HeaderValue], name: &str) -> Values<'h> {
+    let mut found = Values::new();
     for header in headers {
         match std::str::from_utf8(header.as_bytes()) {
             Ok(text) => collect(text, name, &mut found),
             Err(_) => {
-                let (text, mut owned) = (String::from_utf8_lossy(header.as_bytes()), Vec::new());
+                let (text, mut owned) = (String::from_utf8_lossy(header.as_bytes()), Values::new());
                 collect(&text, name, &mut owned);
                 found.extend(owned.into_iter().map(|value| Cow::Owned(value.into_owned())));
             }
@@ -192,7 +201,7 @@ pub(crate) fn headers(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue>
     headers.get_all(header::COOKIE).iter()
 }
 
-fn collect<'h>(text: &'h str, name: &str, found: &mut Vec<Cow<'h, str>>) {
+fn collect<'h>(text: &'h str, name: &str, found: &mut Values<'h>) {
     for cookie in Cookie::split_parse(text).flatten() {
         // Names are compared as sent. Decoding them would let `__%48ost-id` pass for `__Host-id`.
         if cookie.name() == name {

@@ -33,15 +33,19 @@ pub(crate) struct Verified {
     pub(crate) stale: bool,
 }
 
+/// Version, token and MAC.
+const VALUE_BYTES: usize = 3 + 43 + 1 + 43;
+
 /// The format of this library: cookie `v1.<token>.<mac>`, record as in [`RecordBytes`].
 #[derive(Debug)]
 pub(crate) struct Native;
 
 impl Format for Native {
     fn cookie_value(&self, name: &str, token: &SessionToken, keys: &SigningKeys) -> String {
-        let mut value = format!("v1.{}", token.expose());
+        let mut value = String::with_capacity(VALUE_BYTES);
+        value.push_str("v1.");
+        value.push_str(&token.expose());
         let mac = keys.sign(name, &value);
-        value.reserve_exact(1 + mac.len());
         value.push('.');
         value.push_str(&mac);
         value

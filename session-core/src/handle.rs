@@ -1,7 +1,6 @@
 //! A request's session before anybody has asked for it.
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -10,12 +9,13 @@ use std::{
 };
 
 use http::{HeaderValue, request::Parts};
+use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
 use crate::{
     SessionId,
-    cookie_header::{self, CookieSpec},
+    cookie_header::{self, CookieSpec, Values},
     error::{SessionError, SessionErrorKind},
     format::Verified,
     manager::Sessions,
@@ -45,7 +45,7 @@ pub(crate) struct Begun {
     /// Why the options that were computed for this request cannot be used.
     pub(crate) unusable: Option<String>,
     pub(crate) in_scope: bool,
-    pub(crate) headers: Vec<HeaderValue>,
+    pub(crate) headers: SmallVec<[HeaderValue; 1]>,
     pub(crate) secure: Option<bool>,
     pub(crate) request: Option<Box<Parts>>,
 }
@@ -179,7 +179,7 @@ impl Begun {
     }
 
     /// The values of the cookies of this name, in the order sent.
-    fn cookies(&self) -> Vec<Cow<'_, str>> {
+    fn cookies(&self) -> Values<'_> {
         cookie_header::values(&self.headers, self.cookie.name())
     }
 

@@ -50,7 +50,7 @@ pub use error::{ConfigError, SessionError, SessionErrorKind};
 pub use handle::SessionHandle;
 pub use id::{ParseIdError, SessionId};
 pub use key::{AsKey, Key, KeyFor};
-pub use manager::Sessions;
+pub use manager::{Finished, Sessions, Unsettled};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 pub use policy::{OnGone, Undecodable, Unset};

@@ -144,61 +144,30 @@ impl Sessions {
     ///
     /// Dropped before it is done, it leaves the old record or the new one, whole.
     pub async fn finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> Result<Outcome, SessionError> {
-        if let Some(finished) = self.try_finish(handle, response) {
-            return finished;
-        }
-        match handle.loaded() {
-            Some(session) => {
-                let outcome = commit::commit(session, Asked::Finish).await?;
-                self.tell(session, outcome, response)
-            }
-            None => Ok(Outcome::Untouched),
+        match self.try_finish(handle, response) {
+            Finished::Done(finished) => finished,
+            Finished::Unsettled(unsettled) => unsettled.finish(response).await,
         }
     }
 
-    /// Does what [`finish`](Self::finish) does where that asks nothing of the store: most requests are finished so, without a future.
-    /// `None` where the store has to be asked; call `finish` then.
+    /// Does what [`finish`](Self::finish) does as far as that asks nothing of the store, which is all of it for most requests.
     ///
-    /// # Errors
-    ///
-    /// As `finish`.
-    pub fn try_finish<B>(
-        &self,
-        handle: &SessionHandle,
-        response: &mut Response<B>,
-    ) -> Option<Result<Outcome, SessionError>> {
+    /// For adapters that care about the size of their futures.
+    pub fn try_finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> Finished {
         handle.close();
         let Some(session) = handle.loaded() else {
             if handle.asked() {
                 // it depends on the cookie all the same, if only on what could not be found out about it
                 vary_by_cookie(response.headers_mut());
             }
-            return Some(Ok(Outcome::Untouched));
+            return Finished::Done(Ok(Outcome::Untouched));
         };
         let commits = self.0.policy.commit_if.as_ref().is_none_or(|commit_if| commit_if(response.status()));
-        let outcome = if commits { commit::try_commit(session, Asked::Finish)? } else { Outcome::Untouched };
-        Some(self.tell(session, outcome, response))
-    }
-
-    /// Adds the headers that tell the browser and caches about the session.
-    fn tell<B>(
-        &self,
-        session: &Session,
-        outcome: Outcome,
-        response: &mut Response<B>,
-    ) -> Result<Outcome, SessionError> {
-        if let (Outcome::Gone, OnGone::Reject(status)) = (outcome, self.0.policy.on_gone) {
-            return Err(SessionError::new(SessionErrorKind::Rejected(status), "the session has ended meanwhile"));
+        let outcome = if commits { commit::try_commit(session, Asked::Finish) } else { Some(Outcome::Untouched) };
+        match outcome {
+            Some(outcome) => Finished::Done(tell(session, outcome, response)),
+            None => Finished::Unsettled(Unsettled(session.clone())),
         }
-        let cookie = session.cookie_header();
-        let headers = response.headers_mut();
-        vary_by_cookie(headers);
-        let cache = if cookie.is_some() { "no-store" } else { "private" };
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(cache));
-        if let Some(cookie) = cookie {
-            headers.append(header::SET_COOKIE, cookie);
-        }
-        Ok(outcome)
     }
 
     /// Opens a session outside a request, by a token that a request handed over ([`Session::token`]): for WebSockets, event
@@ -291,16 +260,13 @@ impl Sessions {
 
     /// A new token.
     pub(crate) fn name(&self, origin: &Origin) -> Result<SessionToken, SessionError> {
+        let entropy = &*self.0.entropy;
         let id = match (&self.0.id_source, &origin.request) {
             (Some(source), Some(request)) => source(request)?,
             (Some(source), None) => source(&Request::new(()).into_parts().0)?,
-            (None, _) => {
-                let mut bytes = [0; SessionId::BYTES];
-                self.0.entropy.fill(&mut bytes)?;
-                SessionId::from_bytes(bytes)
-            }
+            (None, _) => return Ok(SessionToken::generate(entropy)?),
         };
-        Ok(SessionToken::new(id, Secret::generate(&*self.0.entropy)?))
+        Ok(SessionToken::new(id, Secret::generate(entropy)?))
     }
 }
 
@@ -308,6 +274,49 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions").field("cookie", &self.0.cookie).field("keys", &self.0.keys).finish_non_exhaustive()
     }
+}
+
+/// How far a request could be finished without the store.
+#[derive(Debug)]
+#[must_use]
+pub enum Finished {
+    /// Wholly.
+    Done(Result<Outcome, SessionError>),
+    /// The session has to be written first.
+    Unsettled(Unsettled),
+}
+
+/// The rest of a request that has to be finished.
+#[derive(Debug)]
+#[must_use = "the session has not been written yet"]
+pub struct Unsettled(Session);
+
+impl Unsettled {
+    /// Writes the session and adds the headers to the response.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sessions::finish`], and as cancel safe.
+    pub async fn finish<B>(self, response: &mut Response<B>) -> Result<Outcome, SessionError> {
+        let outcome = commit::commit(&self.0, Asked::Finish).await?;
+        tell(&self.0, outcome, response)
+    }
+}
+
+/// Adds the headers that tell the browser and caches about the session.
+fn tell<B>(session: &Session, outcome: Outcome, response: &mut Response<B>) -> Result<Outcome, SessionError> {
+    if let (Outcome::Gone, OnGone::Reject(status)) = (outcome, session.policy().on_gone) {
+        return Err(SessionError::new(SessionErrorKind::Rejected(status), "the session has ended meanwhile"));
+    }
+    let cookie = session.cookie_header();
+    let headers = response.headers_mut();
+    vary_by_cookie(headers);
+    let cache = if cookie.is_some() { "no-store" } else { "private" };
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(cache));
+    if let Some(cookie) = cookie {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    Ok(outcome)
 }
 
 /// The request without its body, for the functions of the configuration that want to see it.

@@ -40,6 +40,23 @@ impl SessionToken {
         text
     }
 
+    /// Draws both halves.
+    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let mut bytes = [0; 32];
+        entropy.fill(&mut bytes)?;
+        let token = Self::from_bytes(&bytes);
+        bytes.zeroize();
+        Ok(token)
+    }
+
+    /// Takes 32 bytes.
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let (mut id, mut secret) = ([0; 16], [0; 16]);
+        id.copy_from_slice(&bytes[..16]);
+        secret.copy_from_slice(&bytes[16..]);
+        Self::new(SessionId::from_bytes(id), Secret::new(secret))
+    }
+
     pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
@@ -55,11 +72,9 @@ impl FromStr for SessionToken {
         if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) != Ok(32) {
             return Err(ParseTokenError(()));
         }
-        let (mut id, mut secret) = ([0; 16], [0; 16]);
-        id.copy_from_slice(&bytes[..16]);
-        secret.copy_from_slice(&bytes[16..32]);
+        let token = Self::from_bytes(&bytes[..32]);
         bytes.zeroize();
-        Ok(Self::new(SessionId::from_bytes(id), Secret::new(secret)))
+        Ok(token)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderValue, Request, Response, header};
 use pin_project_lite::pin_project;
-use session_core::{Outcome, SessionError, SessionHandle};
+use session_core::{Finished, Outcome, SessionError, SessionHandle};
 
 use crate::{body::SessionBody, outcome, reject::Rejected, service::Options};
 
@@ -125,23 +125,23 @@ impl Running {
             Ok(response) => response,
             Err(error) => return ControlFlow::Break(self.failed(error)),
         };
-        if let Some(settled) = self.options.sessions.try_finish(&self.handle, &mut response) {
-            return ControlFlow::Break(Ok(self.settled(settled, response)));
+        match self.options.sessions.try_finish(&self.handle, &mut response) {
+            Finished::Done(outcome) => ControlFlow::Break(Ok(self.finished(outcome, response))),
+            Finished::Unsettled(unsettled) => ControlFlow::Continue(Box::pin(async move {
+                let outcome = unsettled.finish(&mut response).await;
+                Ok(self.finished(outcome, response))
+            })),
         }
-        ControlFlow::Continue(Box::pin(async move {
-            let settled = self.options.sessions.finish(&self.handle, &mut response).await;
-            Ok(self.settled(settled, response))
-        }))
     }
 
-    fn settled<B>(
+    fn finished<B>(
         &self,
-        settled: Result<Outcome, SessionError>,
+        outcome: Result<Outcome, SessionError>,
         mut response: Response<B>,
     ) -> Response<SessionBody<B>> {
         // the session of a rejection was committed all the same
         let rejected = response.extensions_mut().remove::<Rejected>();
-        match settled {
+        match outcome {
             Err(error) => self.reject(&error),
             Ok(outcome) => {
                 outcome::committed(outcome);

@@ -13,6 +13,7 @@
 use std::{mem, time::Duration};
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use smallvec::SmallVec;
 use tokio::{
     sync::{mpsc, oneshot},
     task::yield_now,
@@ -33,10 +34,16 @@ pub(crate) struct Batcher {
     response_timeout: Duration,
 }
 
+/// The commands of one operation.
+pub(crate) type Commands = SmallVec<[Cmd; 2]>;
+
+/// A reply for each.
+pub(crate) type Values = SmallVec<[Value; 2]>;
+
 /// The commands of one operation, and who waits for their replies.
 struct Parcel {
-    commands: Vec<Cmd>,
-    replies: oneshot::Sender<Result<Vec<Value>, Failure>>,
+    commands: Commands,
+    replies: oneshot::Sender<Result<Values, Failure>>,
 }
 
 impl Batcher {
@@ -50,7 +57,7 @@ impl Batcher {
     /// Sends commands once and waits for their replies, `patience` at most.
     ///
     /// Dropped, it leaves the connection in step: what was not sent yet is not sent, and replies to what was are thrown away.
-    pub(crate) async fn send(&self, commands: Vec<Cmd>, patience: Duration) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn send(&self, commands: Commands, patience: Duration) -> Result<Values, Failure> {
         let (replies, outcome) = oneshot::channel();
         self.queue.send(Parcel { commands, replies }).map_err(|_| over())?;
         let outcome = if patience < self.response_timeout {

@@ -13,7 +13,6 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use redis::Value;
 use session_core::StoreError;
 use tokio::{
     sync::SemaphorePermit,
@@ -21,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    batch::Values,
     config::RedisConfig,
     connector::Connector,
     error::{Advice, Failure},
@@ -43,7 +43,7 @@ pub(crate) struct Connections {
 /// What the server said in the end.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) values: Vec<Value>,
+    pub(crate) values: Values,
     /// An earlier attempt may have been applied as well.
     pub(crate) unsure: bool,
 }

@@ -3,14 +3,13 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use redis::{
-    Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
 };
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
-    batch::Batcher,
+    batch::{Batcher, Values},
     config::Address,
     connector::Connector,
     error::Failure,
@@ -41,7 +40,7 @@ impl Link {
     }
 
     /// Sends a call once and waits for its replies, `patience` at most.
-    pub(crate) async fn send(&self, call: &Call<'_>, form: &Form, patience: Duration) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn send(&self, call: &Call<'_>, form: &Form, patience: Duration) -> Result<Values, Failure> {
         match self {
             Self::Node(batcher) => batcher.send(call.commands(form.source), patience).await,
             // in a box, because the future of every operation would be as large as that of the cluster client
@@ -57,14 +56,14 @@ impl ClusterLink {
         Self { connection, connector, importing: Arc::default() }
     }
 
-    async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+    async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {
         match &form.asking {
             None => query(&mut self.connection.clone(), call, form).await,
             Some(node) => self.ask(node, call, form).await,
         }
     }
 
-    async fn ask(&self, node: &str, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
+    async fn ask(&self, node: &str, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {
         let node = url::address(node, 0)
             .map_err(|_| Failure::unreached("the cluster names an importing node without address"))?;
         let known = self.importing.lock().await.get(&node).cloned();
@@ -90,7 +89,7 @@ impl fmt::Debug for Link {
     }
 }
 
-async fn query<C: ConnectionLike>(connection: &mut C, call: &Call<'_>, form: &Form) -> Result<Vec<Value>, Failure> {
-    let replies = call.pipeline(form).query_async::<Vec<Value>>(connection).await;
-    replies.map_err(|error| Failure::from(&error))
+async fn query<C: ConnectionLike>(connection: &mut C, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {
+    let replies = call.pipeline(form).query_async::<Vec<_>>(connection).await;
+    replies.map(Values::from_vec).map_err(|error| Failure::from(&error))
 }

@@ -6,6 +6,12 @@
 use std::sync::LazyLock;
 
 use redis::{Cmd, Pipeline};
+use smallvec::smallvec;
+
+use crate::batch::Commands;
+
+/// Digits of the longest integer.
+const INTEGER: usize = 20;
 
 /// Stores a record under a free key. `ARGV`: record, milliseconds, its stamp. Answers 1 stored (or its own write found), 0 taken.
 static CREATE: LazyLock<Script> = LazyLock::new(|| {
@@ -116,32 +122,30 @@ impl<'a> Call<'a> {
         !matches!(self.verb, Verb::Load)
     }
 
-    pub(crate) fn commands(&self, source: bool) -> Vec<Cmd> {
-        let on_key = |name: &str| {
-            let mut cmd = redis::cmd(name);
-            cmd.arg(self.key);
-            cmd
-        };
+    pub(crate) fn commands(&self, source: bool) -> Commands {
         match self.verb {
-            Verb::Load => vec![on_key("GET"), on_key("PTTL")],
+            Verb::Load => smallvec![self.on_key("GET", 0), self.on_key("PTTL", 0)],
             Verb::Touch { ttl_ms } => {
-                let mut cmd = on_key("PEXPIRE");
+                let mut cmd = self.on_key("PEXPIRE", INTEGER);
                 cmd.arg(ttl_ms);
-                vec![cmd]
+                smallvec![cmd]
             }
-            Verb::Destroy => vec![on_key("UNLINK")],
+            Verb::Destroy => smallvec![self.on_key("UNLINK", 0)],
             Verb::Script { script, record, ttl_ms, own, expected } => {
-                let mut cmd = redis::cmd(if source { "EVAL" } else { "EVALSHA" });
-                cmd.arg(if source { script.source } else { &script.sha1 })
-                    .arg(1)
-                    .arg(self.key)
-                    .arg(record)
-                    .arg(ttl_ms)
-                    .arg(own)
-                    .arg(expected);
-                vec![cmd]
+                let (name, text) = if source { ("EVAL", script.source) } else { ("EVALSHA", &*script.sha1) };
+                let room = name.len() + text.len() + 1 + self.key.len() + record.len() + INTEGER + 2 * own.len();
+                let mut cmd = Cmd::with_capacity(8, room);
+                cmd.arg(name).arg(text).arg(1).arg(self.key).arg(record).arg(ttl_ms).arg(own).arg(expected);
+                smallvec![cmd]
             }
         }
+    }
+
+    /// A command on the key, with room for so many bytes more.
+    fn on_key(&self, name: &str, more: usize) -> Cmd {
+        let mut cmd = Cmd::with_capacity(3, name.len() + self.key.len() + more);
+        cmd.arg(name).arg(self.key);
+        cmd
     }
 
     /// The commands as one pipeline; with `ASKING` before each, as that flag holds for one command only.

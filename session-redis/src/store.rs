@@ -63,7 +63,7 @@ impl RedisStore {
     }
 
     fn key(&self, id: &SessionId) -> String {
-        format!("{}{id}", self.config.prefix)
+        [&self.config.prefix, id.as_str()].concat()
     }
 }
 
@@ -156,14 +156,17 @@ fn single(reply: Reply) -> Option<Value> {
 }
 
 /// Reads a value and its `PTTL`, of which -1 says that it never expires and -2 that it just did.
-fn loaded(values: Vec<Value>) -> Result<Option<Loaded>, Failure> {
-    match <[Value; 2]>::try_from(values) {
-        Ok([Value::Nil, Value::Int(_)] | [Value::BulkString(_), Value::Int(-2)]) => Ok(None),
-        Ok([Value::BulkString(bytes), Value::Int(ttl)]) => {
+fn loaded(values: impl IntoIterator<Item = Value>) -> Result<Option<Loaded>, Failure> {
+    let mut values = values.into_iter();
+    match (values.next(), values.next(), values.next()) {
+        (Some(Value::Nil), Some(Value::Int(_)), None) | (Some(Value::BulkString(_)), Some(Value::Int(-2)), None) => {
+            Ok(None)
+        }
+        (Some(Value::BulkString(bytes)), Some(Value::Int(ttl)), None) => {
             let ttl = u64::try_from(ttl).ok().map(Duration::from_millis);
             Ok(Some(Loaded { record: RecordBytes::new(bytes), ttl }))
         }
-        Ok(_) | Err(_) => Err(Failure::nonsense()),
+        _ => Err(Failure::nonsense()),
     }
 }
 
