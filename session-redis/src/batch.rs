@@ -24,7 +24,7 @@ use crate::error::Failure;
 
 /// The most operations of one pipeline. Replies are handed out when the last is there, and Redis can work on one pipeline while the
 /// next is filled.
-const MOST: usize = 16;
+const MOST: usize = 8;
 
 /// Where operations get on. Clones lead to the same connection, which is let go when the last of them is dropped.
 #[derive(Clone, Debug)]
@@ -34,15 +34,12 @@ pub(crate) struct Batcher {
     response_timeout: Duration,
 }
 
-/// The commands of one operation.
-pub(crate) type Commands = SmallVec<[Cmd; 2]>;
-
-/// A reply for each.
+/// A reply to each command of an operation.
 pub(crate) type Values = SmallVec<[Value; 2]>;
 
 /// The commands of one operation, and who waits for their replies.
 struct Parcel {
-    commands: Commands,
+    commands: Vec<Cmd>,
     replies: oneshot::Sender<Result<Values, Failure>>,
 }
 
@@ -57,11 +54,12 @@ impl Batcher {
     /// Sends commands once and waits for their replies, `patience` at most.
     ///
     /// Dropped, it leaves the connection in step: what was not sent yet is not sent, and replies to what was are thrown away.
-    pub(crate) async fn send(&self, commands: Commands, patience: Duration) -> Result<Values, Failure> {
+    pub(crate) async fn send(&self, commands: Vec<Cmd>, patience: Duration) -> Result<Values, Failure> {
         let (replies, outcome) = oneshot::channel();
         self.queue.send(Parcel { commands, replies }).map_err(|_| over())?;
         let outcome = if patience < self.response_timeout {
-            timeout(patience, outcome).await.map_err(|_| Failure::TimedOut)?
+            // in a box, because it is rare and would make the future of every operation larger
+            Box::pin(timeout(patience, outcome)).await.map_err(|_| Failure::TimedOut)?
         } else {
             outcome.await
         };

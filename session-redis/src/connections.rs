@@ -11,7 +11,7 @@
 //! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
 //! cluster are followed as often as [`REDIRECTIONS`] says.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use session_core::StoreError;
 use tokio::{
@@ -65,34 +65,51 @@ impl Connections {
     /// Does one operation.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Reply, StoreError> {
         let deadline = Instant::now() + self.total_timeout;
+        match self.attempt(&call, &Form::default(), deadline).await {
+            Ok(values) => Ok(Reply { values, unsure: false }),
+            // in a box, because it is rare and would make the future of every operation as large as its own
+            Err(failed) => Box::pin(self.again(call, failed, deadline)).await,
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, form: &Form, deadline: Instant) -> Result<Values, Failed<'_>> {
+        let picked = match self.look() {
+            Look::Picked(picked) => Ok(picked),
+            // in a box for the same reason
+            look => Box::pin(self.pick(look, deadline)).await,
+        };
+        let Picked { lane, live, turn } = picked.map_err(|failure| Failed { failure, sent_on: None })?;
+        let patience = self.response_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let outcome = live.link.send(call, form, patience).await;
+        drop(turn);
+        let failure = match outcome {
+            Ok(values) => {
+                lane.answered();
+                return Ok(values);
+            }
+            Err(failure) => failure,
+        };
+        tracing::debug!(operation = call.name(), key = call.key(), connection = lane.number(), %failure, "attempt failed");
+        match &failure {
+            Failure::Answered { .. } => lane.answered(),
+            Failure::TimedOut => {
+                if lane.timed_out(&live) {
+                    self.lanes.iter().for_each(|lane| lane.doubt());
+                }
+            }
+            Failure::Lost { .. } | Failure::Unreached { .. } => lane.lost(&live),
+        }
+        Err(Failed { failure, sent_on: Some((lane, live)) })
+    }
+
+    /// What follows a first attempt that failed.
+    async fn again(&self, call: Call<'_>, mut failed: Failed<'_>, deadline: Instant) -> Result<Reply, StoreError> {
         let mut form = Form::default();
         let (mut unsure, mut retried, mut redirections) = (false, false, 0);
         loop {
-            let Picked { lane, live, turn } = match self.pick(deadline).await {
-                Ok(picked) => picked,
-                Err(failure) => return Err(failure.into_store_error(unsure)),
-            };
-            let patience = self.response_timeout.min(deadline.saturating_duration_since(Instant::now()));
-            let outcome = live.link.send(&call, &form, patience).await;
-            drop(turn);
-            let failure = match outcome {
-                Ok(values) => {
-                    lane.answered();
-                    return Ok(Reply { values, unsure });
-                }
-                Err(failure) => failure,
-            };
-            tracing::debug!(operation = call.name(), key = call.key(), connection = lane.number(), %failure, "attempt failed");
+            let Failed { failure, sent_on } = failed;
+            let Some((lane, live)) = sent_on else { return Err(failure.into_store_error(unsure)) };
             unsure |= failure.is_unknown() && call.writes();
-            match &failure {
-                Failure::Answered { .. } => lane.answered(),
-                Failure::TimedOut => {
-                    if lane.timed_out(&live) {
-                        self.lanes.iter().for_each(|lane| lane.doubt());
-                    }
-                }
-                Failure::Lost { .. } | Failure::Unreached { .. } => lane.lost(&live),
-            }
             let again = match failure.advice() {
                 Advice::GiveUp => false,
                 Advice::Reconnect => !std::mem::replace(&mut retried, true),
@@ -120,29 +137,40 @@ impl Connections {
             if !again || Instant::now() >= deadline {
                 return Err(failure.into_store_error(unsure));
             }
+            failed = match self.attempt(&call, &form, deadline).await {
+                Ok(values) => return Ok(Reply { values, unsure }),
+                Err(failed) => failed,
+            };
+        }
+    }
+
+    /// A connection that is up, and a turn on it, as soon as there is one.
+    async fn pick<'a>(&'a self, mut look: Look<'a>, deadline: Instant) -> Result<Picked<'a>, Failure> {
+        loop {
+            look = match look {
+                Look::Picked(picked) => return Ok(picked),
+                Look::Away(failure) => return Err(away_from(failure)),
+                Look::Busy(lane) => {
+                    let turn = timeout_at(deadline, lane.turns.acquire()).await;
+                    let turn = turn.map_err(|_| Failure::unreached("all connections are busy"))?;
+                    match (lane.state(), turn) {
+                        (State::Up(live), Ok(turn)) => Look::Picked(Picked { lane, live, turn }),
+                        _ => self.look(),
+                    }
+                }
+                Look::Connecting(lane) => {
+                    let mut watch = lane.watch();
+                    let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
+                    let settled = timeout_at(deadline, settled).await;
+                    settled.map(drop).map_err(|_| Failure::unreached("no connection yet"))?;
+                    self.look()
+                }
+            };
         }
     }
 
     /// The first connection that is up and has a turn left, and that turn. Work is not dealt out evenly: operations that share a
-    /// connection share its system calls.
-    async fn pick(&self, deadline: Instant) -> Result<Picked<'_>, Failure> {
-        let mut look = self.look();
-        loop {
-            let wait = match look {
-                Look::Picked(picked) => return Ok(picked),
-                Look::Away(failure) => return Err(away_from(failure)),
-                // in a box, because it is rare and would make the future of every operation as large as its own
-                Look::Busy(lane) => Box::pin(turn_on(lane, deadline)) as Wait<'_>,
-                Look::Connecting(lane) => Box::pin(connected(lane, deadline)),
-            };
-            look = match wait.await? {
-                Some(picked) => Look::Picked(picked),
-                None => self.look(),
-            };
-        }
-    }
-
-    /// What there is at this moment; connections that nobody has used yet begin to be made.
+    /// connection share its system calls. Connections that nobody has used yet begin to be made.
     fn look(&self) -> Look<'_> {
         let (mut busy, mut connecting, mut away) = (None, None, None);
         for lane in &self.lanes {
@@ -168,6 +196,12 @@ impl Connections {
     }
 }
 
+/// An attempt that failed, and where; nowhere if nothing was sent.
+struct Failed<'a> {
+    failure: Failure,
+    sent_on: Option<(&'a Lane, Live)>,
+}
+
 /// A connection that is up, and a turn on it.
 struct Picked<'a> {
     lane: &'a Lane,
@@ -181,24 +215,6 @@ enum Look<'a> {
     Busy(&'a Lane),
     Connecting(&'a Lane),
     Away(Failure),
-}
-
-type Wait<'a> = Pin<Box<dyn Future<Output = Result<Option<Picked<'a>>, Failure>> + Send + 'a>>;
-
-async fn turn_on(lane: &Lane, deadline: Instant) -> Result<Option<Picked<'_>>, Failure> {
-    let turn = timeout_at(deadline, lane.turns.acquire()).await;
-    let turn = turn.map_err(|_| Failure::unreached("all connections are busy"))?;
-    Ok(match (lane.state(), turn) {
-        (State::Up(live), Ok(turn)) => Some(Picked { lane, live, turn }),
-        _ => None,
-    })
-}
-
-async fn connected(lane: &Lane, deadline: Instant) -> Result<Option<Picked<'_>>, Failure> {
-    let mut watch = lane.watch();
-    let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
-    let _ = timeout_at(deadline, settled).await.map_err(|_| Failure::unreached("no connection yet"))?;
-    Ok(None)
 }
 
 /// Nothing was sent: what took the connection away is only the reason.

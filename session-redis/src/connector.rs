@@ -223,7 +223,7 @@ impl Connector {
         let client = builder.build().map_err(|error| Failure::connecting(&error))?;
         let patience = 2 * self.config.connect_timeout + self.config.response_timeout;
         match timeout(patience, client.get_async_connection()).await {
-            Ok(Ok(connection)) => Ok(Link::Cluster(ClusterLink::new(connection, self.clone()))),
+            Ok(Ok(connection)) => Ok(Link::Cluster(Arc::new(ClusterLink::new(connection, self.clone())))),
             Ok(Err(error)) => Err(Failure::connecting(&error)),
             Err(_) => Err(Failure::unreached("no cluster connection within its deadline")),
         }

@@ -22,16 +22,15 @@ use crate::{
 #[derive(Clone)]
 pub(crate) enum Link {
     Node(Batcher),
-    Cluster(ClusterLink),
+    Cluster(Arc<ClusterLink>),
 }
 
-#[derive(Clone)]
 pub(crate) struct ClusterLink {
     connection: ClusterConnection,
     connector: Arc<Connector>,
     /// Nodes that are importing a slot. The cluster client sends `ASKING` once for a whole pipeline, where Redis takes it for one
     /// command, and shares the connection meanwhile; so they get connections of their own, as long as this link lives.
-    importing: Arc<Mutex<HashMap<Address, MultiplexedConnection>>>,
+    importing: Mutex<HashMap<Address, MultiplexedConnection>>,
 }
 
 impl Link {
@@ -53,7 +52,7 @@ impl Link {
 
 impl ClusterLink {
     pub(crate) fn new(connection: ClusterConnection, connector: Arc<Connector>) -> Self {
-        Self { connection, connector, importing: Arc::default() }
+        Self { connection, connector, importing: Mutex::default() }
     }
 
     async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {

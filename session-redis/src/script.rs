@@ -6,9 +6,6 @@
 use std::sync::LazyLock;
 
 use redis::{Cmd, Pipeline};
-use smallvec::smallvec;
-
-use crate::batch::Commands;
 
 /// Digits of the longest integer.
 const INTEGER: usize = 20;
@@ -122,21 +119,21 @@ impl<'a> Call<'a> {
         !matches!(self.verb, Verb::Load)
     }
 
-    pub(crate) fn commands(&self, source: bool) -> Commands {
+    pub(crate) fn commands(&self, source: bool) -> Vec<Cmd> {
         match self.verb {
-            Verb::Load => smallvec![self.on_key("GET", 0), self.on_key("PTTL", 0)],
+            Verb::Load => vec![self.on_key("GET", 0), self.on_key("PTTL", 0)],
             Verb::Touch { ttl_ms } => {
                 let mut cmd = self.on_key("PEXPIRE", INTEGER);
                 cmd.arg(ttl_ms);
-                smallvec![cmd]
+                vec![cmd]
             }
-            Verb::Destroy => smallvec![self.on_key("UNLINK", 0)],
+            Verb::Destroy => vec![self.on_key("UNLINK", 0)],
             Verb::Script { script, record, ttl_ms, own, expected } => {
                 let (name, text) = if source { ("EVAL", script.source) } else { ("EVALSHA", &*script.sha1) };
                 let room = name.len() + text.len() + 1 + self.key.len() + record.len() + INTEGER + 2 * own.len();
                 let mut cmd = Cmd::with_capacity(8, room);
                 cmd.arg(name).arg(text).arg(1).arg(self.key).arg(record).arg(ttl_ms).arg(own).arg(expected);
-                smallvec![cmd]
+                vec![cmd]
             }
         }
     }
