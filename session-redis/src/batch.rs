@@ -3,14 +3,14 @@
 //! ```text
 //!  request ─┐
 //!  request ─┼─► queue ─► collect ─► carry: one write, one deadline ─► each gets its replies
-//!  request ─┘            (yields once, so that whoever is ready gets on)
+//!  request ─┘
 //! ```
 //!
-//! A multiplexed connection writes as soon as it is handed a command, and on a busy runtime that is one system call for each. What
-//! a request costs here is mostly such calls, so they are shared: nobody waits for a timer or for company that may not come, only
-//! for those that can run at this moment.
+//! A multiplexed connection writes as soon as it is handed a command, and on a busy runtime that is a system call for each, which
+//! costs more than all else that a load does. Here they are shared. Nobody waits for a timer, nor for company that may not come:
+//! where the server has nothing to do yet, an operation is sent at once; where it has, those come along that can run at this moment.
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use smallvec::SmallVec;
@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::error::Failure;
 
-/// The most operations of one pipeline. Replies are handed out when the last is there, and Redis can work on one pipeline while the
-/// next is filled.
+/// The most operations of one pipeline. Replies are handed out when the last is there, and the server can work on one pipeline
+/// while the next is filled.
 const MOST: usize = 8;
 
 /// Where operations get on. Clones lead to the same connection, which is let go when the last of them is dropped.
@@ -37,7 +37,7 @@ pub(crate) struct Batcher {
 /// A reply to each command of an operation.
 pub(crate) type Values = SmallVec<[Value; 2]>;
 
-/// The commands of one operation, and who waits for their replies.
+/// The commands of one operation, and who waits for the replies.
 struct Parcel {
     commands: Vec<Cmd>,
     replies: oneshot::Sender<Result<Values, Failure>>,
@@ -72,32 +72,38 @@ fn over() -> Failure {
     Failure::Lost { text: "its runtime has ended".to_owned() }
 }
 
+/// Fills pipelines until the last batcher is dropped.
 async fn collect(
     mut queue: mpsc::UnboundedReceiver<Parcel>,
     connection: MultiplexedConnection,
     response_timeout: Duration,
 ) {
-    let mut parcels = Vec::with_capacity(MOST);
-    while queue.recv_many(&mut parcels, MOST).await > 0 {
-        yield_now().await;
-        while parcels.len() < MOST
+    let under_way = Arc::new(());
+    let mut batch = Vec::with_capacity(MOST);
+    while queue.recv_many(&mut batch, MOST).await > 0 {
+        if Arc::strong_count(&under_way) > 1 {
+            yield_now().await;
+        }
+        while batch.len() < MOST
             && let Ok(parcel) = queue.try_recv()
         {
-            parcels.push(parcel);
+            batch.push(parcel);
         }
-        let batch = mem::replace(&mut parcels, Vec::with_capacity(MOST));
-        tokio::spawn(carry(batch, connection.clone(), response_timeout));
+        let batch = mem::replace(&mut batch, Vec::with_capacity(MOST));
+        let (connection, under_way) = (connection.clone(), under_way.clone());
+        tokio::spawn(async move {
+            carry(batch, connection, response_timeout).await;
+            drop(under_way);
+        });
     }
 }
 
+/// Sends a batch, and deals out the replies or the failure.
 async fn carry(batch: Vec<Parcel>, mut connection: MultiplexedConnection, response_timeout: Duration) {
     let mut pipeline = Pipeline::with_capacity(2 * batch.len());
     let mut waiting = Vec::with_capacity(batch.len());
-    for Parcel { commands, replies } in batch {
-        // nobody waits for it any more
-        if replies.is_closed() {
-            continue;
-        }
+    // whoever has been dropped meanwhile wants nothing any more
+    for Parcel { commands, replies } in batch.into_iter().filter(|parcel| !parcel.replies.is_closed()) {
         waiting.push((commands.len(), replies));
         for command in commands {
             pipeline.add_command(command);
@@ -113,19 +119,19 @@ async fn carry(batch: Vec<Parcel>, mut connection: MultiplexedConnection, respon
         Ok(Err(error)) => Err(Failure::from(&error)),
         Err(_) => Err(Failure::TimedOut),
     };
-    match values {
-        Ok(values) => {
-            let mut values = values.into_iter();
-            for (count, replies) in waiting {
-                let own = values.by_ref().take(count).map(|value| value.extract_error()).collect::<Result<_, _>>();
-                // whoever has gone meanwhile needs none
-                let _ = replies.send(own.map_err(|error| Failure::from(&error)));
-            }
-        }
-        Err(failure) => {
-            for (_, replies) in waiting {
-                let _ = replies.send(Err(failure.clone()));
-            }
-        }
+    let mut values = values.map(Vec::into_iter);
+    for (count, replies) in waiting {
+        let own = match &mut values {
+            // taken in full before one is looked at: what an error left behind would answer somebody else
+            Ok(values) => own(values.by_ref().take(count).collect()),
+            Err(failure) => Err(failure.clone()),
+        };
+        // an error means that it was dropped
+        let _ = replies.send(own);
     }
+}
+
+/// The replies to one operation, or the first error among them.
+fn own(values: Values) -> Result<Values, Failure> {
+    values.into_iter().map(|value| value.extract_error().map_err(|error| Failure::from(&error))).collect()
 }

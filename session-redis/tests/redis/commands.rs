@@ -1,8 +1,8 @@
 //! What is sent, counted by the server, and what becomes of it there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, task::Poll, time::Duration};
 
-use session_core::{Created, Destroyed, RecordBytes, Saved, Store, StoreErrorKind, Touched};
+use session_core::{Created, Destroyed, RecordBytes, Saved, SessionId, Store, StoreErrorKind, Touched};
 use session_redis::{RedisConfig, RedisStore};
 
 use crate::{LONG, fails, id, record, server::Server, version};
@@ -88,6 +88,84 @@ async fn no_connection_is_made_or_checked_on_the_way_of_a_request() {
     })
     .await;
     assert_eq!(clients(), 4);
+}
+
+/// On one thread nothing is sent before everybody who can run has said what is wanted.
+#[tokio::test]
+async fn operations_that_are_ready_together_share_one_write() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let ids: Vec<_> = (0..8).map(|_| id()).collect();
+    for id in &ids {
+        let _ = store.create(id, &record(id.as_str().as_bytes()), LONG).await.expect("create");
+    }
+    let reads = || {
+        let stats: String = server.command(&["INFO", "stats"]);
+        let line = stats.lines().find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
+        line.and_then(|reads| reads.parse::<u64>().ok()).expect("a number")
+    };
+    let asking = {
+        let before = reads();
+        reads() - before
+    };
+    let before = reads();
+    let tasks: Vec<_> = ids
+        .into_iter()
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { (id, store.load(&id).await) })
+        })
+        .collect();
+    for task in tasks {
+        let (id, loaded) = task.await.expect("no panic");
+        let loaded = loaded.expect("load").expect("present").record;
+        assert!(loaded.as_bytes().ends_with(id.as_str().as_bytes()), "each gets its own");
+    }
+    assert_eq!(reads() - before - asking, 1);
+}
+
+#[tokio::test]
+async fn an_error_reply_concerns_its_own_operation_alone() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let ids: Vec<_> = (0..8).map(|_| id()).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let _ = store.create(id, &record(id.as_str().as_bytes()), LONG).await.expect("create");
+        if n % 3 == 0 {
+            let key = format!("session:{id}");
+            let () = server.command(&["DEL", &key]);
+            let _: i64 = server.command(&["RPUSH", &key, "no record"]);
+        }
+    }
+    let load = |(n, id): (usize, SessionId)| {
+        let store = store.clone();
+        tokio::spawn(async move { (n, id, store.load(&id).await) })
+    };
+    let tasks: Vec<_> = ids.into_iter().enumerate().map(load).collect();
+    for task in tasks {
+        let (n, id, loaded) = task.await.expect("no panic");
+        if n % 3 == 0 {
+            fails(loaded, StoreErrorKind::Corrupt);
+        } else {
+            let loaded = loaded.expect("load").expect("present");
+            assert!(loaded.record.as_bytes().ends_with(id.as_str().as_bytes()) && loaded.ttl.is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operation_dropped_before_it_is_sent_has_not_happened() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let (id, record) = (id(), record(b""));
+    counted(&server, &[("get", 1), ("pttl", 1)], async {
+        {
+            let mut create = std::pin::pin!(store.create(&id, &record, LONG));
+            assert!(std::future::poll_fn(|cx| Poll::Ready(create.as_mut().poll(cx).is_pending())).await);
+        }
+        assert!(store.load(&id).await.expect("load").is_none());
+    })
+    .await;
 }
 
 #[tokio::test]
