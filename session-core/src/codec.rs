@@ -3,7 +3,7 @@
 //! The body is a map with named fields. A reader keeps the fields it does not know and writes them back, so that two releases
 //! of this library share sessions while one replaces the other.
 
-use std::{io::Cursor, time::Duration};
+use std::{io::Cursor, ops::Range, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rmp::{decode, encode};
@@ -97,16 +97,16 @@ pub(crate) fn decode(bytes: &RecordBytes) -> Result<Record, DecodeError> {
     let mut contents = Contents::default();
     let mut unknown = Vec::new();
     for _ in 0..body.map()? {
-        let name = body.str()?;
-        match &*name {
+        let name = body.text()?;
+        match &bytes[name.clone()] {
             b"created_at" => created_at = Some(body.uint()?),
             b"idle_timeout" => contents.life.idle = Some(Duration::from_millis(body.uint()?)),
             b"absolute_timeout" => contents.life.absolute = Some(Duration::from_millis(body.uint()?)),
             b"persistent" => contents.life.persistent = Some(body.bool()?),
-            b"principal" => contents.principal = Some(as_str(&body.str()?).into()),
+            b"principal" => contents.principal = Some(as_str(&bytes[body.text()?]).into()),
             b"cookie" => contents.cookie = decode_value(&body.raw()?).map_err(|_| DecodeError("cookie"))?,
             b"data" => data = Some(body.data()?),
-            _ => unknown.push((name, body.raw()?)),
+            _ => unknown.push((bytes.slice(name), body.raw()?)),
         }
     }
     if body.at != bytes.len() {
@@ -131,7 +131,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn as_str(checked: &Bytes) -> &str {
+fn as_str(checked: &[u8]) -> &str {
     std::str::from_utf8(checked).unwrap_or_default()
 }
 
@@ -188,12 +188,15 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    fn take(&mut self, len: u32) -> Result<Bytes, DecodeError> {
+    /// Steps over so many bytes, and says where they are.
+    fn skip(&mut self, len: u32) -> Result<Range<usize>, DecodeError> {
         let end = self.at.checked_add(len as usize).filter(|&end| end <= self.bytes.len());
-        let end = end.ok_or(DecodeError("a length that is not there"))?;
-        let slice = self.bytes.slice(self.at..end);
-        self.at = end;
-        Ok(slice)
+        let start = std::mem::replace(&mut self.at, end.ok_or(DecodeError("a length that is not there"))?);
+        Ok(start..self.at)
+    }
+
+    fn take(&mut self, len: u32) -> Result<Bytes, DecodeError> {
+        Ok(self.bytes.slice(self.skip(len)?))
     }
 
     fn map(&mut self) -> Result<u32, DecodeError> {
@@ -208,10 +211,11 @@ impl Reader<'_> {
         self.with("boolean", |rest| decode::read_bool(rest))
     }
 
-    fn str(&mut self) -> Result<Bytes, DecodeError> {
+    /// Where a string is.
+    fn text(&mut self) -> Result<Range<usize>, DecodeError> {
         let len = self.with("string", |rest| decode::read_str_len(rest))?;
-        let text = self.take(len)?;
-        std::str::from_utf8(&text).map_err(|_| DecodeError("string that is not UTF-8"))?;
+        let text = self.skip(len)?;
+        std::str::from_utf8(&self.bytes[text.clone()]).map_err(|_| DecodeError("string that is not UTF-8"))?;
         Ok(text)
     }
 
@@ -226,11 +230,11 @@ impl Reader<'_> {
     fn data(&mut self) -> Result<Data, DecodeError> {
         let len = self.map()?;
         // an entry is two bytes at least, so a length beyond that is a lie
-        let mut data = Data::with_capacity((len as usize).min((self.bytes.len() - self.at) / 2));
+        let mut data = Data::of(self.bytes, (len as usize).min((self.bytes.len() - self.at) / 2));
         for _ in 0..len {
-            let name = self.str()?;
+            let name = self.text()?;
             let len = self.with("bytes", |rest| decode::read_bin_len(rest))?;
-            let value = self.take(len)?;
+            let value = self.skip(len)?;
             if !data.push(name, value) {
                 return Err(DecodeError("a name twice"));
             }
@@ -318,7 +322,7 @@ mod tests {
         assert_eq!(record.created_at, 1_700_000_000_123);
         assert_eq!(record.contents.principal.as_deref(), Some("ann"));
         assert_eq!(record.contents.life.idle, Some(Duration::from_secs(60)));
-        assert_eq!(decode_value::<u32>(record.contents.data.get("views").expect("views")).expect("u32"), 41);
+        assert_eq!(decode_value::<u32>(&record.contents.data.get("views").expect("views")).expect("u32"), 41);
         assert_eq!(record.unknown, [(Bytes::from("later"), Bytes::from_static(b"\x92\x01\x02"))]);
         assert_eq!(encode(&record).as_bytes(), &golden[..], "and writes back unchanged, unknown fields included");
     }

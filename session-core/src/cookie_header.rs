@@ -197,8 +197,14 @@ pub(crate) fn values<'h>(headers: &'h [HeaderValue], name: &str) -> Values<'h> {
 }
 
 /// The `Cookie` header fields of a request.
-pub(crate) fn headers(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
-    headers.get_all(header::COOKIE).iter()
+pub(crate) fn headers(headers: &HeaderMap) -> Vec<HeaderValue> {
+    let mut fields = headers.get_all(header::COOKIE).iter();
+    let Some(first) = fields.next() else { return Vec::new() };
+    // one, as a rule
+    let mut all = Vec::with_capacity(1);
+    all.push(first.clone());
+    all.extend(fields.cloned());
+    all
 }
 
 fn collect<'h>(text: &'h str, name: &str, found: &mut Values<'h>) {

@@ -1,5 +1,7 @@
 //! The application's values: name → MessagePack bytes of one value, decoded only when somebody asks.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 /// Space that MessagePack needs to say how long a name and a value are, at most.
@@ -7,17 +9,60 @@ const FRAME_BYTES: usize = 10;
 
 /// The values of one session.
 ///
-/// Kept sorted by name, so that equal contents are equal whatever order they were written in. Names and values are
-/// slices of the record they were read from: loading copies nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Kept sorted by name, so that equal contents are equal whatever order they were written in. What was read is left where
+/// it stands in the record: loading copies nothing, and shares the record once instead of once for each value.
+#[derive(Clone, Default)]
 pub(crate) struct Data {
-    entries: Vec<(Bytes, Bytes)>,
+    record: Bytes,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    name: Text,
+    value: Text,
+}
+
+/// A name, or an encoded value.
+#[derive(Clone)]
+enum Text {
+    /// In the record, there.
+    Read(Range<usize>),
+    Written(Bytes),
+}
+
+impl Text {
+    fn bytes<'a>(&'a self, record: &'a Bytes) -> &'a [u8] {
+        match self {
+            Self::Read(range) => &record[range.clone()],
+            Self::Written(bytes) => bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Read(range) => range.len(),
+            Self::Written(bytes) => bytes.len(),
+        }
+    }
+
+    fn share(&self, record: &Bytes) -> Bytes {
+        match self {
+            Self::Read(range) => record.slice(range.clone()),
+            Self::Written(bytes) => bytes.clone(),
+        }
+    }
 }
 
 impl Data {
+    /// Values that a record holds, to be [pushed](Self::push).
+    pub(crate) fn of(record: &Bytes, entries: usize) -> Self {
+        Self { record: record.clone(), entries: Vec::with_capacity(entries) }
+    }
+
     /// The encoded value of that name.
-    pub(crate) fn get(&self, name: &str) -> Option<&Bytes> {
-        self.find(name.as_bytes()).ok().map(|at| &self.entries[at].1)
+    pub(crate) fn get(&self, name: &str) -> Option<Bytes> {
+        self.find(name.as_bytes()).ok().map(|at| self.entries[at].value.share(&self.record))
     }
 
     /// Whether there is a value of that name.
@@ -36,52 +81,69 @@ impl Data {
     }
 
     /// The names with their encoded values, sorted by name.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
         // every way in checks that a name is UTF-8
-        self.entries.iter().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+        self.pairs().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+
+    fn pairs(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|Entry { name, value }| (name.bytes(&self.record), value.bytes(&self.record)))
     }
 
     pub(crate) fn insert(&mut self, name: &str, value: Bytes) {
+        let value = Text::Written(value);
         match self.find(name.as_bytes()) {
-            Ok(at) => self.entries[at].1 = value,
-            Err(at) => self.entries.insert(at, (Bytes::copy_from_slice(name.as_bytes()), value)),
+            Ok(at) => self.entries[at].value = value,
+            Err(at) => {
+                let name = Text::Written(Bytes::copy_from_slice(name.as_bytes()));
+                self.entries.insert(at, Entry { name, value });
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Bytes> {
-        self.find(name.as_bytes()).ok().map(|at| self.entries.remove(at).1)
+        self.find(name.as_bytes()).ok().map(|at| self.entries.remove(at).value.share(&self.record))
     }
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
 
-    pub(crate) fn with_capacity(entries: usize) -> Self {
-        Self { entries: Vec::with_capacity(entries) }
-    }
-
-    /// Adds an entry of a record, whose names are usually in order already. Gives `false` for a name seen before.
-    pub(crate) fn push(&mut self, name: Bytes, value: Bytes) -> bool {
-        if self.entries.last().is_none_or(|(last, _)| *last < name) {
-            self.entries.push((name, value));
-            return true;
-        }
-        match self.find(&name) {
-            Ok(_) => false,
-            Err(at) => {
-                self.entries.insert(at, (name, value));
-                true
-            }
-        }
+    /// Adds an entry by its places in the record, where names are usually in order already. Gives `false` for a name seen before.
+    pub(crate) fn push(&mut self, name: Range<usize>, value: Range<usize>) -> bool {
+        let bytes = &self.record[name.clone()];
+        let last = self.entries.last().map(|last| last.name.bytes(&self.record));
+        let at = match last.is_none_or(|last| last < bytes) {
+            true => self.entries.len(),
+            false => match self.find(bytes) {
+                Ok(_) => return false,
+                Err(at) => at,
+            },
+        };
+        self.entries.insert(at, Entry { name: Text::Read(name), value: Text::Read(value) });
+        true
     }
 
     /// What the values take in a record, at most.
     pub(crate) fn encoded_bytes(&self) -> usize {
-        self.entries.iter().map(|(name, value)| name.len() + value.len() + FRAME_BYTES).sum()
+        self.entries.iter().map(|Entry { name, value }| name.len() + value.len() + FRAME_BYTES).sum()
     }
 
     fn find(&self, name: &[u8]) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(entry, _)| entry.as_ref().cmp(name))
+        self.entries.binary_search_by(|entry| entry.name.bytes(&self.record).cmp(name))
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.pairs().eq(other.pairs())
+    }
+}
+
+impl std::fmt::Debug for Data {
+    /// Names only: values are the application's and may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -95,18 +157,30 @@ mod tests {
         /// The same as a map of the standard library, whatever is done to it.
         #[test]
         fn behaves_as_a_sorted_map(steps in prop::collection::vec((0..3u8, "[a-e]{0,2}", any::<u8>()), 0..60)) {
-            let (mut data, mut model) = (Data::default(), BTreeMap::new());
-            for (step, name, value) in steps {
+            // the record: each step's name and value, one after the other
+            let mut record = Vec::new();
+            let places: Vec<_> = steps
+                .iter()
+                .map(|(_, name, value)| {
+                    let start = record.len();
+                    record.extend_from_slice(name.as_bytes());
+                    record.push(*value);
+                    (start..record.len() - 1, record.len() - 1..record.len())
+                })
+                .collect();
+            let (mut data, mut model) = (Data::of(&Bytes::from(record), 0), BTreeMap::new());
+            for ((step, name, value), (name_at, value_at)) in steps.into_iter().zip(places) {
                 let value = Bytes::copy_from_slice(&[value]);
                 match step {
                     0 => { data.insert(&name, value.clone()); model.insert(name, value); }
                     1 => prop_assert_eq!(data.remove(&name), model.remove(&name)),
                     _ => prop_assert_eq!(
-                        data.push(Bytes::from(name.clone()), value.clone()),
+                        data.push(name_at, value_at),
                         match model.contains_key(&name) { true => false, false => { model.insert(name, value); true } }
                     ),
                 }
-                prop_assert!(data.iter().eq(model.iter().map(|(name, value)| (name.as_str(), value))));
+                prop_assert!(data.iter().eq(model.iter().map(|(name, value)| (name.as_str(), &value[..]))));
+                prop_assert!(model.iter().all(|(name, value)| data.get(name).as_ref() == Some(value)));
             }
         }
     }

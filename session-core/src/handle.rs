@@ -9,7 +9,6 @@ use std::{
 };
 
 use http::{HeaderValue, request::Parts};
-use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
@@ -45,7 +44,7 @@ pub(crate) struct Begun {
     /// Why the options that were computed for this request cannot be used.
     pub(crate) unusable: Option<String>,
     pub(crate) in_scope: bool,
-    pub(crate) headers: SmallVec<[HeaderValue; 1]>,
+    pub(crate) headers: Vec<HeaderValue>,
     pub(crate) secure: Option<bool>,
     pub(crate) request: Option<Box<Parts>>,
 }

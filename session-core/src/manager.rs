@@ -120,7 +120,7 @@ impl Sessions {
         };
         SessionHandle::new(Begun {
             in_scope: cookie.covers(uri.path()),
-            headers: cookie_header::headers(request.headers()).cloned().collect(),
+            headers: cookie_header::headers(request.headers()),
             secure: config.proxy.secure(request.extensions(), request.headers()),
             sessions: self.clone(),
             cookie,

@@ -31,7 +31,7 @@ impl Op {
             Self::Remove(name) => drop(contents.data.remove(name)),
             Self::Clear => contents.data.clear(),
             Self::Update(name, update) => {
-                let value = update(contents.data.get(name))?;
+                let value = update(contents.data.get(name).as_ref())?;
                 contents.data.insert(name, value);
             }
             Self::SetPrincipal(principal) => contents.principal = principal.as_deref().map(Into::into),
@@ -95,7 +95,7 @@ impl Draft {
     /// Does one more operation, or leaves everything as it was.
     pub(crate) fn push(&mut self, op: Op, limit_bytes: usize) -> Result<(), SessionError> {
         let before = match &op {
-            Op::Set(name, _) | Op::Update(name, _) => Undo::Value(name.clone(), self.contents.data.get(name).cloned()),
+            Op::Set(name, _) | Op::Update(name, _) => Undo::Value(name.clone(), self.contents.data.get(name)),
             Op::SetPrincipal(_) => Undo::Principal(self.contents.principal.clone()),
             // the others do not grow the record
             Op::Remove(_)

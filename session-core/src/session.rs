@@ -131,7 +131,7 @@ impl Session {
     ///
     /// [`SessionErrorKind::Decode`] when the stored value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, SessionError> {
-        let value = self.lock().state.contents().data.get(key.name()).cloned();
+        let value = self.lock().state.contents().data.get(key.name());
         value.map(|value| decode(key.name(), &value)).transpose()
     }
 
@@ -153,7 +153,7 @@ impl Session {
     /// When the session has ended or is closed, or the value is not a `T`; it is then still there.
     pub fn remove<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, SessionError> {
         let mut inner = self.lock();
-        let Some(value) = inner.state.contents().data.get(key.name()).cloned() else { return Ok(None) };
+        let Some(value) = inner.state.contents().data.get(key.name()) else { return Ok(None) };
         let value = decode(key.name(), &value)?;
         self.write_locked(&mut inner, Op::Remove(key.name().into()))?;
         Ok(Some(value))
@@ -182,12 +182,12 @@ impl Session {
         };
         for _ in 0..UPDATE_ATTEMPTS {
             // outside the lock: the function is the application's and may look at the session itself
-            let before = self.lock().state.contents().data.get(&name).cloned();
+            let before = self.lock().state.contents().data.get(&name);
             let after = compute(before.as_ref())?;
             let value = decode(&name, &after)?;
             let op = Op::Update(name.clone(), first_known(before.clone(), after.clone(), compute.clone()));
             let mut inner = self.lock();
-            if inner.state.contents().data.get(&name) == before.as_ref() {
+            if inner.state.contents().data.get(&name) == before {
                 self.write_locked(&mut inner, op)?;
                 return Ok(value);
             }

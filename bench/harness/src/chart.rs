@@ -86,7 +86,7 @@ pub(crate) fn draw(results: &Results) -> String {
 
 /// The other variants are in the tables.
 fn is_shown(server: &Server) -> bool {
-    !matches!(server.name, "hyper" | "ours hyper touch" | "ours hyper single")
+    !matches!(server.name, "hyper" | "ours hyper touch")
 }
 
 fn label(server: &Server) -> String {

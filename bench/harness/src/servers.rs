@@ -124,7 +124,6 @@ pub(crate) const SERVERS: &[Server] = &[
     ),
     ours("ours axum", "axum-redis", "the same, on axum"),
     ours("ours hyper touch", "hyper-redis-touch", "`touch_after(0)`: the expiry is written at every request"),
-    ours("ours hyper single", "hyper-redis-single", "`connections=1` instead of two"),
     peer(
         "tower-sessions",
         "bench-tower-sessions",

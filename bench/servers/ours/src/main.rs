@@ -1,8 +1,7 @@
 //! This project's sessions, as its README shows them: signed cookie, idle timeout of one hour, everything else by default.
 //!
 //! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was last written. The variants
-//! that end in `-touch` write it at every request, as most peers do. Those that end in `-single` have one connection to Redis
-//! instead of two.
+//! that end in `-touch` write it at every request, as most peers do.
 
 mod on_axum;
 mod on_hyper;
@@ -25,21 +24,20 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let words: Vec<_> = arguments.variant.split('-').collect();
-    let (framework, store, option) = match words[..] {
-        [framework, store] => (framework, store, None),
-        [framework, store, option @ ("touch" | "single")] => (framework, store, Some(option)),
-        _ => bail!("no variant {:?}: expected FRAMEWORK-STORE, and perhaps -touch or -single", arguments.variant),
+    let (framework, store, touch) = match words[..] {
+        [framework, store] => (framework, store, false),
+        [framework, store, "touch"] => (framework, store, true),
+        _ => bail!("no variant {:?}: expected FRAMEWORK-STORE, and perhaps -touch", arguments.variant),
     };
-    let url = match (store, option) {
-        ("memory", _) => "memory:".to_owned(),
-        ("redis", Some("single")) => format!("{}?connections=1", arguments.redis),
-        ("redis", _) => arguments.redis.clone(),
-        (other, _) => bail!("no store {other:?}: expected memory or redis"),
+    let url = match store {
+        "memory" => "memory:",
+        "redis" => &arguments.redis,
+        other => bail!("no store {other:?}: expected memory or redis"),
     };
-    let mut builder = Sessions::builder(store::connect(&url).await?)
+    let mut builder = Sessions::builder(store::connect(url).await?)
         .signing_keys(SigningKeys::new([SIGNING_KEY])?)
         .idle_timeout(Duration::from_secs(IDLE_SECONDS));
-    if option == Some("touch") {
+    if touch {
         builder = builder.touch_after(Duration::ZERO);
     }
     let sessions = builder.build()?;
