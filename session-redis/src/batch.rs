@@ -56,20 +56,15 @@ impl Batcher {
     /// Dropped, it leaves the connection in step: what was not sent yet is not sent, and replies to what was are thrown away.
     pub(crate) async fn send(&self, commands: Vec<Cmd>, patience: Duration) -> Result<Values, Failure> {
         let (replies, outcome) = oneshot::channel();
-        self.queue.send(Parcel { commands, replies }).map_err(|_| over())?;
+        self.queue.send(Parcel { commands, replies }).map_err(|_| Failure::Ended)?;
         let outcome = if patience < self.response_timeout {
             // in a box, because it is rare and would make the future of every operation larger
             Box::pin(timeout(patience, outcome)).await.map_err(|_| Failure::TimedOut)?
         } else {
             outcome.await
         };
-        outcome.unwrap_or_else(|_| Err(over()))
+        outcome.unwrap_or_else(|_| Err(Failure::Lost { text: "its runtime has ended".to_owned() }))
     }
-}
-
-/// The runtime of the connection has ended.
-fn over() -> Failure {
-    Failure::Lost { text: "its runtime has ended".to_owned() }
 }
 
 /// Fills pipelines until the last batcher is dropped.

@@ -7,7 +7,8 @@
 //! * A `save` whose first attempt is unknown and whose second meets *another* version may have been applied and overwritten. Its
 //!   caller must not replay it, so that stays unknown ([`Reply::unsure`]).
 //!
-//! One repetition follows a broken connection, none a missed deadline: a server that hangs needs no second request. A late first
+//! One repetition follows a broken connection, none a missed deadline: a server that hangs needs no second request. A connection that
+//! had ended before anything was sent on it is passed over. A late first
 //! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
 //! cluster are followed as often as [`REDIRECTIONS`] says.
 
@@ -97,7 +98,7 @@ impl Connections {
                     self.lanes.iter().for_each(|lane| lane.doubt());
                 }
             }
-            Failure::Lost { .. } | Failure::Unreached { .. } => lane.lost(&live),
+            Failure::Lost { .. } | Failure::Ended | Failure::Unreached { .. } => lane.lost(&live),
         }
         Err(Failed { failure, sent_on: Some((lane, live)) })
     }
@@ -112,6 +113,8 @@ impl Connections {
             unsure |= failure.is_unknown() && call.writes();
             let again = match failure.advice() {
                 Advice::GiveUp => false,
+                // its lane is not picked again before it is connected
+                Advice::PassOver => true,
                 Advice::Reconnect => !std::mem::replace(&mut retried, true),
                 Advice::SendSource => !std::mem::replace(&mut form.source, true),
                 Advice::FindPrimary if !live.link.is_cluster() => {
@@ -221,6 +224,8 @@ enum Look<'a> {
 fn away_from(failure: Failure) -> Failure {
     match failure {
         Failure::Unreached { .. } => failure,
-        Failure::Answered { .. } | Failure::Lost { .. } | Failure::TimedOut => Failure::unreached(failure.to_string()),
+        Failure::Answered { .. } | Failure::Ended | Failure::Lost { .. } | Failure::TimedOut => {
+            Failure::unreached(failure.to_string())
+        }
     }
 }

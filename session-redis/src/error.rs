@@ -45,6 +45,8 @@ pub(crate) enum Failure {
     Answered { code: String, text: String },
     /// Nothing was sent.
     Unreached { kind: StoreErrorKind, text: String },
+    /// The connection had ended before, and nothing was sent on it.
+    Ended,
     /// The connection broke, or spoke nonsense; what was sent may have been applied.
     Lost { text: String },
     /// No answer yet; what was sent may still be applied.
@@ -58,6 +60,8 @@ pub(crate) enum Advice {
     GiveUp,
     /// Another connection may do better.
     Reconnect,
+    /// Another connection may do better, and this one does not count.
+    PassOver,
     /// This server writes no more; ask for another.
     FindPrimary,
     /// Send the script's source.
@@ -81,6 +85,7 @@ impl Failure {
                 Self::Unreached { kind, text: format!("{code} {text}").trim_end().to_owned() }
             }
             Self::TimedOut => Self::unreached("no connection within its deadline"),
+            Self::Ended => Self::unreached("the connection ended at once"),
             Self::Lost { text } | Self::Unreached { text, .. } if error.kind() == ErrorKind::AuthenticationFailed => {
                 Self::Unreached { kind: StoreErrorKind::Refused, text }
             }
@@ -107,6 +112,7 @@ impl Failure {
     pub(crate) fn advice(&self) -> Advice {
         match self {
             Self::Lost { .. } => Advice::Reconnect,
+            Self::Ended => Advice::PassOver,
             Self::Unreached { .. } => Advice::LookAgain,
             Self::TimedOut => Advice::GiveUp,
             Self::Answered { code, text } => match code.as_str() {
@@ -134,7 +140,7 @@ impl Failure {
             _ if unsure => StoreErrorKind::Timeout,
             Self::Answered { code, text } => kind_of(code, text),
             Self::Unreached { kind, .. } => *kind,
-            Self::Lost { .. } => StoreErrorKind::Unavailable,
+            Self::Lost { .. } | Self::Ended => StoreErrorKind::Unavailable,
             Self::TimedOut => StoreErrorKind::Timeout,
         };
         StoreError::new(kind, Reason { failure: self, unsure })
@@ -148,6 +154,7 @@ impl fmt::Display for Failure {
             Self::Answered { code, text } => write!(f, "{code} {text}"),
             Self::Unreached { text, .. } => write!(f, "redis cannot be reached: {text}"),
             Self::Lost { text } => write!(f, "connection to redis was lost: {text}"),
+            Self::Ended => f.write_str("connection to redis had ended"),
             Self::TimedOut => f.write_str("redis did not reply in time"),
         }
     }
@@ -304,6 +311,8 @@ mod tests {
             assert!(!failure.is_unknown());
             assert_eq!(failure.into_store_error(false).kind(), StoreErrorKind::Unavailable);
         }
+        assert!(!Failure::Ended.is_unknown());
+        assert_eq!(Failure::Ended.into_store_error(false).kind(), StoreErrorKind::Unavailable);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use session_core::{Created, Store, StoreErrorKind};
+use session_core::{Created, Destroyed, Store, StoreErrorKind};
 use session_redis::{ConnectError, RedisConfig, RedisStore};
 use tokio::time::timeout;
 
@@ -147,4 +147,22 @@ async fn dropped_operations_never_answer_others() {
         task.await.expect("no panic");
     }
     assert!(store.load(&ids[0]).await.expect("load").is_some());
+}
+
+#[test]
+fn a_store_outlives_the_runtime_of_its_connections() {
+    let server = Server::start();
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (id, first) = (id(), runtime());
+    let store = first.block_on(async {
+        let store = RedisStore::connect(&server.url()).await.expect("a store");
+        let _ = store.create(&id, &record(b""), LONG).await.expect("create");
+        store
+    });
+    drop(first);
+    runtime().block_on(async {
+        assert!(store.load(&id).await.expect("load").is_some());
+        assert_eq!(store.destroy(&id).await.expect("destroy"), Destroyed);
+    });
 }
