@@ -237,7 +237,11 @@ fn nothing(session: &Session, cookie: CookieStep) -> Outcome {
     settle(session, cookie, |state| state);
     let state = &session.lock().state;
     if matches!(state, State::New { .. } | State::Regenerated { .. }) && !session.request(state).addressable {
-        tracing::warn!("session not stored: its cookie must be Secure and the request came over plain http");
+        let id = state.token().map(SessionToken::id).map(tracing::field::display);
+        tracing::warn!(
+            session.id = id,
+            "session not stored: its cookie must be Secure and the request came over plain http"
+        );
     }
     match state {
         State::Gone => Outcome::Gone,

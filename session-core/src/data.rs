@@ -106,7 +106,7 @@ impl Data {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        *self = Self::default();
     }
 
     /// Adds an entry by its places in the record, where names are usually in order already. Gives `false` for a name seen before.

@@ -21,7 +21,7 @@ type Boxed<B, E> = Pin<Box<dyn Future<Output = Answer<B, E>> + Send>>;
 pin_project! {
     /// The answer of a [`SessionService`](crate::SessionService): the inner service's, once its session is settled.
     ///
-    /// A request that asks nothing of the store costs no allocation here.
+    /// A request that asks nothing of the store costs no allocation here, unless its session is loaded eagerly.
     pub struct SessionFuture<F, B, E> {
         #[pin]
         step: Step<F, B, E>,
@@ -39,6 +39,8 @@ pin_project! {
         },
         /// The store works.
         Waiting { answer: Boxed<B, E> },
+        /// The answer is out, or about to be.
+        Done,
     }
 }
 
@@ -83,19 +85,20 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let next = match self.as_mut().project().step.project() {
+            let mut step = self.as_mut().project().step;
+            let (answered, running) = match step.as_mut().project() {
+                StepProjection::Calling { call, running } => (ready!(call.poll(cx)), running.take()),
                 StepProjection::Waiting { answer } => return answer.as_mut().poll(cx),
-                StepProjection::Calling { call, running } => {
-                    let answered = ready!(call.poll(cx));
-                    match running.take() {
-                        None => return Poll::Ready(answered.map(|response| response.map(SessionBody::service))),
-                        Some(running) => running.finish(answered),
-                    }
-                }
+                StepProjection::Done => panic!("`SessionFuture` polled after its answer"),
             };
-            match next {
+            // what the inner service leaves behind is gone before its session is settled
+            step.set(Step::Done);
+            let Some(running) = running else {
+                return Poll::Ready(answered.map(|response| response.map(SessionBody::service)));
+            };
+            match running.finish(answered) {
                 ControlFlow::Break(answer) => return Poll::Ready(answer),
-                ControlFlow::Continue(answer) => self.as_mut().project().step.set(Step::Waiting { answer }),
+                ControlFlow::Continue(answer) => step.set(Step::Waiting { answer }),
             }
         }
     }

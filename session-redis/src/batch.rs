@@ -10,28 +10,35 @@
 //! costs more than all else that a load does. Here they are shared. Nobody waits for a timer, nor for company that may not come:
 //! where the server has nothing to do yet, an operation is sent at once; where it has, those come along that can run at this moment.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use smallvec::SmallVec;
 use tokio::{
+    runtime::{self, Handle},
     sync::{mpsc, oneshot},
-    task::yield_now,
     time::timeout,
 };
 
 use crate::error::Failure;
 
 /// The most operations of one pipeline. Replies are handed out when the last is there, and the server can work on one pipeline
-/// while the next is filled.
+/// while the next is filled. What breaks the connection leaves the outcome of all of them unknown.
 const MOST: usize = 8;
 
 /// Where operations get on. Clones lead to the same connection, which is let go when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Batcher {
-    // unbounded, because those who send are: each holds a turn of its lane
+    // not bounded here: whoever waits holds a turn of its lane, and who has been dropped is thrown out with the next batch
     queue: mpsc::UnboundedSender<Parcel>,
     response_timeout: Duration,
+    runtime: runtime::Id,
 }
 
 /// A reply to each command of an operation.
@@ -48,20 +55,22 @@ impl Batcher {
     pub(crate) fn start(connection: MultiplexedConnection, response_timeout: Duration) -> Self {
         let (queue, parcels) = mpsc::unbounded_channel();
         tokio::spawn(collect(parcels, connection, response_timeout));
-        Self { queue, response_timeout }
+        Self { queue, response_timeout, runtime: Handle::current().id() }
     }
 
     /// Sends commands once and waits for their replies, `patience` at most.
     ///
-    /// Dropped, it leaves the connection in step: what was not sent yet is not sent, and replies to what was are thrown away.
+    /// Dropped, it leaves the connection in step: what is in no pipeline yet is not sent, and replies to what is are thrown away.
     pub(crate) async fn send(&self, commands: Vec<Cmd>, patience: Duration) -> Result<Values, Failure> {
         let (replies, outcome) = oneshot::channel();
         self.queue.send(Parcel { commands, replies }).map_err(|_| Failure::Ended)?;
-        let outcome = if patience < self.response_timeout {
-            // in a box, because it is rare and would make the future of every operation larger
-            Box::pin(timeout(patience, outcome)).await.map_err(|_| Failure::TimedOut)?
-        } else {
+        let outcome = if patience == self.response_timeout && Handle::current().id() == self.runtime {
+            // the deadline of the batch is ours too
             outcome.await
+        } else {
+            // A runtime that nobody drives at the moment keeps no deadline. In a box, because it is rare and would make the future
+            // of every operation larger.
+            Box::pin(timeout(patience, outcome)).await.map_err(|_| Failure::TimedOut)?
         };
         outcome.unwrap_or_else(|_| Err(Failure::Lost { text: "its runtime has ended".to_owned() }))
     }
@@ -77,7 +86,7 @@ async fn collect(
     let mut batch = Vec::with_capacity(MOST);
     while queue.recv_many(&mut batch, MOST).await > 0 {
         if Arc::strong_count(&under_way) > 1 {
-            yield_now().await;
+            let_others_go_first().await;
         }
         while batch.len() < MOST
             && let Ok(parcel) = queue.try_recv()
@@ -91,6 +100,19 @@ async fn collect(
             drop(under_way);
         });
     }
+}
+
+/// Goes to the back of the run queue, once. `tokio::task::yield_now` would wait for its worker to be idle, which may be long where a
+/// handler blocks; from the queue, another worker can take over.
+fn let_others_go_first() -> impl Future<Output = ()> {
+    let mut first = true;
+    poll_fn(move |cx| {
+        if mem::take(&mut first) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
 }
 
 /// Sends a batch, and deals out the replies or the failure.

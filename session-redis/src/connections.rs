@@ -12,7 +12,15 @@
 //! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
 //! cluster are followed as often as [`REDIRECTIONS`] says.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use session_core::StoreError;
 use tokio::{
@@ -22,7 +30,7 @@ use tokio::{
 
 use crate::{
     batch::Values,
-    config::RedisConfig,
+    config::{RedisConfig, Topology},
     connector::Connector,
     error::{Advice, Failure},
     lane::{Lane, Live, Patience, State, jitter},
@@ -37,6 +45,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Connections {
     lanes: Box<[Arc<Lane>]>,
+    /// They take turns, and this one is next.
+    in_turn: bool,
+    next: AtomicUsize,
     response_timeout: Duration,
     total_timeout: Duration,
 }
@@ -58,9 +69,10 @@ impl Connections {
         };
         let (count, max_in_flight) = (config.connections, config.max_in_flight);
         let (response_timeout, total_timeout) = (config.response_timeout, config.total_timeout);
+        let in_turn = matches!(config.topology, Topology::Cluster(_));
         let connector = Arc::new(Connector::new(config));
         let lanes = (0..count).map(|number| Lane::new(number, connector.clone(), max_in_flight, patience));
-        Self { lanes: lanes.collect(), response_timeout, total_timeout }
+        Self { lanes: lanes.collect(), in_turn, next: AtomicUsize::new(0), response_timeout, total_timeout }
     }
 
     /// Does one operation.
@@ -94,8 +106,9 @@ impl Connections {
         match &failure {
             Failure::Answered { .. } => lane.answered(),
             Failure::TimedOut => {
-                if lane.timed_out(&live) {
-                    self.lanes.iter().for_each(|lane| lane.doubt());
+                // in a cluster that was one node of many
+                if lane.timed_out(&live) && !live.link.is_cluster() {
+                    self.lanes.iter().for_each(|lane| lane.doubt(&live));
                 }
             }
             Failure::Lost { .. } | Failure::Ended | Failure::Unreached { .. } => lane.lost(&live),
@@ -153,14 +166,11 @@ impl Connections {
             look = match look {
                 Look::Picked(picked) => return Ok(picked),
                 Look::Away(failure) => return Err(away_from(failure)),
-                Look::Busy(lane) => {
-                    let turn = timeout_at(deadline, lane.turns.acquire()).await;
-                    let turn = turn.map_err(|_| Failure::unreached("all connections are busy"))?;
-                    match (lane.state(), turn) {
-                        (State::Up(live), Ok(turn)) => Look::Picked(Picked { lane, live, turn }),
-                        _ => self.look(),
-                    }
-                }
+                Look::Busy => match timeout_at(deadline, self.next_turn()).await {
+                    Ok(Some(picked)) => Look::Picked(picked),
+                    Ok(None) => self.look(),
+                    Err(_) => return Err(Failure::unreached("all connections are busy")),
+                },
                 Look::Connecting(lane) => {
                     let mut watch = lane.watch();
                     let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
@@ -172,15 +182,19 @@ impl Connections {
         }
     }
 
-    /// The first connection that is up and has a turn left, and that turn. Work is not dealt out evenly: operations that share a
-    /// connection share its system calls. Connections that nobody has used yet begin to be made.
+    /// The first connection that is up and has a turn left, and that turn. Connections that nobody has used yet begin to be made.
+    ///
+    /// Work is not dealt out evenly: operations that share a connection share its system calls. Only in a cluster, where each connection
+    /// is many and nothing is shared, do they take turns.
     fn look(&self) -> Look<'_> {
-        let (mut busy, mut connecting, mut away) = (None, None, None);
-        for lane in &self.lanes {
+        let first = if self.in_turn { self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len() } else { 0 };
+        let (mut suspect, mut busy, mut connecting, mut away) = (None, false, None, None);
+        for lane in self.lanes[first..].iter().chain(&self.lanes[..first]) {
             match lane.state() {
                 State::Up(live) => match lane.turns.try_acquire() {
+                    Ok(turn) if lane.is_suspect() => suspect = suspect.or(Some(Picked { lane, live, turn })),
                     Ok(turn) => return Look::Picked(Picked { lane, live, turn }),
-                    Err(_) => busy = busy.or(Some(lane)),
+                    Err(_) => busy = true,
                 },
                 State::Idle => {
                     lane.start();
@@ -190,11 +204,30 @@ impl Connections {
                 State::Down(failure) => away = Some(failure),
             }
         }
-        match (busy, connecting, away) {
-            (Some(lane), _, _) => Look::Busy(lane),
+        match (suspect, connecting, away) {
+            (Some(picked), _, _) => Look::Picked(picked),
+            _ if busy => Look::Busy,
             (None, Some(lane), _) => Look::Connecting(lane),
             (None, None, Some(failure)) => Look::Away(failure),
             (None, None, None) => Look::Away(Failure::unreached("there is no connection")),
+        }
+    }
+
+    /// The first turn that anybody gives back.
+    async fn next_turn(&self) -> Option<Picked<'_>> {
+        let up = self.lanes.iter().filter(|lane| matches!(lane.state(), State::Up(_)));
+        let mut waits: Vec<_> = up.map(|lane| Box::pin(async move { (lane, lane.turns.acquire().await) })).collect();
+        if waits.is_empty() {
+            return None;
+        }
+        let (lane, turn) = poll_fn(|cx| {
+            let given = waits.iter_mut().map(|wait| wait.as_mut().poll(cx)).find(Poll::is_ready);
+            given.unwrap_or(Poll::Pending)
+        })
+        .await;
+        match (lane.state(), turn) {
+            (State::Up(live), Ok(turn)) => Some(Picked { lane, live, turn }),
+            _ => None,
         }
     }
 }
@@ -215,7 +248,7 @@ struct Picked<'a> {
 enum Look<'a> {
     Picked(Picked<'a>),
     /// All that are up have as much to do as they may.
-    Busy(&'a Lane),
+    Busy,
     Connecting(&'a Lane),
     Away(Failure),
 }

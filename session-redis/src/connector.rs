@@ -5,15 +5,21 @@
 //! out on their way. The pool's own Sentinel and Cluster managers are not used: they can set neither `TCP_NODELAY` nor deadlines,
 //! and the latter retries a write sixteen times behind the caller's back.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, Value, aio::MultiplexedConnection, cluster::ClusterClient, io::tcp::TcpSettings,
+    RedisConnectionInfo, Value,
+    aio::MultiplexedConnection,
+    cluster::ClusterClient,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::time::timeout;
 
@@ -25,6 +31,9 @@ use crate::{
     link::{ClusterLink, Link},
     sentinel,
 };
+
+/// How long a connection may be silent: less than any router on the way is likely to forget it in.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Makes connections as a configuration says.
 #[derive(Debug)]
@@ -214,7 +223,7 @@ impl Connector {
             .response_timeout(self.config.response_timeout)
             .overall_response_timeout(None)
             .use_protocol(ProtocolVersion::RESP3)
-            .tcp_settings(TcpSettings::default().set_nodelay(true));
+            .tcp_settings(tcp());
         #[cfg(feature = "tls")]
         let builder = match &self.config.root_certificates {
             Some(pem) => builder.certs(certificates(pem)),
@@ -228,6 +237,13 @@ impl Connector {
             Err(_) => Err(Failure::unreached("no cluster connection within its deadline")),
         }
     }
+}
+
+/// What is small is sent at once, and a connection that is idle is kept open or found to be dead: the spare one is, as long as all is
+/// well.
+fn tcp() -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
 /// Where and as whom to connect.
@@ -256,7 +272,7 @@ pub(crate) fn info(
         settings = settings.set_password(&password.0);
     }
     let info = addr.into_connection_info().map_err(|error| Failure::connecting(&error))?;
-    let info = info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let info = info.set_redis_settings(settings).set_tcp_settings(tcp());
     #[cfg(feature = "tls")]
     if let Some(pem) = &config.root_certificates {
         let client =

@@ -44,6 +44,7 @@ pub(crate) struct Lane {
     number: usize,
     connector: Arc<Connector>,
     patience: Patience,
+    max_in_flight: usize,
     /// How many more operations may be under way.
     pub(crate) turns: Semaphore,
     state: watch::Sender<State>,
@@ -86,11 +87,13 @@ pub(crate) struct Live {
 
 impl Lane {
     pub(crate) fn new(number: usize, connector: Arc<Connector>, max_in_flight: usize, patience: Patience) -> Arc<Self> {
+        let max_in_flight = max_in_flight.min(Semaphore::MAX_PERMITS);
         Arc::new_cyclic(|this| Self {
             number,
             connector,
             patience,
-            turns: Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)),
+            max_in_flight,
+            turns: Semaphore::new(max_in_flight),
             state: watch::Sender::new(State::Idle),
             failures: AtomicU32::new(0),
             serial: AtomicU64::new(0),
@@ -155,12 +158,19 @@ impl Lane {
         away
     }
 
-    /// Another connection to the same server was given up because nothing answers. This one is not used before it has.
-    pub(crate) fn doubt(&self) {
+    /// Another connection to the same server was given up because nothing answers. This one is not used before it has, unless it
+    /// is in use and so finds out for itself.
+    pub(crate) fn doubt(&self, other: &Live) {
         let State::Up(live) = self.state() else { return };
-        if self.change_from(&live, State::Down(Failure::TimedOut)) {
+        let idle = self.turns.available_permits() == self.max_in_flight;
+        if idle && live.era == other.era && self.change_from(&live, State::Down(Failure::TimedOut)) {
             self.repair(false);
         }
+    }
+
+    /// Whether something is overdue, and nothing has been answered since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) != 0
     }
 
     /// The connection broke under an operation.
@@ -261,7 +271,12 @@ impl Repairing {
                     // a suspect that has answered in the meantime is let off
                     let acquitted = || before > 0 && lane.failures.load(Ordering::Relaxed) == 0;
                     if matches!(&*lane.state.borrow(), State::Up(_)) && acquitted() {
-                        return self.over(&lane);
+                        self.over(&lane);
+                        // what went wrong in this moment found a repair under way, and counted on it
+                        if !matches!(&*lane.state.borrow(), State::Up(_)) {
+                            lane.repair(false);
+                        }
+                        return;
                     }
                     tracing::debug!(connection = lane.number, %failure, attempts, "redis connection cannot be made");
                     lane.state.send_if_modified(|state| match state {

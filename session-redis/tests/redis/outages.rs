@@ -166,3 +166,18 @@ fn a_store_outlives_the_runtime_of_its_connections() {
         assert_eq!(store.destroy(&id).await.expect("destroy"), Destroyed);
     });
 }
+
+#[test]
+fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
+    let server = Server::start();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (id, standing) = (id(), runtime());
+    let url = format!("{}?response_timeout=100ms", server.url());
+    let store = standing.block_on(RedisStore::connect(&url)).expect("a store");
+    runtime().block_on(async {
+        let late = timeout(BOUND, store.load(&id)).await.expect("a deadline");
+        fails(late, StoreErrorKind::Timeout);
+        eventually("another takes its place", || async { store.load(&id).await.is_ok() }).await;
+    });
+    drop(standing);
+}
