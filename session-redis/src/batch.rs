@@ -30,7 +30,7 @@ use crate::error::Failure;
 
 /// The most operations of one pipeline. Replies are handed out when the last is there, and the server can work on one pipeline
 /// while the next is filled. What breaks the connection leaves the outcome of all of them unknown.
-const MOST: usize = 8;
+const MOST: usize = 12;
 
 /// Where operations get on. Clones lead to the same connection, which is let go when the last of them is dropped.
 #[derive(Clone, Debug)]
