@@ -213,7 +213,7 @@ impl RedisConfig {
 
     /// How many connections all requests share. Default 2: the first carries everything up to `max_in_flight`, because operations
     /// on one connection share its system calls; the second takes what is beyond, and serves while the first is being replaced.
-    /// In a cluster each of them reaches every node.
+    /// In a cluster each of them reaches every node, and they take turns.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
