@@ -1,13 +1,21 @@
 //! Servers that are away, hang, or come back.
 
 use std::{
-    sync::Arc,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use session_core::{Created, Destroyed, Store, StoreErrorKind};
 use session_redis::{ConnectError, RedisConfig, RedisStore};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use crate::{
     LONG, eventually, fails, id, record,
@@ -180,4 +188,78 @@ fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
         eventually("another takes its place", || async { store.load(&id).await.is_ok() }).await;
     });
     drop(standing);
+}
+
+/// Passes everything on to a server, but for what comes on one of its connections from some moment on.
+struct Staller {
+    address: SocketAddr,
+    /// What came on each connection, in the order in which they were made, in bytes.
+    passed: Arc<Mutex<Vec<u64>>>,
+    stalled: Arc<AtomicUsize>,
+}
+
+impl Staller {
+    async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (passed, stalled) = (Arc::new(Mutex::new(vec![])), Arc::new(AtomicUsize::new(usize::MAX)));
+        let staller = Self { address, passed: passed.clone(), stalled: stalled.clone() };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let number = {
+                    let mut passed = passed.lock().expect("no panic");
+                    passed.push(0);
+                    passed.len() - 1
+                };
+                let (passed, stalled) = (passed.clone(), stalled.clone());
+                tokio::spawn(async move {
+                    let server = TcpStream::connect(server).await?;
+                    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                        (client.into_split(), server.into_split());
+                    tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+                    let mut bytes = vec![0; 4096];
+                    loop {
+                        let count = from_client.read(&mut bytes).await?;
+                        if count == 0 {
+                            return std::io::Result::Ok(());
+                        }
+                        if stalled.load(Ordering::SeqCst) == number {
+                            std::future::pending::<()>().await;
+                        }
+                        passed.lock().expect("no panic")[number] += count as u64;
+                        to_server.write_all(&bytes[..count]).await?;
+                    }
+                });
+            }
+        });
+        staller
+    }
+
+    /// Stalls the connection that has carried most.
+    fn stall_the_busiest(&self) {
+        let passed = self.passed.lock().expect("no panic");
+        let busiest = (0..passed.len()).max_by_key(|&number| passed[number]).expect("a connection");
+        self.stalled.store(busiest, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_stalls_costs_one_request_and_no_other_connection() {
+    let server = Server::start();
+    let staller = Staller::start(server.address().parse().expect("an address")).await;
+    let store =
+        RedisStore::connect(&format!("redis://{}?response_timeout=300ms", staller.address)).await.expect("a store");
+    let both = || async { staller.passed.lock().expect("no panic").len() == 2 };
+    eventually("the spare connection is there", both).await;
+    for _ in 0..50 {
+        store.load(&id()).await.expect("load");
+    }
+    staller.stall_the_busiest();
+    fails(store.load(&id()).await, StoreErrorKind::Timeout);
+    for _ in 0..50 {
+        store.load(&id()).await.expect("the other connection serves");
+    }
+    let again = || async { staller.passed.lock().expect("no panic").len() == 3 };
+    eventually("the stalled one is replaced", again).await;
+    store.load(&id()).await.expect("load");
 }
