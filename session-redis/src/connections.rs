@@ -91,7 +91,7 @@ impl Connections {
             // in a box for the same reason
             look => Box::pin(self.pick(look, deadline)).await,
         };
-        let Picked { lane, live, turn } = picked.map_err(|failure| Failed { failure, sent_on: None })?;
+        let Picked { lane, live, turn } = picked.map_err(|failure| Failed { failure, tried_on: None })?;
         let patience = self.response_timeout.min(deadline.saturating_duration_since(Instant::now()));
         let outcome = live.link.send(call, form, patience).await;
         drop(turn);
@@ -113,7 +113,7 @@ impl Connections {
             }
             Failure::Lost { .. } | Failure::Ended | Failure::Unreached { .. } => lane.lost(&live),
         }
-        Err(Failed { failure, sent_on: Some((lane, live)) })
+        Err(Failed { failure, tried_on: Some((lane, live)) })
     }
 
     /// What follows a first attempt that failed.
@@ -121,8 +121,8 @@ impl Connections {
         let mut form = Form::default();
         let (mut unsure, mut retried, mut redirections) = (false, false, 0);
         loop {
-            let Failed { failure, sent_on } = failed;
-            let Some((lane, live)) = sent_on else { return Err(failure.into_store_error(unsure)) };
+            let Failed { failure, tried_on } = failed;
+            let Some((lane, live)) = tried_on else { return Err(failure.into_store_error(unsure)) };
             unsure |= failure.is_unknown() && call.writes();
             let again = match failure.advice() {
                 Advice::GiveUp => false,
@@ -232,10 +232,10 @@ impl Connections {
     }
 }
 
-/// An attempt that failed, and where; nowhere if nothing was sent.
+/// An attempt that failed, and on which connection, if there was one.
 struct Failed<'a> {
     failure: Failure,
-    sent_on: Option<(&'a Lane, Live)>,
+    tried_on: Option<(&'a Lane, Live)>,
 }
 
 /// A connection that is up, and a turn on it.
