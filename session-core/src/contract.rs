@@ -1,7 +1,10 @@
 //! The suite that every store passes, as functions and as the [`contract!`](crate::contract!) macro.
 //!
-//! ```ignore
-//! session_core::contract!(|| async { MyStore::connect("localhost").await.expect("a server") });
+//! ```
+//! # #[cfg(feature = "memory")]
+//! mod my_store {
+//!     session_core::contract!(|| async { session_core::MemoryStore::default() });
+//! }
 //! ```
 //!
 //! Each check takes a store of its own, works under random ids, and leaves nothing that does not expire. Real time passes: the

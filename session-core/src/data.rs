@@ -19,19 +19,19 @@ pub(crate) struct Data {
 
 #[derive(Clone)]
 struct Entry {
-    name: Text,
-    value: Text,
+    name: Part,
+    value: Part,
 }
 
 /// A name, or an encoded value.
 #[derive(Clone)]
-enum Text {
+enum Part {
     /// In the record, there.
     Read(Range<usize>),
     Written(Bytes),
 }
 
-impl Text {
+impl Part {
     fn bytes<'a>(&'a self, record: &'a Bytes) -> &'a [u8] {
         match self {
             Self::Read(range) => &record[range.clone()],
@@ -91,11 +91,11 @@ impl Data {
     }
 
     pub(crate) fn insert(&mut self, name: &str, value: Bytes) {
-        let value = Text::Written(value);
+        let value = Part::Written(value);
         match self.find(name.as_bytes()) {
             Ok(at) => self.entries[at].value = value,
             Err(at) => {
-                let name = Text::Written(Bytes::copy_from_slice(name.as_bytes()));
+                let name = Part::Written(Bytes::copy_from_slice(name.as_bytes()));
                 self.entries.insert(at, Entry { name, value });
             }
         }
@@ -120,7 +120,7 @@ impl Data {
                 Err(at) => at,
             },
         };
-        self.entries.insert(at, Entry { name: Text::Read(name), value: Text::Read(value) });
+        self.entries.insert(at, Entry { name: Part::Read(name), value: Part::Read(value) });
         true
     }
 

@@ -108,8 +108,7 @@ pub(crate) struct Contents {
 }
 
 impl fmt::Debug for Contents {
-    /// Names only: values are the application's and may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.data.iter().map(|(name, _)| name)).finish()
+        self.data.fmt(f)
     }
 }
