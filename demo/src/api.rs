@@ -36,7 +36,10 @@ pub(crate) fn is_api(path: &str) -> bool {
 }
 
 /// Answers a request to the API. A session error is left to the session service, unless it is the client's mistake.
-pub(crate) async fn answer(context: Context, request: Request<Incoming>) -> Result<Reply, SessionError> {
+pub(crate) async fn answer(
+    context: Context,
+    request: Request<Incoming>,
+) -> Result<Reply, SessionError> {
     let refusal = match route(&context, request).await {
         Ok(reply) => return Ok(reply),
         Err(Failure::Refused(refusal)) => refusal,
@@ -55,15 +58,24 @@ pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
         message = mistake.message;
     }
     *response.body_mut() = json!({ "error": message }).to_string().into();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 /// Session errors that are no fault of the service, because here the client chooses what is stored.
 fn mistake(error: &SessionError) -> Option<Refusal> {
     match error.kind() {
-        SessionErrorKind::Decode => Some(Refusal::new(StatusCode::CONFLICT, "the value there is of another kind")),
-        SessionErrorKind::TooLarge => Some(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())),
+        SessionErrorKind::Decode => Some(Refusal::new(
+            StatusCode::CONFLICT,
+            "the value there is of another kind",
+        )),
+        SessionErrorKind::TooLarge => Some(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            error.to_string(),
+        )),
         _ => None,
     }
 }
@@ -85,7 +97,13 @@ enum Route {
 impl Route {
     fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
         let segments: Vec<&str> = path.split('/').skip(2).collect();
-        let post = |route| if *method == Method::POST { Ok(route) } else { Err(Refusal::method("POST")) };
+        let post = |route| {
+            if *method == Method::POST {
+                Ok(route)
+            } else {
+                Err(Refusal::method("POST"))
+            }
+        };
         match segments[..] {
             ["session"] => match *method {
                 Method::GET | Method::HEAD => Ok(Self::Tell),
@@ -149,11 +167,15 @@ fn tell(context: &Context, session: &Session) -> Result<Reply, Failure> {
         let value = session.get(&name)?.unwrap_or_default();
         data.insert(name, value);
     }
-    let left = session.expires_at().and_then(|at| at.duration_since(SystemTime::now()).ok());
+    let left = session
+        .expires_at()
+        .and_then(|at| at.duration_since(SystemTime::now()).ok());
     Ok(reply::json(&Facts {
         id: session.id().map(|id| id.to_string()),
         is_new: session.is_new(),
-        created_at: session.created_at().map(|at| humantime::format_rfc3339_millis(at).to_string()),
+        created_at: session
+            .created_at()
+            .map(|at| humantime::format_rfc3339_millis(at).to_string()),
         expires_in_s: left.map(|left| left.as_secs()),
         instance: &context.instance,
         data,
@@ -174,7 +196,9 @@ fn one() -> i64 {
 /// Adds to a whole number, and stops at its limits. Additions at once all count; the value told is then behind the stored one.
 async fn add(session: &Session, name: &str, request: Request<Incoming>) -> Result<Reply, Failure> {
     let Add { by } = body::json(request).await?;
-    let value = session.update(name, move |value: Option<i64>| value.unwrap_or(0).saturating_add(by))?;
+    let value = session.update(name, move |value: Option<i64>| {
+        value.unwrap_or(0).saturating_add(by)
+    })?;
     Ok(reply::json(&json!({ "value": value })))
 }
 
@@ -186,12 +210,35 @@ struct LoginBody {
     remember: bool,
 }
 
-async fn log_in(context: &Context, session: &Session, request: Request<Incoming>) -> Result<Reply, Failure> {
-    let LoginBody { username, password, remember } = body::json(request).await?;
-    match context.users.log_in(session, Credentials { username, password, remember }).await? {
+async fn log_in(
+    context: &Context,
+    session: &Session,
+    request: Request<Incoming>,
+) -> Result<Reply, Failure> {
+    let LoginBody {
+        username,
+        password,
+        remember,
+    } = body::json(request).await?;
+    match context
+        .users
+        .log_in(
+            session,
+            Credentials {
+                username,
+                password,
+                remember,
+            },
+        )
+        .await?
+    {
         Login::Right(user) => Ok(reply::json(&json!({ "username": user }))),
-        Login::Wrong { .. } => Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong name or password").into()),
-        Login::Ended => Err(Refusal::new(StatusCode::CONFLICT, "the session has ended meanwhile").into()),
+        Login::Wrong { .. } => {
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong name or password").into())
+        }
+        Login::Ended => {
+            Err(Refusal::new(StatusCode::CONFLICT, "the session has ended meanwhile").into())
+        }
     }
 }
 
@@ -204,7 +251,10 @@ fn decode(segment: &str) -> Result<String, Refusal> {
     match percent_decode_str(segment).decode_utf8() {
         Ok(name) if !name.is_empty() => Ok(name.into_owned()),
         Ok(_) => Err(Refusal::not_found()),
-        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the name is not UTF-8")),
+        Err(_) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the name is not UTF-8",
+        )),
     }
 }
 
@@ -225,23 +275,55 @@ mod tests {
             let route = Route::of(&Method::PUT, &format!("/api/session/{segment}"));
             assert_eq!(route.expect(segment), Route::Put(expected.into()));
         }
-        assert_eq!(Route::of(&Method::POST, "/api/session/a%2Fb/add").expect("route"), Route::Add("a/b".into()));
+        assert_eq!(
+            Route::of(&Method::POST, "/api/session/a%2Fb/add").expect("route"),
+            Route::Add("a/b".into())
+        );
     }
 
     #[test]
     fn what_is_not_there_is_refused() {
         for (method, path, status, allow) in [
-            (Method::PUT, "/api/session/%FF", StatusCode::BAD_REQUEST, None),
+            (
+                Method::PUT,
+                "/api/session/%FF",
+                StatusCode::BAD_REQUEST,
+                None,
+            ),
             (Method::PUT, "/api/session/", StatusCode::NOT_FOUND, None),
             (Method::GET, "/api", StatusCode::NOT_FOUND, None),
             (Method::GET, "/api/session/a/b", StatusCode::NOT_FOUND, None),
-            (Method::POST, "/api/session", StatusCode::METHOD_NOT_ALLOWED, Some("GET, HEAD")),
-            (Method::GET, "/api/session/a", StatusCode::METHOD_NOT_ALLOWED, Some("PUT, DELETE")),
-            (Method::PUT, "/api/session/a/add", StatusCode::METHOD_NOT_ALLOWED, Some("POST")),
-            (Method::GET, "/api/login", StatusCode::METHOD_NOT_ALLOWED, Some("POST")),
+            (
+                Method::POST,
+                "/api/session",
+                StatusCode::METHOD_NOT_ALLOWED,
+                Some("GET, HEAD"),
+            ),
+            (
+                Method::GET,
+                "/api/session/a",
+                StatusCode::METHOD_NOT_ALLOWED,
+                Some("PUT, DELETE"),
+            ),
+            (
+                Method::PUT,
+                "/api/session/a/add",
+                StatusCode::METHOD_NOT_ALLOWED,
+                Some("POST"),
+            ),
+            (
+                Method::GET,
+                "/api/login",
+                StatusCode::METHOD_NOT_ALLOWED,
+                Some("POST"),
+            ),
         ] {
             let refusal = Route::of(&method, path).expect_err(path);
-            assert_eq!((refusal.status, refusal.allow), (status, allow), "{method} {path}");
+            assert_eq!(
+                (refusal.status, refusal.allow),
+                (status, allow),
+                "{method} {path}"
+            );
         }
     }
 }

@@ -23,7 +23,10 @@ pub(crate) struct Form(Vec<(String, String)>);
 impl Form {
     /// The field of that name; empty where there is none.
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+        self.0
+            .iter()
+            .find(|(field, _)| field == name)
+            .map_or("", |(_, value)| value)
     }
 
     /// Whether there is a field of that name: a ticked box.
@@ -59,13 +62,25 @@ pub(crate) fn has_body(request: &Request<Incoming>) -> bool {
 }
 
 async fn bytes(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(DEADLINE, Limited::new(request.into_body(), MAX_BYTES).collect()).await {
+    match tokio::time::timeout(
+        DEADLINE,
+        Limited::new(request.into_body(), MAX_BYTES).collect(),
+    )
+    .await
+    {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"))
-        }
-        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is incomplete")),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is larger than 1 MiB",
+        )),
+        Ok(Err(_)) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the body is incomplete",
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body took too long",
+        )),
     }
 }
 

@@ -19,10 +19,26 @@ pub(crate) struct Product {
 }
 
 pub(crate) const PRODUCTS: [Product; 4] = [
-    Product { code: "tea", name: "Green tea, 100 g", cents: 640 },
-    Product { code: "mug", name: "Stoneware mug", cents: 1250 },
-    Product { code: "kettle", name: "Kettle", cents: 4900 },
-    Product { code: "biscuits", name: "Ginger biscuits", cents: 380 },
+    Product {
+        code: "tea",
+        name: "Green tea, 100 g",
+        cents: 640,
+    },
+    Product {
+        code: "mug",
+        name: "Stoneware mug",
+        cents: 1250,
+    },
+    Product {
+        code: "kettle",
+        name: "Kettle",
+        cents: 4900,
+    },
+    Product {
+        code: "biscuits",
+        name: "Ginger biscuits",
+        cents: 380,
+    },
 ];
 
 impl Product {
@@ -39,11 +55,15 @@ pub(crate) struct Cart(BTreeMap<String, u32>);
 impl Cart {
     /// The products in it that are still for sale, and how many of each.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'static Product, u32)> {
-        self.0.iter().filter_map(|(code, &count)| Some((Product::find(code)?, count)))
+        self.0
+            .iter()
+            .filter_map(|(code, &count)| Some((Product::find(code)?, count)))
     }
 
     pub(crate) fn total_cents(&self) -> u64 {
-        self.lines().map(|(product, count)| u64::from(product.cents) * u64::from(count)).sum()
+        self.lines()
+            .map(|(product, count)| u64::from(product.cents) * u64::from(count))
+            .sum()
     }
 
     fn with_one_more(mut self, code: &str) -> Self {
@@ -55,7 +75,11 @@ impl Cart {
 
 /// Puts one into the cart. Two tabs that do so at once both count.
 pub(crate) fn add(session: &Session, product: &'static Product) -> Result<(), SessionError> {
-    session.update(CART, |cart| cart.unwrap_or_default().with_one_more(product.code)).map(drop)
+    session
+        .update(CART, |cart| {
+            cart.unwrap_or_default().with_one_more(product.code)
+        })
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -64,14 +88,22 @@ mod tests {
 
     #[test]
     fn a_cart_counts_and_adds_up() {
-        let mut cart = Cart::default().with_one_more("tea").with_one_more("tea").with_one_more("mug");
+        let mut cart = Cart::default()
+            .with_one_more("tea")
+            .with_one_more("tea")
+            .with_one_more("mug");
         assert_eq!(cart.total_cents(), 2 * 640 + 1250);
         cart = cart.with_one_more("no longer sold");
         assert_eq!(
-            cart.lines().map(|(product, count)| (product.code, count)).collect::<Vec<_>>(),
+            cart.lines()
+                .map(|(product, count)| (product.code, count))
+                .collect::<Vec<_>>(),
             [("mug", 1), ("tea", 2)]
         );
         cart = (0..200).fold(cart, |cart, _| cart.with_one_more("kettle"));
-        assert!(cart.lines().any(|(product, count)| product.code == "kettle" && count == MOST));
+        assert!(
+            cart.lines()
+                .any(|(product, count)| product.code == "kettle" && count == MOST)
+        );
     }
 }

@@ -20,15 +20,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub async fn check(listen: &str) -> Result<(), Box<dyn Error>> {
     // one that listens everywhere answers on loopback too
     let address = listen.replacen("0.0.0.0:", "127.0.0.1:", 1);
-    let status = timeout(PATIENCE, status(&address)).await.map_err(|_| format!("{address} does not answer"))??;
-    if status == StatusCode::OK { Ok(()) } else { Err(format!("{address} answers {status}").into()) }
+    let status = timeout(PATIENCE, status(&address))
+        .await
+        .map_err(|_| format!("{address} does not answer"))??;
+    if status == StatusCode::OK {
+        Ok(())
+    } else {
+        Err(format!("{address} answers {status}").into())
+    }
 }
 
 async fn status(address: &str) -> Result<StatusCode, Box<dyn Error>> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/healthz").header(header::HOST, address).body(Empty::<Bytes>::new())?;
+    let request = Request::get("/healthz")
+        .header(header::HOST, address)
+        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await;
     connection.abort();
     Ok(response?.status())

@@ -37,6 +37,9 @@ pub use server::{Server, StartError};
 ///
 /// When the options cannot be used, or the store cannot be opened.
 pub async fn serve(listener: TcpListener, options: options::Options) -> Result<(), StartError> {
-    Server::open(&options).await?.serve(listener, future::pending()).await;
+    Server::open(&options)
+        .await?
+        .serve(listener, future::pending())
+        .await;
     Ok(())
 }

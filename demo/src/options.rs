@@ -10,7 +10,8 @@ use clap::{
 };
 use http::StatusCode;
 use session_hyper::{
-    AnyStore, Builder, CookieOptions, OnGone, Priority, Proxy, SameSite, Secure, Sessions, SigningKeys, Unset,
+    AnyStore, Builder, CookieOptions, OnGone, Priority, Proxy, SameSite, Secure, Sessions,
+    SigningKeys, Unset,
 };
 
 use crate::StartError;
@@ -28,7 +29,12 @@ type OrOff<T> = Option<T>;
 #[command(name = "demo", version)]
 pub struct Options {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        env = "LISTEN",
+        default_value = "127.0.0.1:3000",
+        value_name = "HOST:PORT"
+    )]
     pub listen: String,
 
     /// Name that this instance shows of itself [default: the address it listens on]
@@ -40,11 +46,22 @@ pub struct Options {
     pub healthcheck: bool,
 
     /// Where sessions are kept
-    #[arg(long, env = "SESSION_STORE", default_value = "memory:", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SESSION_STORE",
+        default_value = "memory:",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub store: Secret,
 
     /// Keys that sign the cookie, separated by commas, the signing one first; at least 32 bytes each [default: a random one]
-    #[arg(long, env = "SESSION_KEYS", value_name = "KEY,..", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SESSION_KEYS",
+        value_name = "KEY,..",
+        hide_env_values = true
+    )]
     pub session_keys: Option<Secret>,
 
     /// Longest gap between two requests, as in 90 (seconds) or 30m [default: 30m, or --cookie-max-age]
@@ -96,15 +113,29 @@ pub struct Options {
 #[derive(Clone, Debug, Args)]
 pub struct Cookie {
     /// Name of the cookie
-    #[arg(long = "cookie-name", env = "SESSION_COOKIE_NAME", value_name = "NAME", default_value = "id")]
+    #[arg(
+        long = "cookie-name",
+        env = "SESSION_COOKIE_NAME",
+        value_name = "NAME",
+        default_value = "id"
+    )]
     pub name: String,
 
     /// Send the cookie below this path only
-    #[arg(long = "cookie-path", env = "SESSION_COOKIE_PATH", value_name = "PATH", default_value = "/")]
+    #[arg(
+        long = "cookie-path",
+        env = "SESSION_COOKIE_PATH",
+        value_name = "PATH",
+        default_value = "/"
+    )]
     pub path: String,
 
     /// Share the cookie with every subdomain of this domain [default: this host alone]
-    #[arg(long = "cookie-domain", env = "SESSION_COOKIE_DOMAIN", value_name = "DOMAIN")]
+    #[arg(
+        long = "cookie-domain",
+        env = "SESSION_COOKIE_DOMAIN",
+        value_name = "DOMAIN"
+    )]
     pub domain: Option<String>,
 
     /// Hide the cookie from scripts
@@ -152,7 +183,9 @@ impl Options {
     pub fn from_arguments<A: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, clap::Error> {
-        Self::try_parse_from(std::iter::once("demo".into()).chain(arguments.into_iter().map(Into::into)))
+        Self::try_parse_from(
+            std::iter::once("demo".into()).chain(arguments.into_iter().map(Into::into)),
+        )
     }
 
     /// The sessions that the options describe, in this store.
@@ -175,7 +208,11 @@ impl Options {
     fn signing_keys(&self) -> Result<SigningKeys, StartError> {
         match &self.session_keys {
             Some(keys) => {
-                if keys.reveal().split(',').any(|key| key.trim().starts_with(DEVELOPMENT_KEY)) {
+                if keys
+                    .reveal()
+                    .split(',')
+                    .any(|key| key.trim().starts_with(DEVELOPMENT_KEY))
+                {
                     tracing::warn!(
                         "the session keys hold one for development, which everybody can read and sign cookies with: set SESSION_KEYS"
                     );
@@ -204,7 +241,9 @@ impl Cookie {
             .max_age(self.max_age)
             .partitioned(self.partitioned)
             .priority(self.priority);
-        given(options, self.domain.as_deref(), |options, domain| options.domain(domain))
+        given(options, self.domain.as_deref(), |options, domain| {
+            options.domain(domain)
+        })
     }
 }
 
@@ -240,7 +279,9 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// One of these words, each for a value.
-fn words<T: Clone + Send + Sync>(words: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+fn words<T: Clone + Send + Sync>(
+    words: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(words.iter().map(|(word, _)| *word)).try_map(|given| {
         let found = words.iter().find(|(word, _)| *word == given);
         found.map(|(_, value)| value.clone()).ok_or("no such word")
@@ -256,7 +297,11 @@ fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
 }
 
 fn duration_or_none(text: &str) -> Result<OrOff<Duration>, humantime::DurationError> {
-    if text == "none" { Ok(None) } else { duration(text).map(Some) }
+    if text == "none" {
+        Ok(None)
+    } else {
+        duration(text).map(Some)
+    }
 }
 
 fn proxy(text: &str) -> Result<Proxy, String> {
@@ -265,8 +310,11 @@ fn proxy(text: &str) -> Result<Proxy, String> {
         "ignore" => Ok(Proxy::Ignore),
         "trust" => Ok(Proxy::Trust),
         peers => {
-            let peers: Result<Vec<IpAddr>, _> = peers.split(',').map(|peer| peer.trim().parse()).collect();
-            peers.map(Proxy::TrustPeers).map_err(|_| "expected unspecified, ignore, trust, or IP addresses".into())
+            let peers: Result<Vec<IpAddr>, _> =
+                peers.split(',').map(|peer| peer.trim().parse()).collect();
+            peers
+                .map(Proxy::TrustPeers)
+                .map_err(|_| "expected unspecified, ignore, trust, or IP addresses".into())
         }
     }
 }
@@ -275,7 +323,9 @@ fn on_gone(text: &str) -> Result<OnGone, String> {
     match text {
         "discard" => Ok(OnGone::Discard),
         status => match status.parse::<StatusCode>() {
-            Ok(status) if status.is_client_error() || status.is_server_error() => Ok(OnGone::Reject(status)),
+            Ok(status) if status.is_client_error() || status.is_server_error() => {
+                Ok(OnGone::Reject(status))
+            }
             _ => Err("expected discard, or a status from 400 to 599".into()),
         },
     }
@@ -294,14 +344,20 @@ mod tests {
     /// The sessions that these flags make, or the error in words.
     fn build(flags: &str) -> Result<Sessions, String> {
         let store = session_hyper::MemoryStore::new().into();
-        parse(flags).map_err(|error| error.to_string())?.sessions(store).map_err(|error| error.to_string())
+        parse(flags)
+            .map_err(|error| error.to_string())?
+            .sessions(store)
+            .map_err(|error| error.to_string())
     }
 
     #[track_caller]
     fn refused(flags: &str, expected: &[&str]) {
         let error = build(flags).expect_err(flags);
         for part in expected {
-            assert!(error.contains(part), "{flags}: {error:?} does not name {part}");
+            assert!(
+                error.contains(part),
+                "{flags}: {error:?} does not name {part}"
+            );
         }
     }
 
@@ -329,11 +385,15 @@ mod tests {
 
     #[test]
     fn times_are_seconds_or_have_units() {
-        let options = parse("--idle-timeout 90 --touch-after 1h30m --absolute-timeout none").expect("flags");
+        let options =
+            parse("--idle-timeout 90 --touch-after 1h30m --absolute-timeout none").expect("flags");
         assert_eq!(options.idle_timeout, Some(Duration::from_secs(90)));
         assert_eq!(options.touch_after, Some(Duration::from_secs(5400)));
         assert_eq!(options.absolute_timeout, None);
-        assert_eq!(parse("").expect("flags").absolute_timeout, Some(Duration::from_secs(12 * 3600)));
+        assert_eq!(
+            parse("").expect("flags").absolute_timeout,
+            Some(Duration::from_secs(12 * 3600))
+        );
     }
 
     #[test]
@@ -356,19 +416,35 @@ mod tests {
         refused("--on-gone 200", &["--on-gone", "400"]);
         refused("--proxy everybody", &["--proxy", "trust"]);
         refused("--cookie-secure sometimes", &["always", "never", "auto"]);
-        refused("--cookie-same-site none", &["cookie.same_site = none", "cookie.secure = auto"]);
+        refused(
+            "--cookie-same-site none",
+            &["cookie.same_site = none", "cookie.secure = auto"],
+        );
         refused("--cookie-name __Host-id", &["cookie.name = __Host-id"]);
         refused("--idle-timeout 0", &["idle_timeout"]);
-        refused("--idle-timeout 1m --cookie-max-age 2m", &["idle_timeout", "cookie.max_age"]);
+        refused(
+            "--idle-timeout 1m --cookie-max-age 2m",
+            &["idle_timeout", "cookie.max_age"],
+        );
     }
 
     #[test]
     fn secrets_are_not_printed() {
         refused("--session-keys hunter2", &["too short"]);
-        assert!(!build("--session-keys hunter2").expect_err("short").contains("hunter2"));
-        let options = parse(&format!("--session-keys {KEY},{KEY} --store redis://:hunter2@localhost")).expect("flags");
+        assert!(
+            !build("--session-keys hunter2")
+                .expect_err("short")
+                .contains("hunter2")
+        );
+        let options = parse(&format!(
+            "--session-keys {KEY},{KEY} --store redis://:hunter2@localhost"
+        ))
+        .expect("flags");
         let debug = format!("{options:?}");
-        assert!(!debug.contains(KEY) && !debug.contains("hunter2"), "{debug}");
+        assert!(
+            !debug.contains(KEY) && !debug.contains("hunter2"),
+            "{debug}"
+        );
         assert_eq!(options.signing_keys().expect("keys").len(), 2);
     }
 }

@@ -96,7 +96,10 @@ pub(crate) fn session(session: &Session, instance: &str) -> Markup {
     let values = session.names().into_iter().map(|name| {
         // here a user clears a session that other pages cannot read, so that this one shows what it can
         let value = session.get::<serde_json::Value>(&name).ok().flatten();
-        (name, value.map_or("not shown".into(), |value| value.to_string()))
+        (
+            name,
+            value.map_or("not shown".into(), |value| value.to_string()),
+        )
     });
     let values: Vec<(String, String)> = values.collect();
     page(
@@ -160,7 +163,9 @@ pub(crate) fn refused(refusal: &Refusal) -> Markup {
 pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
     let mut response = session_hyper::reject(error);
     let advice = match error.kind() {
-        SessionErrorKind::Unavailable | SessionErrorKind::Timeout | SessionErrorKind::Contention => {
+        SessionErrorKind::Unavailable
+        | SessionErrorKind::Timeout
+        | SessionErrorKind::Contention => {
             "Your session cannot be reached at the moment. It is not lost: please try again."
         }
         SessionErrorKind::Decode => {
@@ -179,7 +184,10 @@ pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
         },
     );
     *response.body_mut() = page.into_string().into();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     response
 }
 
@@ -199,8 +207,12 @@ fn login_form(username: &str) -> Markup {
 fn facts(session: &Session) -> Markup {
     let now = SystemTime::now();
     let created_at = session.created_at();
-    let age = created_at.and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
-    let left = session.expires_at().and_then(|at| at.duration_since(now).ok());
+    let age = created_at
+        .and_then(|at| now.duration_since(at).ok())
+        .unwrap_or_default();
+    let left = session
+        .expires_at()
+        .and_then(|at| at.duration_since(now).ok());
     html! {
         dl {
             dt { "Session" } dd { code #session-id { (session.id().map(|id| id.to_string()).unwrap_or_default()) } }
@@ -251,7 +263,10 @@ mod tests {
     #[test]
     fn text_of_strangers_is_escaped() {
         let page = login_failed("<script>\"", 1).into_string();
-        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
+        assert!(
+            !page.contains("<script>") && page.contains("&lt;script&gt;"),
+            "{page}"
+        );
     }
 
     #[test]

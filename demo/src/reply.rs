@@ -37,7 +37,11 @@ pub(crate) enum Failure {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), allow: None }
+        Self {
+            status,
+            message: message.into(),
+            allow: None,
+        }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -45,12 +49,18 @@ impl Refusal {
     }
 
     pub(crate) fn method(allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow} here")) }
+        Self {
+            allow: Some(allow),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow} here"))
+        }
     }
 
     /// The place and kind of the mistake; serde's words may quote a value, but it is the client's own.
     pub(crate) fn bad_json(error: serde_json::Error) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, format!("the body is not the JSON expected here: {error}"))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not the JSON expected here: {error}"),
+        )
     }
 
     /// The answer, with its body in the words of whoever was asked.
@@ -58,7 +68,9 @@ impl Refusal {
         let mut reply = body(self);
         *reply.status_mut() = self.status;
         if let Some(allow) = self.allow {
-            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+            reply
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         reply
     }
@@ -79,12 +91,20 @@ impl From<SessionError> for Failure {
 /// Refuses a request that another site may have made the browser send.
 pub(crate) fn refuse_forged(request: &Request<Incoming>, programs: bool) -> Result<(), Refusal> {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let checked = csrf::check(&csrf::Incoming { method, uri, headers, has_body: body::has_body(request), programs });
+    let checked = csrf::check(&csrf::Incoming {
+        method,
+        uri,
+        headers,
+        has_body: body::has_body(request),
+        programs,
+    });
     checked.map_err(|forged| {
         let message = match (forged, programs) {
             (Forged::CrossSite, _) => "the request comes from another site",
             (Forged::Unknown, true) => "send JSON, with content-type: application/json",
-            (Forged::Unknown, false) => "the request does not tell which site it comes from; programs use the JSON API",
+            (Forged::Unknown, false) => {
+                "the request does not tell which site it comes from; programs use the JSON API"
+            }
         };
         tracing::info!(?forged, "refused as possibly forged");
         Refusal::new(StatusCode::FORBIDDEN, message)
@@ -98,14 +118,19 @@ pub(crate) fn html(page: Markup) -> Reply {
 
 /// JSON, not to be kept for the same reason.
 pub(crate) fn json(value: &impl Serialize) -> Reply {
-    with_type("application/json", serde_json::to_vec(value).unwrap_or_default())
+    with_type(
+        "application/json",
+        serde_json::to_vec(value).unwrap_or_default(),
+    )
 }
 
 /// Done, and nothing to tell.
 pub(crate) fn no_content() -> Reply {
     let mut reply = Reply::default();
     *reply.status_mut() = StatusCode::NO_CONTENT;
-    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
@@ -113,7 +138,9 @@ pub(crate) fn no_content() -> Reply {
 pub(crate) fn see_other(location: &'static str) -> Reply {
     let mut reply = no_content();
     *reply.status_mut() = StatusCode::SEE_OTHER;
-    reply.headers_mut().insert(header::LOCATION, HeaderValue::from_static(location));
+    reply
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_static(location));
     reply
 }
 

@@ -20,10 +20,15 @@ use crate::{
 const VIEWS: Key<u64> = Key::new("views");
 
 /// Answers a request for a page. A session error is left to the session service.
-pub(crate) async fn answer(context: Context, request: Request<Incoming>) -> Result<Reply, SessionError> {
+pub(crate) async fn answer(
+    context: Context,
+    request: Request<Incoming>,
+) -> Result<Reply, SessionError> {
     match route(&context, request).await {
         Ok(reply) => Ok(reply),
-        Err(Failure::Refused(refusal)) => Ok(refusal.reply(|refusal| reply::html(pages::refused(refusal)))),
+        Err(Failure::Refused(refusal)) => {
+            Ok(refusal.reply(|refusal| reply::html(pages::refused(refusal))))
+        }
         Err(Failure::Session(error)) => Err(error),
     }
 }
@@ -66,7 +71,10 @@ impl Route {
             "/session/clear" => (Self::Press(Button::Clear), false),
             _ => return Err(Refusal::not_found()),
         };
-        match (*method == Method::GET || *method == Method::HEAD, *method == Method::POST) {
+        match (
+            *method == Method::GET || *method == Method::HEAD,
+            *method == Method::POST,
+        ) {
             (true, _) if reads => Ok(route),
             (_, true) if !reads => Ok(route),
             _ => Err(Refusal::method(if reads { "GET, HEAD" } else { "POST" })),
@@ -79,9 +87,16 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, F
     reply::refuse_forged(&request, false)?;
     match route {
         Route::Health => Ok(plain("text/plain; charset=utf-8", "no-store", "ok")),
-        Route::Style => Ok(plain("text/css; charset=utf-8", "public, max-age=300", include_str!("style.css"))),
+        Route::Style => Ok(plain(
+            "text/css; charset=utf-8",
+            "public, max-age=300",
+            include_str!("style.css"),
+        )),
         Route::Home => home(context, &request).await,
-        Route::Session => Ok(reply::html(pages::session(&request.session().load().await?, &context.instance))),
+        Route::Session => Ok(reply::html(pages::session(
+            &request.session().load().await?,
+            &context.instance,
+        ))),
         Route::LogIn => log_in(context, request).await,
         Route::AddToCart => add_to_cart(request).await,
         Route::Press(button) => press(button, &request.session().load().await?),
@@ -152,8 +167,12 @@ fn press(button: Button, session: &Session) -> Result<Reply, Failure> {
 /// Something that has nothing to do with any session.
 fn plain(content_type: &'static str, cache: &'static str, text: &'static str) -> Reply {
     let mut reply = Reply::new(Full::new(Bytes::from_static(text.as_bytes())));
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     reply
 }
 
@@ -164,17 +183,42 @@ mod tests {
     #[track_caller]
     fn refused(method: Method, path: &str, status: StatusCode, allow: Option<&str>) {
         let refusal = Route::of(&method, path).expect_err(path);
-        assert_eq!((refusal.status, refusal.allow), (status, allow), "{method} {path}");
+        assert_eq!(
+            (refusal.status, refusal.allow),
+            (status, allow),
+            "{method} {path}"
+        );
     }
 
     #[test]
     fn pages_are_read_and_forms_are_sent() {
         assert_eq!(Route::of(&Method::GET, "/").ok(), Some(Route::Home));
-        assert_eq!(Route::of(&Method::HEAD, "/session").ok(), Some(Route::Session));
-        assert_eq!(Route::of(&Method::POST, "/logout").ok(), Some(Route::Press(Button::LogOut)));
-        refused(Method::POST, "/", StatusCode::METHOD_NOT_ALLOWED, Some("GET, HEAD"));
-        refused(Method::GET, "/logout", StatusCode::METHOD_NOT_ALLOWED, Some("POST"));
-        refused(Method::OPTIONS, "/login", StatusCode::METHOD_NOT_ALLOWED, Some("POST"));
+        assert_eq!(
+            Route::of(&Method::HEAD, "/session").ok(),
+            Some(Route::Session)
+        );
+        assert_eq!(
+            Route::of(&Method::POST, "/logout").ok(),
+            Some(Route::Press(Button::LogOut))
+        );
+        refused(
+            Method::POST,
+            "/",
+            StatusCode::METHOD_NOT_ALLOWED,
+            Some("GET, HEAD"),
+        );
+        refused(
+            Method::GET,
+            "/logout",
+            StatusCode::METHOD_NOT_ALLOWED,
+            Some("POST"),
+        );
+        refused(
+            Method::OPTIONS,
+            "/login",
+            StatusCode::METHOD_NOT_ALLOWED,
+            Some("POST"),
+        );
         refused(Method::GET, "/logout/", StatusCode::NOT_FOUND, None);
     }
 }

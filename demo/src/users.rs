@@ -23,13 +23,18 @@ const REMEMBERED_AT_MOST: Duration = DAY.saturating_mul(90);
 /// passes, 1 lane). The passwords are public: this is a demo.
 const USERS: [(&str, &str); 2] = [
     // correct horse
-    ("ann", "$argon2id$v=19$m=19456,t=2,p=1$J/hdcWy2dRyn5uEE/3E6tQ$T57ipVgmAR3xOPo1/dbggKYssu03VyZ1E6sx7Voj090"),
+    (
+        "ann",
+        "$argon2id$v=19$m=19456,t=2,p=1$J/hdcWy2dRyn5uEE/3E6tQ$T57ipVgmAR3xOPo1/dbggKYssu03VyZ1E6sx7Voj090",
+    ),
     // battery staple
-    ("bob", "$argon2id$v=19$m=19456,t=2,p=1$QUPujga6EOKtj/fUczzggA$0DoMwJ+J9mNc6qmbbX6g7XxYW0apHnP9bQ6xK9pyzXM"),
+    (
+        "bob",
+        "$argon2id$v=19$m=19456,t=2,p=1$QUPujga6EOKtj/fUczzggA$0DoMwJ+J9mNc6qmbbX6g7XxYW0apHnP9bQ6xK9pyzXM",
+    ),
 ];
 /// Hash of a password that nobody has, so that an unknown name takes as long to refuse as a wrong password.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$aIaS77qGR3A4LDsJtNvI0Q$8Bp4MYeveVs1fYiBLDATFVS7uSVC7Vpge7oUGB/ZfXk";
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$aIaS77qGR3A4LDsJtNvI0Q$8Bp4MYeveVs1fYiBLDATFVS7uSVC7Vpge7oUGB/ZfXk";
 
 /// Checks passwords, no more at once than there are processors: each check takes 19 MiB.
 #[derive(Clone, Debug)]
@@ -60,14 +65,22 @@ pub(crate) enum Login {
 impl Users {
     pub(crate) fn new() -> Self {
         let turns = thread::available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new(turns)) }
+        Self {
+            turns: Arc::new(Semaphore::new(turns)),
+        }
     }
 
     /// Logs in, or counts the failure in the session.
-    pub(crate) async fn log_in(&self, session: &Session, credentials: Credentials) -> Result<Login, SessionError> {
+    pub(crate) async fn log_in(
+        &self,
+        session: &Session,
+        credentials: Credentials,
+    ) -> Result<Login, SessionError> {
         let remember = credentials.remember;
         let Some(user) = self.check(credentials).await else {
-            let failed = session.update(FAILED_LOGINS, |failed| failed.unwrap_or(0).saturating_add(1))?;
+            let failed = session.update(FAILED_LOGINS, |failed| {
+                failed.unwrap_or(0).saturating_add(1)
+            })?;
             return Ok(Login::Wrong { failed });
         };
         if session.principal().is_some_and(|before| before != user) {
@@ -105,7 +118,9 @@ impl Users {
 fn verify(username: &str, password: &str) -> Option<&'static str> {
     let user = USERS.iter().find(|(name, _)| *name == username);
     let hash = PasswordHash::new(user.map_or(NOBODY, |(_, hash)| hash)).ok()?;
-    let matches = Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
+    let matches = Argon2::default()
+        .verify_password(password.as_bytes(), &hash)
+        .is_ok();
     user.filter(|_| matches).map(|(name, _)| *name)
 }
 
@@ -117,9 +132,12 @@ mod tests {
     fn the_documented_passwords_open_and_others_do_not() {
         assert_eq!(verify("ann", "correct horse"), Some("ann"));
         assert_eq!(verify("bob", "battery staple"), Some("bob"));
-        for (username, password) in
-            [("ann", "battery staple"), ("ann", ""), ("Ann", "correct horse"), ("eve", "correct horse")]
-        {
+        for (username, password) in [
+            ("ann", "battery staple"),
+            ("ann", ""),
+            ("Ann", "correct horse"),
+            ("eve", "correct horse"),
+        ] {
             assert_eq!(verify(username, password), None, "{username}");
         }
     }

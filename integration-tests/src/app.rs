@@ -17,7 +17,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 /// What a handler answers.
 pub type Reply = Result<Response<Full<Bytes>>, SessionError>;
 
-type Handler = Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+type Handler =
+    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
 
 /// A running application. It ends when dropped.
 #[derive(Debug)]
@@ -28,7 +29,10 @@ pub struct App {
 
 impl App {
     /// Serves this handler, with these sessions around it, on a free port of the loopback interface.
-    pub async fn start<F>(sessions: Sessions, handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    pub async fn start<F>(
+        sessions: Sessions,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Reply> + Send + 'static,
     {
@@ -43,16 +47,20 @@ impl App {
     where
         F: Future<Output = Reply> + Send + 'static,
     {
-        let service = wrap(Endpoint(Arc::new(move |request| Box::pin(handler(request)))));
+        let service = wrap(Endpoint(Arc::new(move |request| {
+            Box::pin(handler(request))
+        })));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let accept = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = service.clone();
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| hyper::service::Service::call(&service, request));
-                    let _ =
-                        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                    let service =
+                        service_fn(move |request| hyper::service::Service::call(&service, request));
+                    let _ = auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });

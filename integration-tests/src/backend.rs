@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version,
+    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError,
+    Touched, Version,
 };
 use session_redis::RedisStore;
 
@@ -32,7 +33,9 @@ impl TestStore<Backend> {
     /// An empty store on a Redis server that is started for it.
     pub async fn redis() -> Self {
         let server = Arc::new(Redis::start());
-        let store = RedisStore::connect(&server.url()).await.expect("the server answers");
+        let store = RedisStore::connect(&server.url())
+            .await
+            .expect("the server answers");
         Self::new(Backend::Redis { store, server })
     }
 
@@ -65,9 +68,11 @@ impl Backend {
     /// Every key with the bytes stored under it.
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
         match self {
-            Self::Memory(store) => {
-                store.dump().into_iter().map(|(id, record)| (id.to_string(), record.as_bytes().to_vec())).collect()
-            }
+            Self::Memory(store) => store
+                .dump()
+                .into_iter()
+                .map(|(id, record)| (id.to_string(), record.as_bytes().to_vec()))
+                .collect(),
             Self::Redis { server, .. } => server.dump(),
         }
     }
@@ -81,7 +86,12 @@ impl Store for Backend {
         }
     }
 
-    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
         match self {
             Self::Memory(store) => store.create(id, record, ttl).await,
             Self::Redis { store, .. } => store.create(id, record, ttl).await,

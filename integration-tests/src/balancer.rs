@@ -34,7 +34,9 @@ impl Balancer {
     /// Puts a balancer before these servers, and waits until it listens.
     pub fn start(servers: &[(&str, SocketAddr)]) -> Self {
         let found = (0..ATTEMPTS).find_map(|_| Self::attempt(servers));
-        found.unwrap_or_else(|| panic!("haproxy ended {ATTEMPTS} times; its configuration is that of deploy/"))
+        found.unwrap_or_else(|| {
+            panic!("haproxy ended {ATTEMPTS} times; its configuration is that of deploy/")
+        })
     }
 
     fn attempt(servers: &[(&str, SocketAddr)]) -> Option<Self> {
@@ -44,8 +46,17 @@ impl Balancer {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("haproxy.cfg");
         fs::write(&file, config(addr, &socket(dir.path()), servers)).expect("writable");
-        let child = spawn(Command::new(program("haproxy")).arg("-db").arg("-f").arg(&file));
-        let mut balancer = Self { addr, child: Some(child), dir };
+        let child = spawn(
+            Command::new(program("haproxy"))
+                .arg("-db")
+                .arg("-f")
+                .arg(&file),
+        );
+        let mut balancer = Self {
+            addr,
+            child: Some(child),
+            dir,
+        };
         let mut ended = false;
         wait("haproxy to listen", || {
             let child = balancer.child.as_mut().expect("running");
@@ -66,8 +77,14 @@ impl Balancer {
         wait("a server to be drained", || {
             let stats = self.command("show stat");
             let field = |name: &str| {
-                let column = stats.lines().next()?.split(',').position(|column| column == name)?;
-                let line = stats.lines().find(|line| line.starts_with(&format!("demos,{server},")))?;
+                let column = stats
+                    .lines()
+                    .next()?
+                    .split(',')
+                    .position(|column| column == name)?;
+                let line = stats
+                    .lines()
+                    .find(|line| line.starts_with(&format!("demos,{server},")))?;
                 line.split(',').nth(column)
             };
             field("scur").expect("current sessions of the server") == "0"
@@ -119,7 +136,11 @@ fn config(addr: SocketAddr, socket: &Path, servers: &[(&str, SocketAddr)]) -> St
             ["bind", _] => lines.push(format!("    bind {addr}")),
             ["backend", _] => {
                 lines.push(line.to_owned());
-                lines.extend(servers.iter().map(|(name, addr)| format!("    server {name} {addr}")));
+                lines.extend(
+                    servers
+                        .iter()
+                        .map(|(name, addr)| format!("    server {name} {addr}")),
+                );
             }
             _ => lines.push(line.to_owned()),
         }
@@ -134,8 +155,8 @@ mod tests {
 
     #[test]
     fn the_deployed_configuration_keeps_all_but_its_addresses() {
-        let [addr, one, two] =
-            ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(|addr| addr.parse().expect("an address"));
+        let [addr, one, two] = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
+            .map(|addr| addr.parse().expect("an address"));
         let config = config(addr, Path::new("/socket"), &[("one", one), ("two", two)]);
         for line in [
             "    stats socket /socket level admin",
@@ -146,8 +167,14 @@ mod tests {
             "    option httpchk GET /healthz",
             "    option redispatch",
         ] {
-            assert!(config.lines().any(|found| found == line), "{line:?} is missing in\n{config}");
+            assert!(
+                config.lines().any(|found| found == line),
+                "{line:?} is missing in\n{config}"
+            );
         }
-        assert!(!config.contains("resolvers") && !config.contains(":3000"), "{config}");
+        assert!(
+            !config.contains("resolvers") && !config.contains(":3000"),
+            "{config}"
+        );
     }
 }

@@ -38,8 +38,15 @@ impl Browser {
     }
 
     /// Sends a request with a body and keeps the cookies of the response.
-    pub async fn send(&mut self, addr: SocketAddr, method: Method, path: &str, body: &str) -> Response<String> {
-        self.send_with(addr, method, path, body, HeaderMap::new()).await
+    pub async fn send(
+        &mut self,
+        addr: SocketAddr,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Response<String> {
+        self.send_with(addr, method, path, body, HeaderMap::new())
+            .await
     }
 
     /// As [`send`](Self::send), with headers of one's own.
@@ -51,14 +58,23 @@ impl Browser {
         body: &str,
         headers: HeaderMap,
     ) -> Response<String> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, addr.to_string());
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, addr.to_string());
         if let Some(cookies) = self.cookie_header() {
             request = request.header(header::COOKIE, cookies);
         }
         for (name, value) in &headers {
             request = request.header::<HeaderName, HeaderValue>(name.clone(), value.clone());
         }
-        let response = fetch(addr, request.body(Full::from(body.to_owned())).expect("a request")).await;
+        let response = fetch(
+            addr,
+            request
+                .body(Full::from(body.to_owned()))
+                .expect("a request"),
+        )
+        .await;
         self.keep(response.headers());
         response
     }
@@ -66,28 +82,44 @@ impl Browser {
     /// Takes over the cookies that a response sets or removes.
     pub fn keep(&mut self, headers: &HeaderMap) {
         for value in headers.get_all(header::SET_COOKIE) {
-            let cookie = Cookie::parse(value.to_str().expect("ascii").to_owned()).expect("a cookie");
+            let cookie =
+                Cookie::parse(value.to_str().expect("ascii").to_owned()).expect("a cookie");
             let removed = cookie.max_age().is_some_and(|age| age.is_zero());
             match removed {
                 true => drop(self.cookies.remove(cookie.name())),
-                false => drop(self.cookies.insert(cookie.name().into(), cookie.value().into())),
+                false => drop(
+                    self.cookies
+                        .insert(cookie.name().into(), cookie.value().into()),
+                ),
             }
         }
     }
 
     /// The `Cookie` header it would send.
     pub fn cookie_header(&self) -> Option<String> {
-        let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<_> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 }
 
 /// Sends one request over a connection of its own.
 async fn fetch(addr: SocketAddr, request: Request<Full<Bytes>>) -> Response<String> {
-    let stream = TcpStream::connect(addr).await.expect("the application listens");
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1");
+    let stream = TcpStream::connect(addr)
+        .await
+        .expect("the application listens");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("HTTP/1");
     let connection = tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await.expect("a response").into_parts();
+    let (head, body) = sender
+        .send_request(request)
+        .await
+        .expect("a response")
+        .into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
     connection.abort();
     Response::from_parts(head, String::from_utf8(body.to_vec()).expect("text"))

@@ -24,7 +24,10 @@ impl Default for ManualClock {
 impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).expect("a length of time for a test"), Ordering::SeqCst);
+        self.0.fetch_add(
+            u64::try_from(by.as_millis()).expect("a length of time for a test"),
+            Ordering::SeqCst,
+        );
     }
 }
 

@@ -23,7 +23,9 @@ impl Demo {
     /// Starts an instance of this name on a free port, on the store with this URL. `program` is the path of the binary
     /// `instance` of this package; `keys` sign the cookies, as `SESSION_KEYS` has them.
     pub fn start(program: &str, name: &str, store: &str, keys: &str) -> Self {
-        let arguments = ["--store", store, "--proxy", "trust"].map(str::to_owned).to_vec();
+        let arguments = ["--store", store, "--proxy", "trust"]
+            .map(str::to_owned)
+            .to_vec();
         let addr = ([127, 0, 0, 1], 0).into();
         let mut demo = Self {
             program: program.to_owned(),
@@ -40,16 +42,28 @@ impl Demo {
     /// Starts the instance again, on the same port.
     pub fn restart(&mut self) {
         let mut command = Command::new(&self.program);
-        command.args(["--listen", &self.addr.to_string(), "--instance", &self.name]).args(&self.arguments);
-        command.env("SESSION_KEYS", &self.keys).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .args(["--listen", &self.addr.to_string(), "--instance", &self.name])
+            .args(&self.arguments);
+        command
+            .env("SESSION_KEYS", &self.keys)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut child = command.spawn().expect("a process");
         let stdout = child.stdout.take().expect("piped");
         // from here on it ends with this value, also where the lines below panic
         self.child = Some(child);
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("a line of text");
-        let addr = line.trim().strip_prefix("listening on http://").and_then(|addr| addr.parse().ok());
-        self.addr = addr.unwrap_or_else(|| panic!("instance {} does not listen: {line:?}", self.name));
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("a line of text");
+        let addr = line
+            .trim()
+            .strip_prefix("listening on http://")
+            .and_then(|addr| addr.parse().ok());
+        self.addr =
+            addr.unwrap_or_else(|| panic!("instance {} does not listen: {line:?}", self.name));
     }
 
     /// Starts the instance again with these keys.
@@ -70,7 +84,10 @@ impl Demo {
     /// When it does not end, or not well.
     pub fn terminate(&mut self) {
         let child = self.child.as_mut().expect("running");
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .expect("kill");
         assert!(sent.success());
         let mut status = None;
         wait("an instance to end", || {
@@ -78,7 +95,11 @@ impl Demo {
             status.is_some()
         });
         self.child = None;
-        assert!(status.is_some_and(|status| status.success()), "instance {} ended with {status:?}", self.name);
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "instance {} ended with {status:?}",
+            self.name
+        );
     }
 
     /// Where it listens.

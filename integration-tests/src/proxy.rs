@@ -51,7 +51,11 @@ impl Proxy {
                 }
             }
         });
-        Self { addr, fault, accept }
+        Self {
+            addr,
+            fault,
+            accept,
+        }
     }
 
     /// Where it listens.
@@ -78,7 +82,9 @@ impl Drop for Proxy {
 }
 
 async fn connection(client: TcpStream, server: SocketAddr, mut fault: watch::Receiver<Fault>) {
-    let Ok(server) = TcpStream::connect(server).await else { return };
+    let Ok(server) = TcpStream::connect(server).await else {
+        return;
+    };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
@@ -92,12 +98,23 @@ async fn connection(client: TcpStream, server: SocketAddr, mut fault: watch::Rec
 }
 
 /// Passes on in one direction until the connection ends.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::Receiver<Fault>, replies: bool) {
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut fault: watch::Receiver<Fault>,
+    replies: bool,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let Ok(len @ 1..) = from.read(&mut buffer).await else { return };
+        let Ok(len @ 1..) = from.read(&mut buffer).await else {
+            return;
+        };
         // a stall holds what has arrived, until it is over
-        if fault.wait_for(|fault| *fault != Fault::Stall).await.is_err() {
+        if fault
+            .wait_for(|fault| *fault != Fault::Stall)
+            .await
+            .is_err()
+        {
             return;
         }
         let now = *fault.borrow();
@@ -109,7 +126,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch:
                 tokio::time::sleep(delay).await;
                 to.write_all(&buffer[..len]).await
             }
-            Fault::None | Fault::Stall | Fault::DropReply | Fault::Trickle => to.write_all(&buffer[..len]).await,
+            Fault::None | Fault::Stall | Fault::DropReply | Fault::Trickle => {
+                to.write_all(&buffer[..len]).await
+            }
         };
         if sent.is_err() {
             return;

@@ -31,7 +31,14 @@ impl Redis {
 
     /// Starts a server that has every write on disk before it answers.
     pub fn durable() -> Self {
-        Self::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+        Self::with(&[
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+        ])
     }
 
     /// Starts a server with these arguments.
@@ -42,7 +49,12 @@ impl Redis {
     fn on(port: u16, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let mut server = Self { dir, port, args, child: None };
+        let mut server = Self {
+            dir,
+            port,
+            args,
+            child: None,
+        };
         server.restart();
         server
     }
@@ -51,7 +63,11 @@ impl Redis {
     pub fn restart(&mut self) {
         let mut command = Command::new(program("redis-server"));
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
-        command.arg("--dir").arg(self.dir.path()).args(["--loglevel", "warning"]).args(&self.args);
+        command
+            .arg("--dir")
+            .arg(self.dir.path())
+            .args(["--loglevel", "warning"])
+            .args(&self.args);
         self.child = Some(spawn(&mut command));
         self.wait_until_it_answers();
     }
@@ -107,8 +123,12 @@ impl Redis {
         let mut counts: Vec<_> = stats
             .lines()
             .filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="))
-            .filter_map(|(name, rest)| Some((name.to_owned(), rest.split(',').next()?.parse().ok()?)))
-            .filter(|(name, _)| !name.starts_with("config") && name != "info" && !name.starts_with("client"))
+            .filter_map(|(name, rest)| {
+                Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+            })
+            .filter(|(name, _)| {
+                !name.starts_with("config") && name != "info" && !name.starts_with("client")
+            })
             .collect();
         counts.sort();
         counts
@@ -123,7 +143,9 @@ impl Redis {
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let mut admin = self.admin();
         let keys: Vec<String> = ask(&mut admin, &["KEYS", "*"]).expect("keys");
-        keys.into_iter().filter_map(|key| Some((key.clone(), ask(&mut admin, &["GET", &key]).ok()?))).collect()
+        keys.into_iter()
+            .filter_map(|key| Some((key.clone(), ask(&mut admin, &["GET", &key]).ok()?)))
+            .collect()
     }
 
     fn try_admin(&self) -> redis::RedisResult<Connection> {
@@ -132,7 +154,9 @@ impl Redis {
 
     fn wait_until_it_answers(&self) {
         wait("redis-server to answer", || {
-            let answer = self.try_admin().and_then(|mut admin| ask::<String>(&mut admin, &["PING"]));
+            let answer = self
+                .try_admin()
+                .and_then(|mut admin| ask::<String>(&mut admin, &["PING"]));
             match answer {
                 Ok(_) => true,
                 // one that wants a password is up too
@@ -143,7 +167,10 @@ impl Redis {
 
     fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("running").id();
-        let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().expect("kill");
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), id.to_string()])
+            .status()
+            .expect("kill");
         assert!(sent.success());
     }
 }
@@ -172,34 +199,48 @@ impl Sentinels {
         let port = primary.port().to_string();
         let replica = Redis::with(&["--save", "", "--replicaof", "127.0.0.1", &port]);
         let sentinels = (0..3).map(|_| sentinel(primary.port())).collect();
-        let group = Self { servers: [primary, replica], sentinels };
+        let group = Self {
+            servers: [primary, replica],
+            sentinels,
+        };
         wait("the sentinels to know the group", || group.settled());
         group
     }
 
     /// The URL of a store on them.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.sentinels.iter().map(|(port, ..)| format!("127.0.0.1:{port}")).collect();
+        let hosts: Vec<_> = self
+            .sentinels
+            .iter()
+            .map(|(port, ..)| format!("127.0.0.1:{port}"))
+            .collect();
         format!("redis+sentinel://{}/{}", hosts.join(","), Self::SERVICE)
     }
 
     /// The port of the primary, as the sentinels see it.
     pub fn primary(&self) -> u16 {
-        let (_, port): (String, u16) =
-            self.ask(0, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::SERVICE]).expect("a sentinel answers");
+        let (_, port): (String, u16) = self
+            .ask(0, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::SERVICE])
+            .expect("a sentinel answers");
         port
     }
 
     /// The server that is the primary now.
     pub fn primary_server(&mut self) -> &mut Redis {
         let port = self.primary();
-        self.servers.iter_mut().find(|server| server.port() == port).expect("one of ours")
+        self.servers
+            .iter_mut()
+            .find(|server| server.port() == port)
+            .expect("one of ours")
     }
 
     /// Asks for a failover and waits until there is another primary.
     pub fn fail_over(&self) {
         let before = self.primary();
-        wait("the failover to be accepted", || self.ask::<String>(0, &["SENTINEL", "FAILOVER", Self::SERVICE]).is_ok());
+        wait("the failover to be accepted", || {
+            self.ask::<String>(0, &["SENTINEL", "FAILOVER", Self::SERVICE])
+                .is_ok()
+        });
         self.wait_for_another_primary(before);
     }
 
@@ -207,7 +248,10 @@ impl Sentinels {
     pub fn wait_for_another_primary(&self, before: u16) {
         wait("a failover", || {
             (0..3).all(|n| {
-                let address = self.ask::<(String, u16)>(n, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::SERVICE]);
+                let address = self.ask::<(String, u16)>(
+                    n,
+                    &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::SERVICE],
+                );
                 address.is_ok_and(|(_, port)| port != before)
             })
         });
@@ -215,26 +259,44 @@ impl Sentinels {
 
     fn settled(&self) -> bool {
         (0..3).all(|n| {
-            let Ok(state) = self.ask::<Vec<String>>(n, &["SENTINEL", "MASTER", Self::SERVICE]) else { return false };
-            let field = |name: &str| state.iter().position(|field| field == name).map(|at| state[at + 1].as_str());
+            let Ok(state) = self.ask::<Vec<String>>(n, &["SENTINEL", "MASTER", Self::SERVICE])
+            else {
+                return false;
+            };
+            let field = |name: &str| {
+                state
+                    .iter()
+                    .position(|field| field == name)
+                    .map(|at| state[at + 1].as_str())
+            };
             field("num-slaves") == Some("1") && field("num-other-sentinels") == Some("2")
         })
     }
 
     fn ask<T: FromRedisValue>(&self, sentinel: usize, command: &[&str]) -> redis::RedisResult<T> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.sentinels[sentinel].0))?;
-        ask(&mut client.get_connection_with_timeout(Duration::from_secs(5))?, command)
+        let client =
+            redis::Client::open(format!("redis://127.0.0.1:{}", self.sentinels[sentinel].0))?;
+        ask(
+            &mut client.get_connection_with_timeout(Duration::from_secs(5))?,
+            command,
+        )
     }
 }
 
 impl Drop for Sentinels {
     fn drop(&mut self) {
-        self.sentinels.iter_mut().for_each(|(_, _, child)| end(child));
+        self.sentinels
+            .iter_mut()
+            .for_each(|(_, _, child)| end(child));
     }
 }
 
 fn sentinel(primary: u16) -> (u16, TempDir, Option<Child>) {
-    let (dir, port, service) = (tempfile::tempdir().expect("a temporary directory"), free_port(), Sentinels::SERVICE);
+    let (dir, port, service) = (
+        tempfile::tempdir().expect("a temporary directory"),
+        free_port(),
+        Sentinels::SERVICE,
+    );
     let file = dir.path().join("sentinel.conf");
     let config = format!(
         "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {service} 127.0.0.1 {primary} 2\n\
@@ -243,7 +305,11 @@ fn sentinel(primary: u16) -> (u16, TempDir, Option<Child>) {
         dir.path().display()
     );
     fs::write(&file, config).expect("writable");
-    let child = spawn(Command::new(program("redis-server")).arg(&file).arg("--sentinel"));
+    let child = spawn(
+        Command::new(program("redis-server"))
+            .arg(&file)
+            .arg("--sentinel"),
+    );
     (port, dir, Some(child))
 }
 
@@ -270,26 +336,53 @@ impl Cluster {
             ];
             Redis::on(free_cluster_port(), &args)
         };
-        let cluster = Self { nodes: (0..6).map(node).collect() };
-        let addrs: Vec<_> = cluster.nodes.iter().map(|node| node.addr().to_string()).collect();
+        let cluster = Self {
+            nodes: (0..6).map(node).collect(),
+        };
+        let addrs: Vec<_> = cluster
+            .nodes
+            .iter()
+            .map(|node| node.addr().to_string())
+            .collect();
         let mut create = Command::new(program("redis-cli"));
-        create.args(["--cluster", "create"]).args(&addrs).args(["--cluster-replicas", "1", "--cluster-yes"]);
+        create.args(["--cluster", "create"]).args(&addrs).args([
+            "--cluster-replicas",
+            "1",
+            "--cluster-yes",
+        ]);
         let output = create.stdin(Stdio::null()).output().expect("redis-cli");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         cluster.wait_until_up(6);
-        wait("the replicas", || cluster.nodes.iter().filter(|node| role(node) == "slave").count() == 3);
+        wait("the replicas", || {
+            cluster
+                .nodes
+                .iter()
+                .filter(|node| role(node) == "slave")
+                .count()
+                == 3
+        });
         cluster
     }
 
     /// The URL of a store on it.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.nodes.iter().map(|node| node.addr().to_string()).collect();
+        let hosts: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.addr().to_string())
+            .collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
 
     /// The nodes that are primaries now.
     pub fn primaries(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&n| self.nodes[n].child.is_some() && role(&self.nodes[n]) == "master").collect()
+        (0..self.nodes.len())
+            .filter(|&n| self.nodes[n].child.is_some() && role(&self.nodes[n]) == "master")
+            .collect()
     }
 
     /// Moves so many slots from one primary to another, as an operator would.
@@ -297,16 +390,36 @@ impl Cluster {
         let id = |n: usize| self.nodes[n].command::<String>(&["CLUSTER", "MYID"]);
         let mut reshard = Command::new(program("redis-cli"));
         reshard.args(["--cluster", "reshard", &self.nodes[from].addr().to_string()]);
-        reshard.args(["--cluster-from", &id(from), "--cluster-to", &id(to), "--cluster-slots", &slots.to_string()]);
-        let output = reshard.arg("--cluster-yes").stdin(Stdio::null()).output().expect("redis-cli");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        reshard.args([
+            "--cluster-from",
+            &id(from),
+            "--cluster-to",
+            &id(to),
+            "--cluster-slots",
+            &slots.to_string(),
+        ]);
+        let output = reshard
+            .arg("--cluster-yes")
+            .stdin(Stdio::null())
+            .output()
+            .expect("redis-cli");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 
     /// Waits until so many running nodes say that the cluster is up.
     pub fn wait_until_up(&self, nodes: usize) {
         wait("the cluster to be up", || {
             let running = self.nodes.iter().filter(|node| node.child.is_some());
-            running.filter(|node| node.command::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).count()
+            running
+                .filter(|node| {
+                    node.command::<String>(&["CLUSTER", "INFO"])
+                        .contains("cluster_state:ok")
+                })
+                .count()
                 >= nodes
         });
     }
@@ -314,12 +427,18 @@ impl Cluster {
 
 fn role(node: &Redis) -> String {
     let info: String = node.command(&["INFO", "replication"]);
-    info.lines().find_map(|line| line.strip_prefix("role:")).unwrap_or_default().trim().to_owned()
+    info.lines()
+        .find_map(|line| line.strip_prefix("role:"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn ask<T: FromRedisValue>(connection: &mut Connection, command: &[&str]) -> redis::RedisResult<T> {
     let (name, args) = command.split_first().expect("a command");
-    args.iter().fold(&mut redis::cmd(name), |cmd, arg| cmd.arg(arg)).query(connection)
+    args.iter()
+        .fold(&mut redis::cmd(name), |cmd, arg| cmd.arg(arg))
+        .query(connection)
 }
 
 fn free_port() -> u16 {
@@ -331,7 +450,9 @@ fn free_port() -> u16 {
 fn free_cluster_port() -> u16 {
     loop {
         let port = free_port() % 40_000 + 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        if TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
+        {
             return port;
         }
     }
@@ -344,7 +465,9 @@ fn free_cluster_port() -> u16 {
 /// When it is not installed; the message names the package.
 pub fn program(name: &str) -> String {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found = std::env::split_paths(&paths)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
     match found {
         Some(path) => path.to_string_lossy().into_owned(),
         None => panic!(
@@ -356,7 +479,12 @@ pub fn program(name: &str) -> String {
 
 /// Starts a process that says nothing.
 pub(crate) fn spawn(command: &mut Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process")
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a process")
 }
 
 /// Ends a process by its id and waits for its end.

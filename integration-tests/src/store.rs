@@ -7,8 +7,8 @@ use std::{
 };
 
 use session_core::{
-    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError, StoreErrorKind, Touched,
-    Version,
+    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError,
+    StoreErrorKind, Touched, Version,
 };
 use tokio::sync::Semaphore;
 
@@ -71,7 +71,11 @@ impl Gate {
 
 impl<S> Clone for TestStore<S> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: self.shared.clone(), yields: self.yields }
+        Self {
+            inner: self.inner.clone(),
+            shared: self.shared.clone(),
+            yields: self.yields,
+        }
     }
 }
 
@@ -84,12 +88,19 @@ impl Default for TestStore {
 impl<S: Store> TestStore<S> {
     /// Wraps a store.
     pub fn new(inner: S) -> Self {
-        Self { inner: Arc::new(inner), shared: Arc::default(), yields: false }
+        Self {
+            inner: Arc::new(inner),
+            shared: Arc::default(),
+            yields: false,
+        }
     }
 
     /// Gives way before and after every operation, so that a caller can be dropped there.
     pub fn yielding(self) -> Self {
-        Self { yields: true, ..self }
+        Self {
+            yields: true,
+            ..self
+        }
     }
 
     /// The store inside.
@@ -104,17 +115,28 @@ impl<S: Store> TestStore<S> {
 
     /// Makes the next such operation fail before anything is done.
     pub fn fail(&self, at: Call, kind: StoreErrorKind) {
-        self.shared().faults.push_back(Fault { at, kind, applied: false });
+        self.shared().faults.push_back(Fault {
+            at,
+            kind,
+            applied: false,
+        });
     }
 
     /// Carries out the next such operation and loses the answer.
     pub fn lose_answer(&self, at: Call) {
-        self.shared().faults.push_back(Fault { at, kind: StoreErrorKind::Timeout, applied: true });
+        self.shared().faults.push_back(Fault {
+            at,
+            kind: StoreErrorKind::Timeout,
+            applied: true,
+        });
     }
 
     /// Holds the next such operation, before anything is done.
     pub fn hold(&self, at: Call) -> Gate {
-        let gate = Gate { arrived: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
+        let gate = Gate {
+            arrived: Arc::new(Semaphore::new(0)),
+            open: Arc::new(Semaphore::new(0)),
+        };
         self.shared().gates.push((at, gate.clone()));
         gate
     }
@@ -128,11 +150,19 @@ impl<S: Store> TestStore<S> {
         self.shared.lock().expect("no test panics under it")
     }
 
-    async fn run<T>(&self, call: Call, run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn run<T>(
+        &self,
+        call: Call,
+        run: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let (gate, fault) = {
             let mut shared = self.shared();
             shared.calls.push(call);
-            let gate = shared.gates.iter().position(|(at, _)| *at == call).map(|at| shared.gates.remove(at).1);
+            let gate = shared
+                .gates
+                .iter()
+                .position(|(at, _)| *at == call)
+                .map(|at| shared.gates.remove(at).1);
             let fault = shared.faults.iter().position(|fault| fault.at == call);
             (gate, fault.and_then(|at| shared.faults.remove(at)))
         };
@@ -164,8 +194,14 @@ impl<S: Store> Store for TestStore<S> {
         self.run(Call::Load, self.inner.load(id)).await
     }
 
-    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
-        self.run(Call::Create, self.inner.create(id, record, ttl)).await
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
+        self.run(Call::Create, self.inner.create(id, record, ttl))
+            .await
     }
 
     async fn save(
@@ -175,7 +211,8 @@ impl<S: Store> Store for TestStore<S> {
         record: &RecordBytes,
         ttl: Duration,
     ) -> Result<Saved, StoreError> {
-        self.run(Call::Save, self.inner.save(id, expect, record, ttl)).await
+        self.run(Call::Save, self.inner.save(id, expect, record, ttl))
+            .await
     }
 
     async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {

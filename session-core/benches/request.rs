@@ -31,7 +31,10 @@ fn now<F: Future>(future: F) -> F::Output {
 
 fn sessions() -> Sessions {
     let keys = SigningKeys::random().expect("entropy");
-    Sessions::builder(MemoryStore::new()).signing_keys(keys).build().expect("legal options")
+    Sessions::builder(MemoryStore::new())
+        .signing_keys(keys)
+        .build()
+        .expect("legal options")
 }
 
 /// A request with the cookie of a stored session of five values.
@@ -39,19 +42,30 @@ fn signed_in(sessions: &Sessions) -> Request<()> {
     let handle = sessions.begin(&Request::new(()));
     let session = now(handle.load()).expect("memory");
     for name in ["user", "cart", "locale", "theme"] {
-        session.insert(name, "a value of some length").expect("writable");
+        session
+            .insert(name, "a value of some length")
+            .expect("writable");
     }
     session.insert(VIEWS, &0).expect("writable");
     let mut response = Response::new(());
     let _ = now(sessions.finish(&handle, &mut response)).expect("memory");
-    let cookie = response.headers()[header::SET_COOKIE].to_str().expect("ascii");
+    let cookie = response.headers()[header::SET_COOKIE]
+        .to_str()
+        .expect("ascii");
     let pair = cookie.split(';').next().expect("a pair");
-    Request::builder().header(header::COOKIE, pair).body(()).expect("a request")
+    Request::builder()
+        .header(header::COOKIE, pair)
+        .body(())
+        .expect("a request")
 }
 
 fn request(bencher: Bencher<'_, '_>, stored: bool, act: Option<fn(&Session)>) {
     let sessions = sessions();
-    let request = if stored { signed_in(&sessions) } else { Request::new(()) };
+    let request = if stored {
+        signed_in(&sessions)
+    } else {
+        Request::new(())
+    };
     bencher.bench_local(|| {
         let handle = sessions.begin(black_box(&request));
         if let Some(act) = act {
@@ -70,7 +84,11 @@ fn anonymous_untouched(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn anonymous_looked_at(bencher: Bencher<'_, '_>) {
-    request(bencher, false, Some(|session| _ = black_box(session.get(VIEWS))));
+    request(
+        bencher,
+        false,
+        Some(|session| _ = black_box(session.get(VIEWS))),
+    );
 }
 
 #[divan::bench]
@@ -80,10 +98,18 @@ fn signed_in_untouched(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn read(bencher: Bencher<'_, '_>) {
-    request(bencher, true, Some(|session| _ = black_box(session.get(VIEWS))));
+    request(
+        bencher,
+        true,
+        Some(|session| _ = black_box(session.get(VIEWS))),
+    );
 }
 
 #[divan::bench]
 fn write(bencher: Bencher<'_, '_>) {
-    request(bencher, true, Some(|session| _ = session.update(VIEWS, |views| views.unwrap_or(0) + 1)));
+    request(
+        bencher,
+        true,
+        Some(|session| _ = session.update(VIEWS, |views| views.unwrap_or(0) + 1)),
+    );
 }

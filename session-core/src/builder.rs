@@ -79,7 +79,12 @@ impl Builder {
             cookie_fn: None,
             proxy: Proxy::default(),
             policy: Policy {
-                timeouts: Timeouts { idle: IDLE_TIMEOUT, absolute: None, touch_after: None, persistent: false },
+                timeouts: Timeouts {
+                    idle: IDLE_TIMEOUT,
+                    absolute: None,
+                    touch_after: None,
+                    persistent: false,
+                },
                 resave: false,
                 save_uninitialized: false,
                 rolling: false,
@@ -101,17 +106,26 @@ impl Builder {
 
     /// The keys that sign the cookie. Every instance needs the same ones.
     pub fn signing_keys(self, keys: SigningKeys) -> Self {
-        Self { keys: Some(keys), ..self }
+        Self {
+            keys: Some(keys),
+            ..self
+        }
     }
 
     /// The longest gap between two requests of a session.
     pub fn idle_timeout(self, idle: Duration) -> Self {
-        Self { idle_timeout: Some(idle), ..self }
+        Self {
+            idle_timeout: Some(idle),
+            ..self
+        }
     }
 
     /// The longest life of a session, however busy; `None` for no limit.
     pub fn absolute_timeout(self, absolute: impl Into<Option<Duration>>) -> Self {
-        Self { absolute_timeout: absolute.into(), ..self }
+        Self {
+            absolute_timeout: absolute.into(),
+            ..self
+        }
     }
 
     /// How much life a touch must regain to be worth a write. Zero writes at every request.
@@ -126,8 +140,14 @@ impl Builder {
     }
 
     /// Computes the cookie options from each request, once. Its `max_age` goes to sessions that begin with the request.
-    pub fn cookie_for(self, options: impl Fn(&Parts) -> CookieOptions + Send + Sync + 'static) -> Self {
-        Self { cookie_fn: Some(Arc::new(options)), ..self }
+    pub fn cookie_for(
+        self,
+        options: impl Fn(&Parts) -> CookieOptions + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            cookie_fn: Some(Arc::new(options)),
+            ..self
+        }
     }
 
     /// Sets the cookie on every response of a session that was loaded. Each such response costs a write: it proves that no other
@@ -194,7 +214,10 @@ impl Builder {
 
     /// Writes the session only with responses whose status passes. By default every response does: the counter
     /// of failed logins on an error page counts.
-    pub fn commit_if(mut self, commit_if: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
+    pub fn commit_if(
+        mut self,
+        commit_if: impl Fn(StatusCode) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.policy.commit_if = Some(Arc::new(commit_if));
         self
     }
@@ -208,24 +231,42 @@ impl Builder {
 
     /// Names new sessions. It sees the request that begins the session; the secret half of the token is drawn from the
     /// operating system all the same. An id that is taken is asked for again.
-    pub fn id_source(self, source: impl Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync + 'static) -> Self {
-        Self { id_source: Some(Arc::new(source)), ..self }
+    pub fn id_source(
+        self,
+        source: impl Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            id_source: Some(Arc::new(source)),
+            ..self
+        }
     }
 
     /// Finds the URI that the browser asked for, where a router has stripped a prefix before sessions see the request. The cookie
     /// path is held against it.
-    pub fn original_uri(self, find: impl Fn(&Extensions) -> Option<Uri> + Send + Sync + 'static) -> Self {
-        Self { original_uri: Some(Arc::new(find)), ..self }
+    pub fn original_uri(
+        self,
+        find: impl Fn(&Extensions) -> Option<Uri> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            original_uri: Some(Arc::new(find)),
+            ..self
+        }
     }
 
     /// Tells the age of sessions by this clock, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
+        Self {
+            clock: Arc::new(clock),
+            ..self
+        }
     }
 
     /// Draws tokens from this source, for tests. Anything but a cryptographic generator hands sessions to strangers.
     pub fn insecure_entropy(self, entropy: impl Entropy) -> Self {
-        Self { entropy: Arc::new(entropy), ..self }
+        Self {
+            entropy: Arc::new(entropy),
+            ..self
+        }
     }
 
     /// Checks the options and builds.
@@ -250,7 +291,12 @@ impl Builder {
         timeouts.persistent = self.cookie.max_age.is_some();
         for (option, zero) in [
             ("idle_timeout", timeouts.idle.as_millis() == 0),
-            ("absolute_timeout", timeouts.absolute.is_some_and(|absolute| absolute.as_millis() == 0)),
+            (
+                "absolute_timeout",
+                timeouts
+                    .absolute
+                    .is_some_and(|absolute| absolute.as_millis() == 0),
+            ),
             ("commit_attempts", self.policy.commit_attempts == 0),
             ("max_bytes", self.policy.max_bytes == 0),
         ] {
@@ -277,7 +323,10 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("keys", &self.keys).field("cookie", &self.cookie).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("keys", &self.keys)
+            .field("cookie", &self.cookie)
+            .finish_non_exhaustive()
     }
 }
 
@@ -302,12 +351,17 @@ mod tests {
     fn what_cannot_work_is_refused_when_built() {
         check(Sessions::builder(MemoryStore::new()), &["signing_keys"]);
         check(builder().idle_timeout(Duration::ZERO), &["idle_timeout"]);
-        check(builder().absolute_timeout(Duration::from_nanos(1)), &["absolute_timeout"]);
+        check(
+            builder().absolute_timeout(Duration::from_nanos(1)),
+            &["absolute_timeout"],
+        );
         check(builder().commit_attempts(0), &["commit_attempts"]);
         check(builder().max_bytes(0), &["max_bytes"]);
         let month = CookieOptions::new().max_age(Duration::from_secs(30 * 86400));
         check(
-            builder().cookie(month).idle_timeout(Duration::from_secs(60)),
+            builder()
+                .cookie(month)
+                .idle_timeout(Duration::from_secs(60)),
             &["idle_timeout = 60s", "cookie.max_age = 2592000s"],
         );
         check(

@@ -34,7 +34,9 @@ pub(crate) fn to_millis(at: SystemTime) -> u64 {
 
 /// The moment that many milliseconds after the Unix epoch, as far as the platform can tell it.
 pub(crate) fn from_millis(millis: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(millis))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]

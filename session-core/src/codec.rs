@@ -29,14 +29,18 @@ const COOKIE: &str = "cookie";
 const DATA: &str = "data";
 
 /// Encodes one value of the application; structs keep their field names.
-pub(crate) fn encode_value<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, rmp_serde::encode::Error> {
+pub(crate) fn encode_value<T: Serialize + ?Sized>(
+    value: &T,
+) -> Result<Bytes, rmp_serde::encode::Error> {
     let mut out = Vec::with_capacity(TYPICAL_VALUE_BYTES);
     value.serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map())?;
     Ok(Bytes::from(out))
 }
 
 /// Decodes one value of the application.
-pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+pub(crate) fn decode_value<T: DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<T, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(MAX_DEPTH);
     T::deserialize(&mut deserializer)
@@ -44,7 +48,12 @@ pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_s
 
 /// Writes a record; the secret hash is its own argument because it may be replaced as the record is written.
 pub(crate) fn encode(record: &Record) -> RecordBytes {
-    let Contents { data, principal, life, cookie } = &record.contents;
+    let Contents {
+        data,
+        principal,
+        life,
+        cookie,
+    } = &record.contents;
     let mut out = BytesMut::with_capacity(RecordBytes::SECRET_HASH.end + 64 + data.encoded_bytes());
     out.put_u8(RecordBytes::FORMAT);
     out.put_slice(record.version.as_bytes());
@@ -74,7 +83,8 @@ pub(crate) fn encode(record: &Record) -> RecordBytes {
         body.field(PRINCIPAL).field(principal);
     }
     if !cookie.is_empty() {
-        body.field(COOKIE).raw(&encode_value(cookie).unwrap_or_default());
+        body.field(COOKIE)
+            .raw(&encode_value(cookie).unwrap_or_default());
     }
     for (name, value) in &record.unknown {
         body.name(name).raw(value);
@@ -88,10 +98,17 @@ pub(crate) fn encode(record: &Record) -> RecordBytes {
 
 /// Reads a record. Bounded by its input: nothing is allocated for a length that the bytes do not hold.
 pub(crate) fn decode(bytes: &RecordBytes) -> Result<Record, DecodeError> {
-    let version = bytes.version().ok_or(DecodeError("no record of a known format"))?;
+    let version = bytes
+        .version()
+        .ok_or(DecodeError("no record of a known format"))?;
     let bytes = bytes.as_bytes();
-    let secret_hash: [u8; 32] = bytes[RecordBytes::SECRET_HASH].try_into().map_err(|_| DecodeError("too short"))?;
-    let mut body = Reader { bytes, at: RecordBytes::SECRET_HASH.end };
+    let secret_hash: [u8; 32] = bytes[RecordBytes::SECRET_HASH]
+        .try_into()
+        .map_err(|_| DecodeError("too short"))?;
+    let mut body = Reader {
+        bytes,
+        at: RecordBytes::SECRET_HASH.end,
+    };
     let mut created_at = None;
     let mut data = None;
     let mut contents = Contents::default();
@@ -101,10 +118,14 @@ pub(crate) fn decode(bytes: &RecordBytes) -> Result<Record, DecodeError> {
         match &bytes[name.clone()] {
             b"created_at" => created_at = Some(body.uint()?),
             b"idle_timeout" => contents.life.idle = Some(Duration::from_millis(body.uint()?)),
-            b"absolute_timeout" => contents.life.absolute = Some(Duration::from_millis(body.uint()?)),
+            b"absolute_timeout" => {
+                contents.life.absolute = Some(Duration::from_millis(body.uint()?))
+            }
             b"persistent" => contents.life.persistent = Some(body.bool()?),
             b"principal" => contents.principal = Some(as_str(&bytes[body.text()?]).into()),
-            b"cookie" => contents.cookie = decode_value(&body.raw()?).map_err(|_| DecodeError("cookie"))?,
+            b"cookie" => {
+                contents.cookie = decode_value(&body.raw()?).map_err(|_| DecodeError("cookie"))?
+            }
             b"data" => data = Some(body.data()?),
             _ => unknown.push((bytes.slice(name), body.raw()?)),
         }
@@ -190,8 +211,14 @@ impl Reader<'_> {
 
     /// Steps over so many bytes, and says where they are.
     fn skip(&mut self, len: u32) -> Result<Range<usize>, DecodeError> {
-        let end = self.at.checked_add(len as usize).filter(|&end| end <= self.bytes.len());
-        let start = std::mem::replace(&mut self.at, end.ok_or(DecodeError("a length that is not there"))?);
+        let end = self
+            .at
+            .checked_add(len as usize)
+            .filter(|&end| end <= self.bytes.len());
+        let start = std::mem::replace(
+            &mut self.at,
+            end.ok_or(DecodeError("a length that is not there"))?,
+        );
         Ok(start..self.at)
     }
 
@@ -215,7 +242,8 @@ impl Reader<'_> {
     fn text(&mut self) -> Result<Range<usize>, DecodeError> {
         let len = self.with("string", |rest| decode::read_str_len(rest))?;
         let text = self.skip(len)?;
-        std::str::from_utf8(&self.bytes[text.clone()]).map_err(|_| DecodeError("string that is not UTF-8"))?;
+        std::str::from_utf8(&self.bytes[text.clone()])
+            .map_err(|_| DecodeError("string that is not UTF-8"))?;
         Ok(text)
     }
 
@@ -230,7 +258,10 @@ impl Reader<'_> {
     fn data(&mut self) -> Result<Data, DecodeError> {
         let len = self.map()?;
         // an entry is two bytes at least, so a length beyond that is a lie
-        let mut data = Data::of(self.bytes, (len as usize).min((self.bytes.len() - self.at) / 2));
+        let mut data = Data::of(
+            self.bytes,
+            (len as usize).min((self.bytes.len() - self.at) / 2),
+        );
         for _ in 0..len {
             let name = self.text()?;
             let len = self.with("bytes", |rest| decode::read_bin_len(rest))?;
@@ -251,29 +282,50 @@ mod tests {
 
     fn record() -> impl Strategy<Value = Record> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-        let life = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<bool>>()).prop_map(
-            |(idle, absolute, persistent)| Life {
+        let life = (
+            any::<Option<u32>>(),
+            any::<Option<u32>>(),
+            any::<Option<bool>>(),
+        )
+            .prop_map(|(idle, absolute, persistent)| Life {
                 idle: idle.map(|ms| Duration::from_millis(ms.into())),
                 absolute: absolute.map(|ms| Duration::from_millis(ms.into())),
                 persistent,
-            },
-        );
+            });
         let data = prop::collection::btree_map("\\PC{0,8}", bytes(), 0..6);
-        (any::<[u8; 8]>(), any::<[u8; 32]>(), any::<u64>(), data, any::<Option<String>>(), life, any::<Option<bool>>())
-            .prop_map(|(version, hash, created_at, values, principal, life, http_only)| {
-                let mut data = Data::default();
-                for (name, value) in values {
-                    data.insert(&name, value);
-                }
-                let cookie = CookieOverrides { http_only, ..CookieOverrides::default() };
-                Record {
-                    version: Version::from_bytes(version),
-                    secret_hash: SecretHash::from_bytes(hash),
-                    created_at,
-                    contents: Contents { data, principal: principal.map(Into::into), life, cookie },
-                    unknown: Vec::new(),
-                }
-            })
+        (
+            any::<[u8; 8]>(),
+            any::<[u8; 32]>(),
+            any::<u64>(),
+            data,
+            any::<Option<String>>(),
+            life,
+            any::<Option<bool>>(),
+        )
+            .prop_map(
+                |(version, hash, created_at, values, principal, life, http_only)| {
+                    let mut data = Data::default();
+                    for (name, value) in values {
+                        data.insert(&name, value);
+                    }
+                    let cookie = CookieOverrides {
+                        http_only,
+                        ..CookieOverrides::default()
+                    };
+                    Record {
+                        version: Version::from_bytes(version),
+                        secret_hash: SecretHash::from_bytes(hash),
+                        created_at,
+                        contents: Contents {
+                            data,
+                            principal: principal.map(Into::into),
+                            life,
+                            cookie,
+                        },
+                        unknown: Vec::new(),
+                    }
+                },
+            )
     }
 
     proptest! {
@@ -322,8 +374,18 @@ mod tests {
         assert_eq!(record.created_at, 1_700_000_000_123);
         assert_eq!(record.contents.principal.as_deref(), Some("ann"));
         assert_eq!(record.contents.life.idle, Some(Duration::from_secs(60)));
-        assert_eq!(decode_value::<u32>(&record.contents.data.get("views").expect("views")).expect("u32"), 41);
-        assert_eq!(record.unknown, [(Bytes::from("later"), Bytes::from_static(b"\x92\x01\x02"))]);
-        assert_eq!(encode(&record).as_bytes(), &golden[..], "and writes back unchanged, unknown fields included");
+        assert_eq!(
+            decode_value::<u32>(&record.contents.data.get("views").expect("views")).expect("u32"),
+            41
+        );
+        assert_eq!(
+            record.unknown,
+            [(Bytes::from("later"), Bytes::from_static(b"\x92\x01\x02"))]
+        );
+        assert_eq!(
+            encode(&record).as_bytes(),
+            &golden[..],
+            "and writes back unchanged, unknown fields included"
+        );
     }
 }

@@ -39,7 +39,10 @@ pub enum Outcome {
 
 /// Settles a session: decide, do, and again where somebody else was first.
 pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
-    let span = tracing::debug_span!("session.commit", session.id = session.id().map(tracing::field::display));
+    let span = tracing::debug_span!(
+        "session.commit",
+        session.id = session.id().map(tracing::field::display)
+    );
     attempts(session, asked).instrument(span).await
 }
 
@@ -49,7 +52,13 @@ pub(crate) fn try_commit(session: &Session, asked: Asked) -> Option<Outcome> {
     let plan = {
         let inner = session.lock();
         let config = session.sessions().config();
-        decide(&inner.state, session.request(&inner.state), &config.policy, asked, config.clock.now())
+        decide(
+            &inner.state,
+            session.request(&inner.state),
+            &config.policy,
+            asked,
+            config.clock.now(),
+        )
     };
     (plan.step == Step::Nothing).then(|| nothing(session, plan.cookie))
 }
@@ -78,7 +87,10 @@ async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionErr
             }
             Attempt::Conflict => {
                 conflicts += 1;
-                let late = || clock.now().duration_since(began_at).unwrap_or_default() >= policy.commit_deadline;
+                let late = || {
+                    clock.now().duration_since(began_at).unwrap_or_default()
+                        >= policy.commit_deadline
+                };
                 let mut over = conflicts >= policy.commit_attempts || late();
                 if let (false, None, Some(id)) = (over, &place_in_line, session.id()) {
                     place_in_line = Some(session.sessions().config().queues.wait(&id).await);
@@ -137,9 +149,18 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
     let store = &config.store;
     match job {
         Job::None => Ok(Attempt::Done(nothing(session, cookie))),
-        Job::Create { token, record, done, ttl, retire } => {
+        Job::Create {
+            token,
+            record,
+            done,
+            ttl,
+            retire,
+        } => {
             let id = token.id();
-            match store.create(&id, &config.format.encode(&record), ttl).await? {
+            match store
+                .create(&id, &config.format.encode(&record), ttl)
+                .await?
+            {
                 Created::Created => {}
                 Created::Taken => {
                     tracing::warn!(session.id = %id, "a fresh session id was taken");
@@ -164,7 +185,14 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
             });
             Ok(Attempt::Done(Outcome::Created))
         }
-        Job::Save { token, expect, record, done, ttl, renew } => {
+        Job::Save {
+            token,
+            expect,
+            record,
+            done,
+            ttl,
+            renew,
+        } => {
             // said before it is sent: a dropped or unanswered save may have been applied
             session.lock().unsure.push(Unsure {
                 version: record.version,
@@ -172,9 +200,14 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
                 done: done.clone(),
                 renew,
             });
-            let saved = match store.save(&token.id(), expect, &config.format.encode(&record), ttl).await {
+            let saved = match store
+                .save(&token.id(), expect, &config.format.encode(&record), ttl)
+                .await
+            {
                 Ok(saved) => saved,
-                Err(error) if asked == Asked::Finish && !session.lock().state.is_modified() && !renew => {
+                Err(error)
+                    if asked == Asked::Finish && !session.lock().state.is_modified() && !renew =>
+                {
                     return Ok(Attempt::Done(only_life_is_lost(&token, &error)));
                 }
                 Err(error) => return Err(error.into()),
@@ -191,27 +224,45 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
                 Saved::Gone => Ok(Attempt::Done(gone(session))),
                 Saved::Conflict(current) if !unsure.is_empty() => {
                     let theirs = session.sessions().stored(&token, current)?;
-                    let Some(own) = unsure.into_iter().find(|own| own.version == theirs.record.version) else {
-                        let detail = "an earlier write of this request may have been applied before another";
+                    let Some(own) = unsure
+                        .into_iter()
+                        .find(|own| own.version == theirs.record.version)
+                    else {
+                        let detail =
+                            "an earlier write of this request may have been applied before another";
                         return Err(SessionError::new(SessionErrorKind::Timeout, detail));
                     };
                     let own_cookie = if own.renew { CookieStep::Set } else { cookie };
                     settle(session, own_cookie, |state| {
-                        state.settle(Stored { token: own.token, written: true, ..theirs }, &own.done, own.renew)
+                        state.settle(
+                            Stored {
+                                token: own.token,
+                                written: true,
+                                ..theirs
+                            },
+                            &own.done,
+                            own.renew,
+                        )
                     });
                     Ok(Attempt::Conflict)
                 }
-                Saved::Conflict(current) => conflict(session, asked, cookie, &token, renew, current),
+                Saved::Conflict(current) => {
+                    conflict(session, asked, cookie, &token, renew, current)
+                }
             }
         }
         Job::Touch { stored, ttl } => match store.touch(&stored.token.id(), ttl).await {
             Ok(Touched::Touched) => {
                 let stored = self::stored(session, stored.token, stored.record, ttl);
-                settle(session, cookie, |state| state.settle(stored, &Done { log: None, ops: 0 }, false));
+                settle(session, cookie, |state| {
+                    state.settle(stored, &Done { log: None, ops: 0 }, false)
+                });
                 Ok(Attempt::Done(Outcome::Touched))
             }
             Ok(Touched::Gone) => Ok(Attempt::Done(gone(session))),
-            Err(error) if asked == Asked::Finish => Ok(Attempt::Done(only_life_is_lost(&stored.token, &error))),
+            Err(error) if asked == Asked::Finish => {
+                Ok(Attempt::Done(only_life_is_lost(&stored.token, &error)))
+            }
             Err(error) => Err(error.into()),
         },
         Job::Destroy(id) => {
@@ -226,7 +277,11 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
             settle(session, cookie, ended);
             let farewell = matches!(session.lock().state, State::New { .. });
             // what was written after the destroy is the next step
-            Ok(if farewell { Attempt::Next } else { Attempt::Done(Outcome::Destroyed) })
+            Ok(if farewell {
+                Attempt::Next
+            } else {
+                Attempt::Done(Outcome::Destroyed)
+            })
         }
         Job::Gone => Ok(Attempt::Done(gone(session))),
     }
@@ -236,8 +291,13 @@ async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionErro
 fn nothing(session: &Session, cookie: CookieStep) -> Outcome {
     settle(session, cookie, |state| state);
     let state = &session.lock().state;
-    if matches!(state, State::New { .. } | State::Regenerated { .. }) && !session.request(state).addressable {
-        let id = state.token().map(SessionToken::id).map(tracing::field::display);
+    if matches!(state, State::New { .. } | State::Regenerated { .. })
+        && !session.request(state).addressable
+    {
+        let id = state
+            .token()
+            .map(SessionToken::id)
+            .map(tracing::field::display);
         tracing::warn!(
             session.id = id,
             "session not stored: its cookie must be Secure and the request came over plain http"
@@ -260,15 +320,27 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
     let config = session.sessions().config();
     let inner = session.lock();
     let request = session.request(&inner.state);
-    let plan = decide(&inner.state, request, &config.policy, asked, config.clock.now());
+    let plan = decide(
+        &inner.state,
+        request,
+        &config.policy,
+        asked,
+        config.clock.now(),
+    );
     let job = match (plan.step, &inner.state) {
         // logged out first: that must not fail because a farewell cannot be stored
-        (Step::Create { retire: Some(id), .. }, State::New { .. }) => Job::Destroy(id),
+        (
+            Step::Create {
+                retire: Some(id), ..
+            },
+            State::New { .. },
+        ) => Job::Destroy(id),
         (Step::Save { renew: true, .. }, state) if state.superseded() => Job::Gone,
         (Step::Nothing, _) => Job::None,
         (Step::Create { ttl, retire }, state) => {
-            let (State::Uninitialized { fresh, .. } | State::New { fresh, .. } | State::Regenerated { fresh, .. }) =
-                state
+            let (State::Uninitialized { fresh, .. }
+            | State::New { fresh, .. }
+            | State::Regenerated { fresh, .. }) = state
             else {
                 unreachable!("only what is not stored is created")
             };
@@ -279,25 +351,51 @@ fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), Session
                 contents: state.contents().clone(),
                 unknown: Vec::new(),
             };
-            Job::Create { token: fresh.token.clone(), record: Arc::new(record), done: done(state), ttl, retire }
+            Job::Create {
+                token: fresh.token.clone(),
+                record: Arc::new(record),
+                done: done(state),
+                ttl,
+                retire,
+            }
         }
         (Step::Save { ttl, renew }, state) => {
-            let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is saved"));
-            let secret = if renew { Secret::generate(&*config.entropy)? } else { stored.token.secret().clone() };
+            let stored =
+                on_store(state).unwrap_or_else(|| unreachable!("only what is stored is saved"));
+            let secret = if renew {
+                Secret::generate(&*config.entropy)?
+            } else {
+                stored.token.secret().clone()
+            };
             let record = Record {
                 version: Version::generate(&*config.entropy)?,
                 // without a renewal the stored hash stays, also where another request has renewed meanwhile
-                secret_hash: if renew { secret.hash() } else { stored.record.secret_hash },
+                secret_hash: if renew {
+                    secret.hash()
+                } else {
+                    stored.record.secret_hash
+                },
                 created_at: stored.record.created_at,
                 contents: state.contents().clone(),
                 unknown: stored.record.unknown.clone(),
             };
             let token = SessionToken::new(stored.token.id(), secret);
-            Job::Save { token, expect: stored.record.version, record: Arc::new(record), done: done(state), ttl, renew }
+            Job::Save {
+                token,
+                expect: stored.record.version,
+                record: Arc::new(record),
+                done: done(state),
+                ttl,
+                renew,
+            }
         }
         (Step::Touch { ttl }, state) => {
-            let stored = on_store(state).unwrap_or_else(|| unreachable!("only what is stored is touched"));
-            Job::Touch { stored: stored.clone(), ttl }
+            let stored =
+                on_store(state).unwrap_or_else(|| unreachable!("only what is stored is touched"));
+            Job::Touch {
+                stored: stored.clone(),
+                ttl,
+            }
         }
         (Step::Destroy { id }, _) => Job::Destroy(id),
         (Step::Refuse, _) => {
@@ -327,16 +425,22 @@ fn conflict(
                     "another request has changed the session meanwhile",
                 ));
             }
-            let Some(stored) = on_store(&inner.state) else { return Ok(Attempt::Conflict) };
-            (ops(&inner.state).to_vec(), done(&inner.state), stored.clone())
+            let Some(stored) = on_store(&inner.state) else {
+                return Ok(Attempt::Conflict);
+            };
+            (
+                ops(&inner.state).to_vec(),
+                done(&inner.state),
+                stored.clone(),
+            )
         };
         if renew && theirs.record.secret_hash != held.token.secret().hash() {
             // somebody else renewed first and this request came with the old secret: it must not end up with the new one
             return Ok(Attempt::Done(gone(session)));
         }
         let before = &held.record;
-        let other =
-            before.contents.principal.is_some() && before.contents.principal != theirs.record.contents.principal;
+        let other = before.contents.principal.is_some()
+            && before.contents.principal != theirs.record.contents.principal;
         if other && before.secret_hash != theirs.record.secret_hash {
             // somebody else has logged in since: what was meant for the one must not land with the other
             return Ok(Attempt::Done(gone(session)));
@@ -410,9 +514,9 @@ fn gone(session: &Session) -> Outcome {
 
 fn on_store(state: &State) -> Option<&Stored> {
     match state {
-        State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => {
-            Some(stored)
-        }
+        State::Unmodified { stored, .. }
+        | State::Modified { stored, .. }
+        | State::Renewed { stored, .. } => Some(stored),
         State::Uninitialized { .. }
         | State::New { .. }
         | State::Regenerated { .. }
@@ -428,9 +532,15 @@ fn done(state: &State) -> Done {
         | State::Modified { draft, .. }
         | State::Renewed { draft, .. }
         | State::Regenerated { draft, .. } => Some(draft.log.clone()),
-        State::Uninitialized { .. } | State::Unmodified { .. } | State::Destroyed { .. } | State::Gone => None,
+        State::Uninitialized { .. }
+        | State::Unmodified { .. }
+        | State::Destroyed { .. }
+        | State::Gone => None,
     };
-    Done { log, ops: ops(state).len() }
+    Done {
+        log,
+        ops: ops(state).len(),
+    }
 }
 
 fn ops(state: &State) -> &[Op] {
@@ -439,13 +549,18 @@ fn ops(state: &State) -> &[Op] {
         | State::Modified { draft, .. }
         | State::Renewed { draft, .. }
         | State::Regenerated { draft, .. } => &draft.ops,
-        State::Uninitialized { .. } | State::Unmodified { .. } | State::Destroyed { .. } | State::Gone => &[],
+        State::Uninitialized { .. }
+        | State::Unmodified { .. }
+        | State::Destroyed { .. }
+        | State::Gone => &[],
     }
 }
 
 fn trace(session: &Session, outcome: Outcome) {
     let inner = session.lock();
-    let Some(id) = inner.state.token().map(SessionToken::id) else { return };
+    let Some(id) = inner.state.token().map(SessionToken::id) else {
+        return;
+    };
     match outcome {
         Outcome::Untouched => {}
         Outcome::Created => tracing::debug!(session.id = %id, "session created"),

@@ -19,7 +19,8 @@ use std::{
 };
 
 use crate::{
-    Created, Destroyed, Entropy, Loaded, OsEntropy, RecordBytes, Saved, SecretHash, SessionId, Store, Touched, Version,
+    Created, Destroyed, Entropy, Loaded, OsEntropy, RecordBytes, Saved, SecretHash, SessionId,
+    Store, Touched, Version,
 };
 
 /// Long enough that nothing expires during a check.
@@ -75,7 +76,10 @@ pub async fn an_absent_session_is_none(store: impl Store) {
 /// `create`, then `load`.
 pub async fn what_was_created_is_loaded(store: impl Store) {
     let (id, record) = (id(), record(b"hello"));
-    assert_eq!(store.create(&id, &record, LONG).await.expect("create"), Created::Created);
+    assert_eq!(
+        store.create(&id, &record, LONG).await.expect("create"),
+        Created::Created
+    );
     let loaded = load(&store, &id).await.expect("present");
     assert_eq!(loaded.record, record);
     let ttl = loaded.ttl.expect("a life");
@@ -86,7 +90,13 @@ pub async fn what_was_created_is_loaded(store: impl Store) {
 pub async fn create_refuses_a_taken_id(store: impl Store) {
     let (id, first) = (id(), record(b"first"));
     created(&store, &id, &first).await;
-    assert_eq!(store.create(&id, &record(b"second"), LONG).await.expect("create"), Created::Taken);
+    assert_eq!(
+        store
+            .create(&id, &record(b"second"), LONG)
+            .await
+            .expect("create"),
+        Created::Taken
+    );
     assert_eq!(load(&store, &id).await.expect("present").record, first);
 }
 
@@ -94,14 +104,23 @@ pub async fn create_refuses_a_taken_id(store: impl Store) {
 pub async fn create_recognises_its_own_write(store: impl Store) {
     let (id, record) = (id(), record(b"hello"));
     created(&store, &id, &record).await;
-    assert_eq!(store.create(&id, &record, LONG).await.expect("create"), Created::Created);
+    assert_eq!(
+        store.create(&id, &record, LONG).await.expect("create"),
+        Created::Created
+    );
 }
 
 /// `save` over the version it expects.
 pub async fn save_replaces_what_it_expected(store: impl Store) {
     let (id, old, new) = (id(), record(b"old"), record(b"new"));
     created(&store, &id, &old).await;
-    assert_eq!(store.save(&id, version(&old), &new, LONG).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        store
+            .save(&id, version(&old), &new, LONG)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
     assert_eq!(load(&store, &id).await.expect("present").record, new);
 }
 
@@ -109,8 +128,18 @@ pub async fn save_replaces_what_it_expected(store: impl Store) {
 pub async fn save_reports_what_others_wrote(store: impl Store) {
     let (id, old, theirs, mine) = (id(), record(b"old"), record(b"theirs"), record(b"mine"));
     created(&store, &id, &old).await;
-    assert_eq!(store.save(&id, version(&old), &theirs, LONG).await.expect("save"), Saved::Saved);
-    match store.save(&id, version(&old), &mine, LONG).await.expect("save") {
+    assert_eq!(
+        store
+            .save(&id, version(&old), &theirs, LONG)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
+    match store
+        .save(&id, version(&old), &mine, LONG)
+        .await
+        .expect("save")
+    {
         Saved::Conflict(current) => {
             assert_eq!(current.record, theirs);
             assert!(current.ttl.expect("a life") <= LONG);
@@ -125,14 +154,26 @@ pub async fn save_recognises_its_own_write(store: impl Store) {
     let (id, old, new) = (id(), record(b"old"), record(b"new"));
     created(&store, &id, &old).await;
     for _ in 0..2 {
-        assert_eq!(store.save(&id, version(&old), &new, LONG).await.expect("save"), Saved::Saved);
+        assert_eq!(
+            store
+                .save(&id, version(&old), &new, LONG)
+                .await
+                .expect("save"),
+            Saved::Saved
+        );
     }
 }
 
 /// `save` where nothing is.
 pub async fn save_leaves_an_absent_id_absent(store: impl Store) {
     let (id, record) = (id(), record(b"ghost"));
-    assert_eq!(store.save(&id, version(&record), &record, LONG).await.expect("save"), Saved::Gone);
+    assert_eq!(
+        store
+            .save(&id, version(&record), &record, LONG)
+            .await
+            .expect("save"),
+        Saved::Gone
+    );
     assert_eq!(load(&store, &id).await, None);
 }
 
@@ -140,12 +181,26 @@ pub async fn save_leaves_an_absent_id_absent(store: impl Store) {
 pub async fn touch_moves_the_expiry_and_nothing_else(store: impl Store) {
     let (id, record) = (id(), record(b"hello"));
     created(&store, &id, &record).await;
-    assert_eq!(store.touch(&id, 2 * LONG).await.expect("touch"), Touched::Touched);
+    assert_eq!(
+        store.touch(&id, 2 * LONG).await.expect("touch"),
+        Touched::Touched
+    );
     let loaded = load(&store, &id).await.expect("present");
     assert_eq!(loaded.record, record);
     assert!(loaded.ttl.expect("a life") > LONG);
-    assert_eq!(store.touch(&id, LONG).await.expect("touch"), Touched::Touched);
-    assert!(load(&store, &id).await.expect("present").ttl.expect("a life") <= LONG, "a touch may shorten too");
+    assert_eq!(
+        store.touch(&id, LONG).await.expect("touch"),
+        Touched::Touched
+    );
+    assert!(
+        load(&store, &id)
+            .await
+            .expect("present")
+            .ttl
+            .expect("a life")
+            <= LONG,
+        "a touch may shorten too"
+    );
 }
 
 /// `touch` where nothing is.
@@ -163,7 +218,13 @@ pub async fn destroy_is_final_and_may_be_repeated(store: impl Store) {
         assert_eq!(store.destroy(&id).await.expect("destroy"), Destroyed);
         assert_eq!(load(&store, &id).await, None);
     }
-    assert_eq!(store.save(&id, version(&old), &record(b"new"), LONG).await.expect("save"), Saved::Gone);
+    assert_eq!(
+        store
+            .save(&id, version(&old), &record(b"new"), LONG)
+            .await
+            .expect("save"),
+        Saved::Gone
+    );
     assert_eq!(store.touch(&id, LONG).await.expect("touch"), Touched::Gone);
     assert_eq!(load(&store, &id).await, None);
 }
@@ -171,12 +232,30 @@ pub async fn destroy_is_final_and_may_be_repeated(store: impl Store) {
 /// A record whose time is over is gone for every operation, and its id is free.
 pub async fn sessions_expire(store: impl Store) {
     let (short, long, old) = (id(), id(), record(b"old"));
-    assert_eq!(store.create(&short, &old, SHORT).await.expect("create"), Created::Created);
+    assert_eq!(
+        store.create(&short, &old, SHORT).await.expect("create"),
+        Created::Created
+    );
     created(&store, &long, &old).await;
     expired(&store, &short).await;
-    assert_eq!(store.touch(&short, LONG).await.expect("touch"), Touched::Gone);
-    assert_eq!(store.save(&short, version(&old), &record(b"new"), LONG).await.expect("save"), Saved::Gone);
-    assert_eq!(store.create(&short, &record(b"new"), LONG).await.expect("create"), Created::Created);
+    assert_eq!(
+        store.touch(&short, LONG).await.expect("touch"),
+        Touched::Gone
+    );
+    assert_eq!(
+        store
+            .save(&short, version(&old), &record(b"new"), LONG)
+            .await
+            .expect("save"),
+        Saved::Gone
+    );
+    assert_eq!(
+        store
+            .create(&short, &record(b"new"), LONG)
+            .await
+            .expect("create"),
+        Created::Created
+    );
     assert!(load(&store, &long).await.is_some());
 }
 
@@ -184,9 +263,28 @@ pub async fn sessions_expire(store: impl Store) {
 pub async fn save_gives_a_new_life(store: impl Store) {
     let (id, first, second, third) = (id(), record(b"1"), record(b"2"), record(b"3"));
     created(&store, &id, &first).await;
-    assert_eq!(store.save(&id, version(&first), &second, 2 * LONG).await.expect("save"), Saved::Saved);
-    assert!(load(&store, &id).await.expect("present").ttl.expect("a life") > LONG);
-    assert_eq!(store.save(&id, version(&second), &third, SHORT).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        store
+            .save(&id, version(&first), &second, 2 * LONG)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
+    assert!(
+        load(&store, &id)
+            .await
+            .expect("present")
+            .ttl
+            .expect("a life")
+            > LONG
+    );
+    assert_eq!(
+        store
+            .save(&id, version(&second), &third, SHORT)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
     expired(&store, &id).await;
 }
 
@@ -227,7 +325,12 @@ pub async fn of_racing_creates_one_wins(store: impl Store) {
         let id = id();
         let racers = (0..16u8).map(|n| {
             let (store, record) = (store.clone(), record(&[n]));
-            tokio::spawn(async move { (store.create(&id, &record, LONG).await.expect("create"), record) })
+            tokio::spawn(async move {
+                (
+                    store.create(&id, &record, LONG).await.expect("create"),
+                    record,
+                )
+            })
         });
         let mut winners = Vec::new();
         for racer in racers.collect::<Vec<_>>() {
@@ -235,7 +338,10 @@ pub async fn of_racing_creates_one_wins(store: impl Store) {
             winners.extend((outcome == Created::Created).then_some(record));
         }
         assert_eq!(winners.len(), 1);
-        assert_eq!(load(&*store, &id).await.expect("present").record, winners[0]);
+        assert_eq!(
+            load(&*store, &id).await.expect("present").record,
+            winners[0]
+        );
     }
 }
 
@@ -253,7 +359,11 @@ pub async fn of_racing_saves_none_is_lost(store: impl Store) {
             while added < EACH {
                 let count = u64::from_be_bytes(body(&current).try_into().expect("eight bytes"));
                 let next = record(&(count + 1).to_be_bytes());
-                match store.save(&id, version(&current), &next, LONG).await.expect("save") {
+                match store
+                    .save(&id, version(&current), &next, LONG)
+                    .await
+                    .expect("save")
+                {
                     Saved::Saved => (added, current) = (added + 1, next),
                     Saved::Conflict(theirs) => current = theirs.record,
                     Saved::Gone => panic!("nobody destroys it"),
@@ -281,7 +391,12 @@ pub async fn nothing_survives_a_racing_destroy(store: impl Store) {
                 match n {
                     _ if n == round % 8 => drop(store.destroy(&id).await.expect("destroy")),
                     _ if n % 2 == 0 => drop(store.touch(&id, LONG).await.expect("touch")),
-                    _ => drop(store.save(&id, version(&first), &record(&[n]), LONG).await.expect("save")),
+                    _ => drop(
+                        store
+                            .save(&id, version(&first), &record(&[n]), LONG)
+                            .await
+                            .expect("save"),
+                    ),
                 }
             }));
         }
@@ -310,7 +425,11 @@ pub async fn a_dropped_operation_leaves_the_old_or_the_new(store: impl Store) {
         assert!(load(&store, &b).await.is_none_or(|held| held.record == old));
         assert!(load(&store, &c).await.is_none_or(|held| held.record == new));
         store.destroy(&a).await.expect("destroy");
-        assert_eq!(load(&store, &a).await, None, "a dropped save must not come back after a destroy");
+        assert_eq!(
+            load(&store, &a).await,
+            None,
+            "a dropped save must not come back after a destroy"
+        );
     }
 }
 
@@ -336,7 +455,10 @@ async fn load(store: &impl Store, id: &SessionId) -> Option<Loaded> {
 }
 
 async fn created(store: &impl Store, id: &SessionId, record: &RecordBytes) {
-    assert_eq!(store.create(id, record, LONG).await.expect("create"), Created::Created);
+    assert_eq!(
+        store.create(id, record, LONG).await.expect("create"),
+        Created::Created
+    );
 }
 
 async fn expired(store: &impl Store, id: &SessionId) {
@@ -354,7 +476,15 @@ fn id() -> SessionId {
 /// A record with a version of its own.
 fn record(body: &[u8]) -> RecordBytes {
     let hash = SecretHash::from_bytes(random());
-    RecordBytes::new([&[RecordBytes::FORMAT][..], &random::<8>(), hash.as_bytes(), body].concat())
+    RecordBytes::new(
+        [
+            &[RecordBytes::FORMAT][..],
+            &random::<8>(),
+            hash.as_bytes(),
+            body,
+        ]
+        .concat(),
+    )
 }
 
 fn body(record: &RecordBytes) -> &[u8] {

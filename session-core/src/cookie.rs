@@ -107,17 +107,26 @@ impl CookieOptions {
 
     /// Names the cookie. The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` oblige the other options.
     pub fn name(self, name: impl Into<String>) -> Self {
-        Self { name: Some(name.into()), ..self }
+        Self {
+            name: Some(name.into()),
+            ..self
+        }
     }
 
     /// Sends the cookie below this path only; requests elsewhere have no session (RFC 6265 §5.1.4).
     pub fn path(self, path: impl Into<String>) -> Self {
-        Self { path: path.into(), ..self }
+        Self {
+            path: path.into(),
+            ..self
+        }
     }
 
     /// Shares the cookie with every subdomain of this domain.
     pub fn domain(self, domain: impl Into<String>) -> Self {
-        Self { domain: Some(domain.into()), ..self }
+        Self {
+            domain: Some(domain.into()),
+            ..self
+        }
     }
 
     /// Hides the cookie from scripts.
@@ -132,50 +141,82 @@ impl CookieOptions {
 
     /// Which cross-site requests carry the cookie; `None` leaves the attribute out.
     pub fn same_site(self, same_site: impl Into<Option<SameSite>>) -> Self {
-        Self { same_site: same_site.into(), ..self }
+        Self {
+            same_site: same_site.into(),
+            ..self
+        }
     }
 
     /// Keeps the cookie apart for each top-level site (CHIPS); needs [`Secure::Always`].
     pub fn partitioned(self, partitioned: bool) -> Self {
-        Self { partitioned, ..self }
+        Self {
+            partitioned,
+            ..self
+        }
     }
 
     /// What the browser gives up first.
     pub fn priority(self, priority: impl Into<Option<Priority>>) -> Self {
-        Self { priority: priority.into(), ..self }
+        Self {
+            priority: priority.into(),
+            ..self
+        }
     }
 
     /// Makes the cookie outlive the browser, and sets the idle timeout to the same length. Browsers grant 400 days at most.
     pub fn max_age(self, max_age: impl Into<Option<Duration>>) -> Self {
-        Self { max_age: max_age.into(), ..self }
+        Self {
+            max_age: max_age.into(),
+            ..self
+        }
     }
 
     /// Checks the options against each other and against RFC 6265bis.
     pub(crate) fn check(self) -> Result<CookieSpec, ConfigError> {
-        let name = self.name.clone().unwrap_or_else(|| self.default_name().into());
+        let name = self
+            .name
+            .clone()
+            .unwrap_or_else(|| self.default_name().into());
         if !is_token(&name) {
             return Err(ConfigError::CookieName { name });
         }
         if name.len() + 1 + 91 > MAX_PAIR_BYTES {
-            return Err(ConfigError::TooLong { option: "cookie.name", limit_bytes: MAX_PAIR_BYTES });
+            return Err(ConfigError::TooLong {
+                option: "cookie.name",
+                limit_bytes: MAX_PAIR_BYTES,
+            });
         }
         check_attribute("cookie.path", &self.path)?;
         if !self.path.starts_with('/') {
-            return Err(ConfigError::CookieAttribute { option: "cookie.path", value: self.path });
+            return Err(ConfigError::CookieAttribute {
+                option: "cookie.path",
+                value: self.path,
+            });
         }
         if let Some(domain) = &self.domain {
             check_attribute("cookie.domain", domain)?;
             let host = domain.strip_prefix('.').unwrap_or(domain);
-            let label =
-                |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            let label = |label: &str| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
             if !host.split('.').all(label) {
-                return Err(ConfigError::CookieAttribute { option: "cookie.domain", value: domain.clone() });
+                return Err(ConfigError::CookieAttribute {
+                    option: "cookie.domain",
+                    value: domain.clone(),
+                });
             }
         }
         self.check_prefix(&name)?;
         let exclusive = |first: &str, rule| {
             let secure = format!("cookie.secure = {}", self.secure.as_str());
-            Err(ConfigError::Exclusive { first: first.into(), second: secure, rule })
+            Err(ConfigError::Exclusive {
+                first: first.into(),
+                second: secure,
+                rule,
+            })
         };
         if self.same_site == Some(SameSite::None) && self.secure != Secure::Always {
             return exclusive(
@@ -184,7 +225,10 @@ impl CookieOptions {
             );
         }
         if self.partitioned && self.secure != Secure::Always {
-            return exclusive("cookie.partitioned = true", "browsers reject Partitioned without Secure, CHIPS");
+            return exclusive(
+                "cookie.partitioned = true",
+                "browsers reject Partitioned without Secure, CHIPS",
+            );
         }
         if self.max_age.is_some_and(|age| age > MAX_AGE_LIMIT) {
             tracing::warn!(
@@ -211,13 +255,21 @@ impl CookieOptions {
             ("__Http-", false, true),
             ("__Secure-", false, false),
         ];
-        let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        let Some((prefix, host, http)) = PREFIXES.into_iter().find(|(prefix, ..)| starts(prefix)) else {
+        let starts = |prefix: &str| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let Some((prefix, host, http)) = PREFIXES.into_iter().find(|(prefix, ..)| starts(prefix))
+        else {
             return Ok(());
         };
         let exclusive = |second: String, rule| {
             let first = format!("cookie.name = {name}");
-            Err(ConfigError::Exclusive { first, second, rule })
+            Err(ConfigError::Exclusive {
+                first,
+                second,
+                rule,
+            })
         };
         if !name.starts_with(prefix) {
             return exclusive(
@@ -232,10 +284,16 @@ impl CookieOptions {
             );
         }
         if let (true, Some(domain)) = (host, &self.domain) {
-            return exclusive(format!("cookie.domain = {domain}"), "the prefix forbids Domain, RFC 6265bis §4.1.3.2");
+            return exclusive(
+                format!("cookie.domain = {domain}"),
+                "the prefix forbids Domain, RFC 6265bis §4.1.3.2",
+            );
         }
         if host && self.path != "/" {
-            return exclusive(format!("cookie.path = {}", self.path), "the prefix needs Path=/, RFC 6265bis §4.1.3.2");
+            return exclusive(
+                format!("cookie.path = {}", self.path),
+                "the prefix needs Path=/, RFC 6265bis §4.1.3.2",
+            );
         }
         if http && !self.http_only {
             return exclusive(
@@ -259,15 +317,28 @@ impl Secure {
 
 /// RFC 9110 §5.6.2.
 fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 fn check_attribute(option: &'static str, value: &str) -> Result<(), ConfigError> {
     if value.len() > MAX_ATTRIBUTE_BYTES {
-        return Err(ConfigError::TooLong { option, limit_bytes: MAX_ATTRIBUTE_BYTES });
+        return Err(ConfigError::TooLong {
+            option,
+            limit_bytes: MAX_ATTRIBUTE_BYTES,
+        });
     }
-    if value.is_empty() || value.bytes().any(|b| b == b';' || !(0x20..0x7f).contains(&b)) {
-        return Err(ConfigError::CookieAttribute { option, value: value.into() });
+    if value.is_empty()
+        || value
+            .bytes()
+            .any(|b| b == b';' || !(0x20..0x7f).contains(&b))
+    {
+        return Err(ConfigError::CookieAttribute {
+            option,
+            value: value.into(),
+        });
     }
     Ok(())
 }
@@ -279,23 +350,41 @@ mod tests {
     /// S21: every combination of the options that browsers tie together, against the rules written the other way round.
     #[test]
     fn illegal_combinations_are_refused_and_named() {
-        let names = ["id", "__Host-id", "__Secure-id", "__Http-id", "__Host-Http-id", "__host-id", "__SECURE-id"];
+        let names = [
+            "id",
+            "__Host-id",
+            "__Secure-id",
+            "__Http-id",
+            "__Host-Http-id",
+            "__host-id",
+            "__SECURE-id",
+        ];
         let mut refused = 0;
         for name in names {
             for secure in [Secure::Always, Secure::Never, Secure::Auto] {
                 for domain in [None, Some("example.com")] {
                     for path in ["/", "/app"] {
-                        for same_site in [SameSite::Strict, SameSite::Lax, SameSite::None, SameSite::Auto] {
-                            for (partitioned, http_only) in [(false, false), (false, true), (true, false), (true, true)]
+                        for same_site in [
+                            SameSite::Strict,
+                            SameSite::Lax,
+                            SameSite::None,
+                            SameSite::Auto,
+                        ] {
+                            for (partitioned, http_only) in
+                                [(false, false), (false, true), (true, false), (true, true)]
                             {
-                                let options = CookieOptions::new().name(name).secure(secure).path(path);
-                                let mut options =
-                                    options.same_site(same_site).partitioned(partitioned).http_only(http_only);
+                                let options =
+                                    CookieOptions::new().name(name).secure(secure).path(path);
+                                let mut options = options
+                                    .same_site(same_site)
+                                    .partitioned(partitioned)
+                                    .http_only(http_only);
                                 options.domain = domain.map(Into::into);
                                 let always = secure == Secure::Always;
                                 let legal = (always || !name.starts_with("__"))
                                     && !["__host-id", "__SECURE-id"].contains(&name)
-                                    && (!name.starts_with("__Host-") || domain.is_none() && path == "/")
+                                    && (!name.starts_with("__Host-")
+                                        || domain.is_none() && path == "/")
                                     && (!name.contains("Http-") || http_only)
                                     && (always || same_site != SameSite::None && !partitioned);
                                 match options.check() {
@@ -321,9 +410,17 @@ mod tests {
 
     #[test]
     fn an_error_names_both_options() {
-        let error =
-            CookieOptions::new().name("__Host-id").domain("example.com").check().expect_err("illegal").to_string();
-        assert!(error.contains("cookie.name = __Host-id") && error.contains("cookie.domain = example.com"), "{error}");
+        let error = CookieOptions::new()
+            .name("__Host-id")
+            .domain("example.com")
+            .check()
+            .expect_err("illegal")
+            .to_string();
+        assert!(
+            error.contains("cookie.name = __Host-id")
+                && error.contains("cookie.domain = example.com"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -333,7 +430,12 @@ mod tests {
         assert!(CookieOptions::new().name("n".repeat(4096)).check().is_err());
         assert!(CookieOptions::new().path("app").check().is_err());
         assert!(CookieOptions::new().path("/a;b").check().is_err());
-        assert!(CookieOptions::new().path(format!("/{}", "p".repeat(1024))).check().is_err());
+        assert!(
+            CookieOptions::new()
+                .path(format!("/{}", "p".repeat(1024)))
+                .check()
+                .is_err()
+        );
         assert!(CookieOptions::new().domain("exa mple").check().is_err());
         assert!(CookieOptions::new().domain("").check().is_err());
     }
@@ -343,7 +445,10 @@ mod tests {
         let name = |options: CookieOptions| options.check().expect("legal").name().to_owned();
         assert_eq!(name(CookieOptions::new()), "__Host-id");
         assert_eq!(name(CookieOptions::new().path("/app")), "__Secure-id");
-        assert_eq!(name(CookieOptions::new().domain("example.com")), "__Secure-id");
+        assert_eq!(
+            name(CookieOptions::new().domain("example.com")),
+            "__Secure-id"
+        );
         assert_eq!(name(CookieOptions::new().secure(Secure::Auto)), "id");
     }
 }

@@ -80,18 +80,26 @@ impl CookieSpec {
     /// When the options exclude each other, or change what tells the browser's cookies apart.
     pub(crate) fn overrides(&self, options: CookieOptions) -> Result<CookieOverrides, ConfigError> {
         let configured = &self.options;
-        let same =
-            (&options.name, &options.path, &options.domain) == (&configured.name, &configured.path, &configured.domain);
+        let same = (&options.name, &options.path, &options.domain)
+            == (&configured.name, &configured.path, &configured.domain);
         if !same || options.max_age != configured.max_age {
             return Err(ConfigError::NotPerSession);
         }
-        let options = CookieOptions { name: Some(self.name.clone()), ..options }.check()?.options;
+        let options = CookieOptions {
+            name: Some(self.name.clone()),
+            ..options
+        }
+        .check()?
+        .options;
         let unless = |same: bool| (!same).then_some(());
         Ok(CookieOverrides {
-            http_only: unless(options.http_only == configured.http_only).map(|()| options.http_only),
+            http_only: unless(options.http_only == configured.http_only)
+                .map(|()| options.http_only),
             secure: unless(options.secure == configured.secure).map(|()| options.secure),
-            same_site: unless(options.same_site == configured.same_site).map(|()| options.same_site),
-            partitioned: unless(options.partitioned == configured.partitioned).map(|()| options.partitioned),
+            same_site: unless(options.same_site == configured.same_site)
+                .map(|()| options.same_site),
+            partitioned: unless(options.partitioned == configured.partitioned)
+                .map(|()| options.partitioned),
             priority: unless(options.priority == configured.priority).map(|()| options.priority),
         })
     }
@@ -99,7 +107,9 @@ impl CookieSpec {
     /// RFC 6265 §5.1.4: the same path, or one below it.
     pub(crate) fn covers(&self, path: &str) -> bool {
         let path = if path.is_empty() { "/" } else { path };
-        let Some(rest) = path.strip_prefix(self.options.path.as_str()) else { return false };
+        let Some(rest) = path.strip_prefix(self.options.path.as_str()) else {
+            return false;
+        };
         rest.is_empty() || self.options.path.ends_with('/') || rest.starts_with('/')
     }
 
@@ -115,8 +125,17 @@ impl CookieSpec {
     }
 
     /// The text that removes the cookie: the same attributes, so that the browser finds it.
-    pub(crate) fn remove(&self, overrides: &CookieOverrides, transport: Option<bool>) -> Option<HeaderValue> {
-        self.render(&self.with(overrides), String::new(), Some((Duration::ZERO, SystemTime::UNIX_EPOCH)), transport)
+    pub(crate) fn remove(
+        &self,
+        overrides: &CookieOverrides,
+        transport: Option<bool>,
+    ) -> Option<HeaderValue> {
+        self.render(
+            &self.with(overrides),
+            String::new(),
+            Some((Duration::ZERO, SystemTime::UNIX_EPOCH)),
+            transport,
+        )
     }
 
     fn render(
@@ -142,7 +161,9 @@ impl CookieSpec {
             let ends_at = ends_at.checked_sub(lasts - capped).unwrap_or(ends_at);
             // in whole seconds, begun ones too: the browser must not let go before the store does
             let seconds = capped.as_millis().div_ceil(1000);
-            cookie.set_max_age(cookie::time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)));
+            cookie.set_max_age(cookie::time::Duration::seconds(
+                i64::try_from(seconds).unwrap_or(i64::MAX),
+            ));
             cookie.set_expires(Expiration::from(OffsetDateTime::from(ends_at)));
         }
         cookie.set_http_only(options.http_only);
@@ -185,12 +206,20 @@ pub(crate) fn values<'h>(headers: &'h [HeaderValue], name: &str) -> Values<'h> {
             Err(_) => {
                 let (text, mut owned) = (String::from_utf8_lossy(header.as_bytes()), Values::new());
                 collect(&text, name, &mut owned);
-                found.extend(owned.into_iter().map(|value| Cow::Owned(value.into_owned())));
+                found.extend(
+                    owned
+                        .into_iter()
+                        .map(|value| Cow::Owned(value.into_owned())),
+                );
             }
         }
     }
     if found.len() > MAX_CANDIDATES {
-        tracing::debug!(found = found.len(), tried = MAX_CANDIDATES, "too many session cookies in one request");
+        tracing::debug!(
+            found = found.len(),
+            tried = MAX_CANDIDATES,
+            "too many session cookies in one request"
+        );
         found.truncate(MAX_CANDIDATES);
     }
     found
@@ -199,7 +228,9 @@ pub(crate) fn values<'h>(headers: &'h [HeaderValue], name: &str) -> Values<'h> {
 /// The `Cookie` header fields of a request.
 pub(crate) fn headers(headers: &HeaderMap) -> Vec<HeaderValue> {
     let mut fields = headers.get_all(header::COOKIE).iter();
-    let Some(first) = fields.next() else { return Vec::new() };
+    let Some(first) = fields.next() else {
+        return Vec::new();
+    };
     // one, as a rule
     let mut all = Vec::with_capacity(1);
     all.push(first.clone());
@@ -212,7 +243,10 @@ fn collect<'h>(text: &'h str, name: &str, found: &mut Values<'h>) {
         // Names are compared as sent. Decoding them would let `__%48ost-id` pass for `__Host-id`.
         if cookie.name() == name {
             let value = cookie.value_raw().unwrap_or_default();
-            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+            let value = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'))
+                .unwrap_or(value);
             found.push(decoded(value));
         }
     }
@@ -251,8 +285,15 @@ mod tests {
 
     #[test]
     fn every_attribute_is_written() {
-        let options = CookieOptions::new().name("sid").path("/app").domain(".example.com").http_only(false);
-        let options = options.same_site(SameSite::None).partitioned(true).priority(Priority::High);
+        let options = CookieOptions::new()
+            .name("sid")
+            .path("/app")
+            .domain(".example.com")
+            .http_only(false);
+        let options = options
+            .same_site(SameSite::None)
+            .partitioned(true)
+            .priority(Priority::High);
         assert_eq!(
             set(options, None).expect("set"),
             "sid=v; SameSite=None; Partitioned; Secure; Path=/app; Domain=example.com; Priority=High"
@@ -261,17 +302,38 @@ mod tests {
 
     #[test]
     fn auto_follows_the_request_and_none_implies_secure() {
-        let auto = CookieOptions::new().secure(Secure::Auto).same_site(SameSite::Auto);
-        assert_eq!(set(auto.clone(), Some(true)).expect("set"), "id=v; HttpOnly; SameSite=None; Secure; Path=/");
-        assert_eq!(set(auto.clone(), Some(false)).expect("set"), "id=v; HttpOnly; SameSite=Lax; Path=/");
-        assert_eq!(set(auto, None).expect("set"), "id=v; HttpOnly; SameSite=Lax; Path=/");
-        assert_eq!(set(CookieOptions::new(), Some(false)), None, "a Secure cookie for an insecure request");
+        let auto = CookieOptions::new()
+            .secure(Secure::Auto)
+            .same_site(SameSite::Auto);
+        assert_eq!(
+            set(auto.clone(), Some(true)).expect("set"),
+            "id=v; HttpOnly; SameSite=None; Secure; Path=/"
+        );
+        assert_eq!(
+            set(auto.clone(), Some(false)).expect("set"),
+            "id=v; HttpOnly; SameSite=Lax; Path=/"
+        );
+        assert_eq!(
+            set(auto, None).expect("set"),
+            "id=v; HttpOnly; SameSite=Lax; Path=/"
+        );
+        assert_eq!(
+            set(CookieOptions::new(), Some(false)),
+            None,
+            "a Secure cookie for an insecure request"
+        );
     }
 
     /// E35, E36 with RFC 6265 §5.1.4.
     #[test]
     fn paths_match_by_segments() {
-        let covers = |path: &str, request| CookieOptions::new().path(path).check().expect("legal").covers(request);
+        let covers = |path: &str, request| {
+            CookieOptions::new()
+                .path(path)
+                .check()
+                .expect("legal")
+                .covers(request)
+        };
         assert!(covers("/", "/") && covers("/", "/any") && covers("/", ""));
         assert!(covers("/foo", "/foo") && covers("/foo", "/foo/") && covers("/foo", "/foo/bar"));
         assert!(covers("/foo/", "/foo/bar") && !covers("/foo/", "/foo"));
@@ -289,12 +351,24 @@ mod tests {
         let spec = CookieOptions::new().check().expect("legal");
         let text = |days: u64| {
             let lasts = Duration::from_secs(days * 86400);
-            let text =
-                spec.set(&CookieOverrides::default(), "v".into(), Some((lasts, SystemTime::UNIX_EPOCH + lasts)), None);
+            let text = spec.set(
+                &CookieOverrides::default(),
+                "v".into(),
+                Some((lasts, SystemTime::UNIX_EPOCH + lasts)),
+                None,
+            );
             text.expect("set").to_str().expect("ascii").to_owned()
         };
-        assert!(text(1).ends_with("Max-Age=86400; Expires=Fri, 02 Jan 1970 00:00:00 GMT"), "{}", text(1));
-        assert!(text(1000).ends_with("Max-Age=34560000; Expires=Fri, 05 Feb 1971 00:00:00 GMT"), "{}", text(1000));
+        assert!(
+            text(1).ends_with("Max-Age=86400; Expires=Fri, 02 Jan 1970 00:00:00 GMT"),
+            "{}",
+            text(1)
+        );
+        assert!(
+            text(1000).ends_with("Max-Age=34560000; Expires=Fri, 05 Feb 1971 00:00:00 GMT"),
+            "{}",
+            text(1000)
+        );
     }
 
     /// T14.
@@ -303,33 +377,65 @@ mod tests {
         let attributes = |text: Option<HeaderValue>| {
             let text = text.expect("set").to_str().expect("ascii").to_owned();
             let mut all: Vec<_> = text.split("; ").skip(1).map(str::to_owned).collect();
-            all.retain(|attribute| !attribute.starts_with("Max-Age") && !attribute.starts_with("Expires"));
+            all.retain(|attribute| {
+                !attribute.starts_with("Max-Age") && !attribute.starts_with("Expires")
+            });
             all
         };
-        for options in
-            [CookieOptions::new(), CookieOptions::new().path("/app").domain("example.com").same_site(SameSite::Strict)]
-        {
+        for options in [
+            CookieOptions::new(),
+            CookieOptions::new()
+                .path("/app")
+                .domain("example.com")
+                .same_site(SameSite::Strict),
+        ] {
             let spec = options.check().expect("legal");
             let none = CookieOverrides::default();
-            assert_eq!(attributes(spec.remove(&none, None)), attributes(spec.set(&none, "v".into(), None, None)));
+            assert_eq!(
+                attributes(spec.remove(&none, None)),
+                attributes(spec.set(&none, "v".into(), None, None))
+            );
         }
         let spec = CookieOptions::new().check().expect("legal");
         let text = spec.remove(&CookieOverrides::default(), None).expect("set");
         let text = text.to_str().expect("ascii");
-        assert!(text.starts_with("__Host-id=;") && text.contains("Max-Age=0"), "{text}");
-        assert!(text.contains("Expires=Thu, 01 Jan 1970 00:00:00 GMT"), "{text}");
+        assert!(
+            text.starts_with("__Host-id=;") && text.contains("Max-Age=0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
+            "{text}"
+        );
     }
 
     #[test]
     fn every_cookie_of_the_name_is_found_whatever_surrounds_it() {
         let find = |headers: &[&[u8]]| {
-            let headers: Vec<_> = headers.iter().map(|bytes| HeaderValue::from_bytes(bytes).expect("header")).collect();
-            values(&headers, "id").into_iter().map(Cow::into_owned).collect::<Vec<_>>()
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|bytes| HeaderValue::from_bytes(bytes).expect("header"))
+                .collect();
+            values(&headers, "id")
+                .into_iter()
+                .map(Cow::into_owned)
+                .collect::<Vec<_>>()
         };
         assert_eq!(find(&[b"a=1; id=x; b=2", b"id=y"]), ["x", "y"]);
-        assert_eq!(find(&[b"name=Zo\xc3\xab; id=x"]), ["x"], "UTF-8 in a neighbour");
-        assert_eq!(find(&[b"name=Zo\xeb; id=x"]), ["x"], "Latin-1 in a neighbour");
-        assert_eq!(find(&[b"garbage; =; ;; id=\"x\"; id=a%2Eb; id=%ff"]), ["x", "a.b", "%ff"]);
+        assert_eq!(
+            find(&[b"name=Zo\xc3\xab; id=x"]),
+            ["x"],
+            "UTF-8 in a neighbour"
+        );
+        assert_eq!(
+            find(&[b"name=Zo\xeb; id=x"]),
+            ["x"],
+            "Latin-1 in a neighbour"
+        );
+        assert_eq!(
+            find(&[b"garbage; =; ;; id=\"x\"; id=a%2Eb; id=%ff"]),
+            ["x", "a.b", "%ff"]
+        );
         assert_eq!(find(&[b"ID=x; i%64=y; idd=z"]), Vec::<String>::new());
         assert_eq!(find(&[&b"id=x; ".repeat(20)]).len(), MAX_CANDIDATES);
     }

@@ -57,12 +57,17 @@ impl Part {
 impl Data {
     /// Values that a record holds, to be [pushed](Self::push).
     pub(crate) fn of(record: &Bytes, entries: usize) -> Self {
-        Self { record: record.clone(), entries: Vec::with_capacity(entries) }
+        Self {
+            record: record.clone(),
+            entries: Vec::with_capacity(entries),
+        }
     }
 
     /// The encoded value of that name.
     pub(crate) fn get(&self, name: &str) -> Option<Bytes> {
-        self.find(name.as_bytes()).ok().map(|at| self.entries[at].value.share(&self.record))
+        self.find(name.as_bytes())
+            .ok()
+            .map(|at| self.entries[at].value.share(&self.record))
     }
 
     /// Whether there is a value of that name.
@@ -83,11 +88,14 @@ impl Data {
     /// The names with their encoded values, sorted by name.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
         // every way in checks that a name is UTF-8
-        self.pairs().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+        self.pairs()
+            .map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
     }
 
     fn pairs(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.entries.iter().map(|Entry { name, value }| (name.bytes(&self.record), value.bytes(&self.record)))
+        self.entries
+            .iter()
+            .map(|Entry { name, value }| (name.bytes(&self.record), value.bytes(&self.record)))
     }
 
     pub(crate) fn insert(&mut self, name: &str, value: Bytes) {
@@ -102,7 +110,9 @@ impl Data {
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Bytes> {
-        self.find(name.as_bytes()).ok().map(|at| self.entries.remove(at).value.share(&self.record))
+        self.find(name.as_bytes())
+            .ok()
+            .map(|at| self.entries.remove(at).value.share(&self.record))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -112,7 +122,10 @@ impl Data {
     /// Adds an entry by its places in the record, where names are usually in order already. Gives `false` for a name seen before.
     pub(crate) fn push(&mut self, name: Range<usize>, value: Range<usize>) -> bool {
         let bytes = &self.record[name.clone()];
-        let last = self.entries.last().map(|last| last.name.bytes(&self.record));
+        let last = self
+            .entries
+            .last()
+            .map(|last| last.name.bytes(&self.record));
         let at = match last.is_none_or(|last| last < bytes) {
             true => self.entries.len(),
             false => match self.find(bytes) {
@@ -120,17 +133,27 @@ impl Data {
                 Err(at) => at,
             },
         };
-        self.entries.insert(at, Entry { name: Part::Read(name), value: Part::Read(value) });
+        self.entries.insert(
+            at,
+            Entry {
+                name: Part::Read(name),
+                value: Part::Read(value),
+            },
+        );
         true
     }
 
     /// What the values take in a record, at most.
     pub(crate) fn encoded_bytes(&self) -> usize {
-        self.entries.iter().map(|Entry { name, value }| name.len() + value.len() + FRAME_BYTES).sum()
+        self.entries
+            .iter()
+            .map(|Entry { name, value }| name.len() + value.len() + FRAME_BYTES)
+            .sum()
     }
 
     fn find(&self, name: &[u8]) -> Result<usize, usize> {
-        self.entries.binary_search_by(|entry| entry.name.bytes(&self.record).cmp(name))
+        self.entries
+            .binary_search_by(|entry| entry.name.bytes(&self.record).cmp(name))
     }
 }
 
@@ -143,7 +166,9 @@ impl PartialEq for Data {
 impl std::fmt::Debug for Data {
     /// Names only: values are the application's and may be secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 

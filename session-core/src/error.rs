@@ -111,7 +111,11 @@ pub enum SessionErrorKind {
 
 impl SessionError {
     pub(crate) fn new(kind: SessionErrorKind, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, detail: detail.into(), source: None }))
+        Self(Box::new(Inner {
+            kind,
+            detail: detail.into(),
+            source: None,
+        }))
     }
 
     pub(crate) fn because(
@@ -119,7 +123,11 @@ impl SessionError {
         detail: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Box::new(Inner { kind, detail: detail.into(), source: Some(source.into()) }))
+        Self(Box::new(Inner {
+            kind,
+            detail: detail.into(),
+            source: Some(source.into()),
+        }))
     }
 
     /// What went wrong.
@@ -136,8 +144,16 @@ impl fmt::Display for SessionError {
 
 impl fmt::Debug for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, detail, source } = &*self.0;
-        f.debug_struct("SessionError").field("kind", kind).field("detail", detail).field("source", source).finish()
+        let Inner {
+            kind,
+            detail,
+            source,
+        } = &*self.0;
+        f.debug_struct("SessionError")
+            .field("kind", kind)
+            .field("detail", detail)
+            .field("source", source)
+            .finish()
     }
 }
 
@@ -150,28 +166,46 @@ impl std::error::Error for SessionError {
 impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> Self {
         match error.kind() {
-            StoreErrorKind::Unavailable => {
-                Self::because(SessionErrorKind::Unavailable, "session store is unavailable", error)
-            }
-            StoreErrorKind::Refused => {
-                Self::because(SessionErrorKind::Unavailable, "session store refused the operation", error)
-            }
-            StoreErrorKind::Timeout => {
-                Self::because(SessionErrorKind::Timeout, "session store did not answer in time", error)
-            }
-            StoreErrorKind::Corrupt => Self::because(SessionErrorKind::Corrupt, "stored session cannot be read", error),
+            StoreErrorKind::Unavailable => Self::because(
+                SessionErrorKind::Unavailable,
+                "session store is unavailable",
+                error,
+            ),
+            StoreErrorKind::Refused => Self::because(
+                SessionErrorKind::Unavailable,
+                "session store refused the operation",
+                error,
+            ),
+            StoreErrorKind::Timeout => Self::because(
+                SessionErrorKind::Timeout,
+                "session store did not answer in time",
+                error,
+            ),
+            StoreErrorKind::Corrupt => Self::because(
+                SessionErrorKind::Corrupt,
+                "stored session cannot be read",
+                error,
+            ),
         }
     }
 }
 
 impl From<EntropyError> for SessionError {
     fn from(error: EntropyError) -> Self {
-        Self::because(SessionErrorKind::Entropy, "no session token could be drawn", error)
+        Self::because(
+            SessionErrorKind::Entropy,
+            "no session token could be drawn",
+            error,
+        )
     }
 }
 
 impl From<ConfigError> for SessionError {
     fn from(error: ConfigError) -> Self {
-        Self::because(SessionErrorKind::Config, "cookie options of this request or session cannot be used", error)
+        Self::because(
+            SessionErrorKind::Config,
+            "cookie options of this request or session cannot be used",
+            error,
+        )
     }
 }

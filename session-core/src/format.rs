@@ -55,7 +55,10 @@ impl Format for Native {
         let (signed, mac) = value.rsplit_once('.')?;
         let token = signed.strip_prefix("v1.")?.parse().ok()?;
         let key = keys.verify(name, signed, mac)?;
-        Some(Verified { token, stale: key > 0 })
+        Some(Verified {
+            token,
+            stale: key > 0,
+        })
     }
 
     fn encode(&self, record: &Record) -> RecordBytes {
@@ -82,10 +85,21 @@ mod tests {
 
     #[test]
     fn cookie_v1_is_frozen() {
-        let verified = Native.read_cookie("__Host-id", GOLDEN.trim(), &keys()).expect("verifies");
-        assert_eq!(verified.token.expose(), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8");
-        assert_eq!(Native.cookie_value("__Host-id", &verified.token, &keys()), GOLDEN.trim());
-        assert!(Native.read_cookie("id", GOLDEN.trim(), &keys()).is_none(), "the name is signed too");
+        let verified = Native
+            .read_cookie("__Host-id", GOLDEN.trim(), &keys())
+            .expect("verifies");
+        assert_eq!(
+            verified.token.expose(),
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+        );
+        assert_eq!(
+            Native.cookie_value("__Host-id", &verified.token, &keys()),
+            GOLDEN.trim()
+        );
+        assert!(
+            Native.read_cookie("id", GOLDEN.trim(), &keys()).is_none(),
+            "the name is signed too"
+        );
     }
 
     proptest! {

@@ -76,10 +76,18 @@ impl SessionHandle {
     /// outside the cookie's path, or the generator of random bytes fails.
     pub async fn load(&self) -> Result<Session, SessionError> {
         let Some(shared) = &self.0 else {
-            return Err(SessionError::new(SessionErrorKind::MissingLayer, "no session layer has seen this request"));
+            return Err(SessionError::new(
+                SessionErrorKind::MissingLayer,
+                "no session layer has seen this request",
+            ));
         };
         shared.asked.store(shared.begun.in_scope, Ordering::Relaxed);
-        let load = || shared.begun.load().instrument(tracing::debug_span!("session.load"));
+        let load = || {
+            shared
+                .begun
+                .load()
+                .instrument(tracing::debug_span!("session.load"))
+        };
         let session = shared.session.get_or_try_init(load).await?;
         if shared.closed.load(Ordering::SeqCst) {
             // loaded after the response was committed: it may be read
@@ -106,12 +114,16 @@ impl SessionHandle {
 
     /// Whether it is one of these sessions.
     pub fn is_of(&self, sessions: &Sessions) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.begun.sessions.ptr_eq(sessions))
+        self.0
+            .as_ref()
+            .is_some_and(|shared| shared.begun.sessions.ptr_eq(sessions))
     }
 
     /// Whether the response may depend on the session, loaded or not.
     pub fn asked(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.asked.load(Ordering::Relaxed))
+        self.0
+            .as_ref()
+            .is_some_and(|shared| shared.asked.load(Ordering::Relaxed))
     }
 
     /// The name of its cookie.
@@ -127,7 +139,11 @@ impl SessionHandle {
     /// The id in the signed cookie, for logs. It says nothing about whether the session exists.
     pub fn presented_id(&self) -> Option<SessionId> {
         let begun = &self.0.as_ref()?.begun;
-        begun.cookies().iter().find_map(|value| begun.verify(value)).map(|verified| verified.token.id())
+        begun
+            .cookies()
+            .iter()
+            .find_map(|value| begun.verify(value))
+            .map(|verified| verified.token.id())
     }
 
     /// The `Set-Cookie` that tells of a [`save`](Session::save) that succeeded during the request. It belongs on an error
@@ -139,7 +155,10 @@ impl SessionHandle {
 
 impl fmt::Debug for SessionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionHandle").field("cookie", &self.cookie_name()).field("loaded", &self.loaded()).finish()
+        f.debug_struct("SessionHandle")
+            .field("cookie", &self.cookie_name())
+            .field("loaded", &self.loaded())
+            .finish()
     }
 }
 
@@ -167,14 +186,31 @@ impl Begun {
             if let Some(stored) = self.sessions.find(&token).await? {
                 origin.stale = stale;
                 origin.presented_id = Some(token.id());
-                return Ok(Session::new(self.sessions.clone(), origin, State::Unmodified { stored, discarded: false }));
+                return Ok(Session::new(
+                    self.sessions.clone(),
+                    origin,
+                    State::Unmodified {
+                        stored,
+                        discarded: false,
+                    },
+                ));
             }
         }
         if origin.presented {
-            tracing::debug!(cookie = self.cookie.name(), "the request's session cookie opens nothing");
+            tracing::debug!(
+                cookie = self.cookie.name(),
+                "the request's session cookie opens nothing"
+            );
         }
         let fresh = self.sessions.fresh(&origin)?;
-        Ok(Session::new(self.sessions.clone(), origin, State::Uninitialized { fresh, discarded: false }))
+        Ok(Session::new(
+            self.sessions.clone(),
+            origin,
+            State::Uninitialized {
+                fresh,
+                discarded: false,
+            },
+        ))
     }
 
     /// The values of the cookies of this name, in the order sent.

@@ -50,7 +50,9 @@ impl FromStr for SessionId {
     /// Reads the canonical text form, and nothing else.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseIdError(()))?;
-        Ok(Self::from_bytes(bytes.try_into().map_err(|_| ParseIdError(()))?))
+        Ok(Self::from_bytes(
+            bytes.try_into().map_err(|_| ParseIdError(()))?,
+        ))
     }
 }
 

@@ -18,7 +18,10 @@ pub struct Key<T: ?Sized> {
 impl<T: ?Sized> Key<T> {
     /// Declares a key.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, value: PhantomData }
+        Self {
+            name,
+            value: PhantomData,
+        }
     }
 
     /// The name under which the value is stored.

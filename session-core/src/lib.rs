@@ -57,6 +57,8 @@ pub use policy::{OnGone, Undecodable, Unset};
 pub use record::{RecordBytes, Version};
 pub use session::Session;
 pub use sign::{SigningKeys, SigningKeysError};
-pub use store::{AnyStore, Created, Destroyed, Loaded, Saved, Store, StoreError, StoreErrorKind, Touched};
+pub use store::{
+    AnyStore, Created, Destroyed, Loaded, Saved, Store, StoreError, StoreErrorKind, Touched,
+};
 pub use token::{Entropy, EntropyError, OsEntropy, ParseTokenError, SecretHash, SessionToken};
 pub use transport::{PeerAddr, Proxy, Transport};

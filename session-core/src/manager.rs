@@ -76,7 +76,9 @@ impl Default for Queues {
 
 impl Queues {
     pub(crate) async fn wait(&self, id: &SessionId) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0[usize::from(id.to_bytes()[0]) % self.0.len()].lock().await
+        self.0[usize::from(id.to_bytes()[0]) % self.0.len()]
+            .lock()
+            .await
     }
 }
 
@@ -107,10 +109,13 @@ impl Sessions {
     /// Takes note of the request's cookies. No I/O, no cryptography: both wait until somebody loads the session.
     pub fn begin<B>(&self, request: &Request<B>) -> SessionHandle {
         let config = &*self.0;
-        let original = config.original_uri.as_ref().and_then(|find| find(request.extensions()));
+        let original = config
+            .original_uri
+            .as_ref()
+            .and_then(|find| find(request.extensions()));
         let uri = original.as_ref().unwrap_or(request.uri());
-        let snapshot =
-            (config.id_source.is_some() || config.cookie_fn.is_some()).then(|| Box::new(snapshot(request, uri)));
+        let snapshot = (config.id_source.is_some() || config.cookie_fn.is_some())
+            .then(|| Box::new(snapshot(request, uri)));
         let (cookie, unusable) = match (&config.cookie_fn, &snapshot) {
             (Some(options), Some(parts)) => match options(parts).check() {
                 Ok(spec) => (Arc::new(spec), None),
@@ -143,7 +148,11 @@ impl Sessions {
     /// # Cancel safety
     ///
     /// Dropped before it is done, it leaves the old record or the new one, whole.
-    pub async fn finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> Result<Outcome, SessionError> {
+    pub async fn finish<B>(
+        &self,
+        handle: &SessionHandle,
+        response: &mut Response<B>,
+    ) -> Result<Outcome, SessionError> {
         match self.try_finish(handle, response) {
             Finished::Done(finished) => finished,
             Finished::Unsettled(unsettled) => unsettled.finish(response).await,
@@ -162,8 +171,17 @@ impl Sessions {
             }
             return Finished::Done(Ok(Outcome::Untouched));
         };
-        let commits = self.0.policy.commit_if.as_ref().is_none_or(|commit_if| commit_if(response.status()));
-        let outcome = if commits { commit::try_commit(session, Asked::Finish) } else { Some(Outcome::Untouched) };
+        let commits = self
+            .0
+            .policy
+            .commit_if
+            .as_ref()
+            .is_none_or(|commit_if| commit_if(response.status()));
+        let outcome = if commits {
+            commit::try_commit(session, Asked::Finish)
+        } else {
+            Some(Outcome::Untouched)
+        };
         match outcome {
             Some(outcome) => Finished::Done(tell(session, outcome, response)),
             None => Finished::Unsettled(Unsettled(session.clone())),
@@ -179,7 +197,10 @@ impl Sessions {
     pub async fn open(&self, token: &SessionToken) -> Result<Option<Session>, SessionError> {
         let found = self.find(token).await?;
         Ok(found.map(|stored| {
-            let state = State::Unmodified { stored, discarded: false };
+            let state = State::Unmodified {
+                stored,
+                discarded: false,
+            };
             Session::new(self.clone(), Origin::outside(self.0.cookie.clone()), state)
         }))
     }
@@ -212,7 +233,9 @@ impl Sessions {
                 tracing::debug!(session.id = %id, "no such session");
                 return Ok(None);
             }
-            Err(error) if error.kind() == StoreErrorKind::Corrupt => return undecodable(error.into()),
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                return undecodable(error.into());
+            }
             Err(error) => return Err(error.into()),
         };
         let stored = match self.stored(token, loaded) {
@@ -224,7 +247,12 @@ impl Sessions {
             return Ok(None);
         }
         let age = stored.record.age(stored.seen_at);
-        if config.policy.timeouts.absolute(&stored.record.contents.life).is_some_and(|absolute| age >= absolute) {
+        if config
+            .policy
+            .timeouts
+            .absolute(&stored.record.contents.life)
+            .is_some_and(|absolute| age >= absolute)
+        {
             tracing::debug!(session.id = %id, "session is past its absolute timeout");
             return Ok(None);
         }
@@ -232,9 +260,17 @@ impl Sessions {
     }
 
     /// Decodes what the store holds.
-    pub(crate) fn stored(&self, token: &SessionToken, loaded: Loaded) -> Result<Stored, SessionError> {
+    pub(crate) fn stored(
+        &self,
+        token: &SessionToken,
+        loaded: Loaded,
+    ) -> Result<Stored, SessionError> {
         let record = self.0.format.decode(&loaded.record).map_err(|error| {
-            SessionError::because(SessionErrorKind::Corrupt, "stored session cannot be decoded", error)
+            SessionError::because(
+                SessionErrorKind::Corrupt,
+                "stored session cannot be decoded",
+                error,
+            )
         })?;
         let seen_at = self.0.clock.now();
         Ok(Stored {
@@ -255,7 +291,11 @@ impl Sessions {
     /// The name and the birth of a new session.
     pub(crate) fn fresh(&self, origin: &Origin) -> Result<Fresh, SessionError> {
         let created_at = crate::clock::to_millis(self.0.clock.now());
-        Ok(Fresh { token: self.name(origin)?, created_at, initial: origin.initial(&self.0.policy) })
+        Ok(Fresh {
+            token: self.name(origin)?,
+            created_at,
+            initial: origin.initial(&self.0.policy),
+        })
     }
 
     /// A new token.
@@ -272,7 +312,10 @@ impl Sessions {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("cookie", &self.0.cookie).field("keys", &self.0.keys).finish_non_exhaustive()
+        f.debug_struct("Sessions")
+            .field("cookie", &self.0.cookie)
+            .field("keys", &self.0.keys)
+            .finish_non_exhaustive()
     }
 }
 
@@ -304,15 +347,28 @@ impl Unsettled {
 }
 
 /// Adds the headers that tell the browser and caches about the session.
-fn tell<B>(session: &Session, outcome: Outcome, response: &mut Response<B>) -> Result<Outcome, SessionError> {
+fn tell<B>(
+    session: &Session,
+    outcome: Outcome,
+    response: &mut Response<B>,
+) -> Result<Outcome, SessionError> {
     if let (Outcome::Gone, OnGone::Reject(status)) = (outcome, session.policy().on_gone) {
-        return Err(SessionError::new(SessionErrorKind::Rejected(status), "the session has ended meanwhile"));
+        return Err(SessionError::new(
+            SessionErrorKind::Rejected(status),
+            "the session has ended meanwhile",
+        ));
     }
     let cookie = session.cookie_header();
     let headers = response.headers_mut();
     vary_by_cookie(headers);
-    let cache = if cookie.is_some() { "no-store" } else { "private" };
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(cache));
+    let cache = if cookie.is_some() {
+        "no-store"
+    } else {
+        "private"
+    };
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static(cache));
     if let Some(cookie) = cookie {
         headers.append(header::SET_COOKIE, cookie);
     }
@@ -334,7 +390,9 @@ fn snapshot<B>(request: &Request<B>, uri: &Uri) -> Parts {
 fn vary_by_cookie(headers: &mut HeaderMap) {
     let names = |value: &HeaderValue| {
         let value = value.to_str().unwrap_or_default();
-        value.split(',').any(|name| name.trim() == "*" || name.trim().eq_ignore_ascii_case("cookie"))
+        value
+            .split(',')
+            .any(|name| name.trim() == "*" || name.trim().eq_ignore_ascii_case("cookie"))
     };
     if !headers.get_all(header::VARY).iter().any(names) {
         headers.append(header::VARY, HeaderValue::from_static("Cookie"));
@@ -347,7 +405,12 @@ pub(crate) fn session_options(cookie: &CookieSpec, state: &State) -> CookieOptio
 }
 
 /// The header that tells the browser what has become of the session.
-pub(crate) fn cookie_header(config: &Config, origin: &Origin, state: &State, step: CookieStep) -> Option<HeaderValue> {
+pub(crate) fn cookie_header(
+    config: &Config,
+    origin: &Origin,
+    state: &State,
+    step: CookieStep,
+) -> Option<HeaderValue> {
     let overrides = &state.contents().cookie;
     match (step, state.token(), state.created_at()) {
         // the browser has, or is about to get, the new token from the request that renewed
@@ -355,16 +418,24 @@ pub(crate) fn cookie_header(config: &Config, origin: &Origin, state: &State, ste
         (CookieStep::Set, Some(token), Some(created_at)) => {
             let life = &state.contents().life;
             let now = config.clock.now();
-            let lasts = config.policy.timeouts.persistent(life).then(|| match state.ends_at() {
-                // what the store was told, so that cookie and key end together
-                Some(at) => (at.duration_since(now).unwrap_or_default(), at),
-                None => {
-                    let age = now.duration_since(crate::clock::from_millis(created_at)).unwrap_or_default();
-                    let ttl = config.policy.timeouts.ttl(life, age);
-                    (ttl, now.checked_add(ttl).unwrap_or(now))
-                }
-            });
-            let value = config.format.cookie_value(origin.cookie.name(), token, &config.keys);
+            let lasts = config
+                .policy
+                .timeouts
+                .persistent(life)
+                .then(|| match state.ends_at() {
+                    // what the store was told, so that cookie and key end together
+                    Some(at) => (at.duration_since(now).unwrap_or_default(), at),
+                    None => {
+                        let age = now
+                            .duration_since(crate::clock::from_millis(created_at))
+                            .unwrap_or_default();
+                        let ttl = config.policy.timeouts.ttl(life, age);
+                        (ttl, now.checked_add(ttl).unwrap_or(now))
+                    }
+                });
+            let value = config
+                .format
+                .cookie_value(origin.cookie.name(), token, &config.keys);
             origin.cookie.set(overrides, value, lasts, origin.secure)
         }
         (CookieStep::Remove, ..) => origin.cookie.remove(overrides, origin.secure),

@@ -71,7 +71,10 @@ impl MemoryStore {
 
     /// The stored bytes of every session, for tests and inspection.
     pub fn dump(&self) -> Vec<(SessionId, RecordBytes)> {
-        self.sessions.iter().map(|(id, entry)| (*id, entry.record)).collect()
+        self.sessions
+            .iter()
+            .map(|(id, entry)| (*id, entry.record))
+            .collect()
     }
 
     fn with(capacity_bytes: u64, clock: impl Clock) -> Self {
@@ -87,19 +90,32 @@ impl MemoryStore {
             .build();
         let sessions = Arc::new(sessions);
         sweep(Arc::downgrade(&sessions));
-        Self { sessions, clock: Arc::new(clock) }
+        Self {
+            sessions,
+            clock: Arc::new(clock),
+        }
     }
 
     fn entry(&self, record: &RecordBytes, ttl: Duration, now: SystemTime) -> Entry {
-        Entry { record: record.clone(), ttl, expires_at: now.checked_add(ttl).unwrap_or(now + MAX_TTL) }
+        Entry {
+            record: record.clone(),
+            ttl,
+            expires_at: now.checked_add(ttl).unwrap_or(now + MAX_TTL),
+        }
     }
 
     /// Does one step on the live entry of an id, alone among all threads.
-    fn step<T>(&self, id: &SessionId, step: impl FnOnce(Option<Entry>, SystemTime) -> (Op<Entry>, T)) -> T {
+    fn step<T>(
+        &self,
+        id: &SessionId,
+        step: impl FnOnce(Option<Entry>, SystemTime) -> (Op<Entry>, T),
+    ) -> T {
         let mut outcome = None;
         let _: CompResult<_, _> = self.sessions.entry_by_ref(id).and_compute_with(|entry| {
             let now = self.clock.now();
-            let live = entry.map(|entry| entry.into_value()).filter(|entry| entry.expires_at > now);
+            let live = entry
+                .map(|entry| entry.into_value())
+                .filter(|entry| entry.expires_at > now);
             let (op, value) = step(live, now);
             outcome = Some(value);
             op
@@ -130,10 +146,17 @@ impl Store for MemoryStore {
         Ok(live.map(|entry| entry.loaded(now)))
     }
 
-    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
         Ok(self.step(id, |entry, now| match entry {
             None => (Op::Put(self.entry(record, ttl, now)), Created::Created),
-            Some(entry) if entry.record.version() == record.version() => (Op::Nop, Created::Created),
+            Some(entry) if entry.record.version() == record.version() => {
+                (Op::Nop, Created::Created)
+            }
             Some(_) => (Op::Nop, Created::Taken),
         }))
     }
@@ -158,7 +181,10 @@ impl Store for MemoryStore {
     async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
         Ok(self.step(id, |entry, now| match entry {
             None => (Op::Nop, Touched::Gone),
-            Some(entry) => (Op::Put(self.entry(&entry.record, ttl, now)), Touched::Touched),
+            Some(entry) => (
+                Op::Put(self.entry(&entry.record, ttl, now)),
+                Touched::Touched,
+            ),
         }))
     }
 
@@ -169,7 +195,10 @@ impl Store for MemoryStore {
 
 impl Entry {
     fn loaded(self, now: SystemTime) -> Loaded {
-        Loaded { record: self.record, ttl: Some(self.expires_at.duration_since(now).unwrap_or_default()) }
+        Loaded {
+            record: self.record,
+            ttl: Some(self.expires_at.duration_since(now).unwrap_or_default()),
+        }
     }
 }
 
@@ -181,20 +210,28 @@ impl Expiry<SessionId, Entry> for ByTtl {
         Some(entry.ttl.min(MAX_TTL))
     }
 
-    fn expire_after_update(&self, _: &SessionId, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &SessionId,
+        entry: &Entry,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(entry.ttl.min(MAX_TTL))
     }
 }
 
 /// The cache does its housekeeping when it is used; a quiet server would keep its dead sessions. This thread ends with the store.
 fn sweep(sessions: Weak<Cache<SessionId, Entry>>) {
-    let sweeper = thread::Builder::new().name("session-sweep".into()).spawn(move || {
-        while let Some(sessions) = sessions.upgrade() {
-            sessions.run_pending_tasks();
-            drop(sessions);
-            thread::sleep(SWEEP_EVERY);
-        }
-    });
+    let sweeper = thread::Builder::new()
+        .name("session-sweep".into())
+        .spawn(move || {
+            while let Some(sessions) = sessions.upgrade() {
+                sessions.run_pending_tasks();
+                drop(sessions);
+                thread::sleep(SWEEP_EVERY);
+            }
+        });
     if let Err(error) = sweeper {
         tracing::warn!(%error, "no thread to sweep expired sessions; their memory comes back as the store is used");
     }
@@ -219,7 +256,13 @@ mod tests {
     async fn expired_sessions_give_their_memory_back_without_a_request() {
         let store = MemoryStore::new();
         for n in 0..100 {
-            let created = store.create(&SessionId::from_bytes([n; 16]), &record(n, 0), Duration::from_millis(5)).await;
+            let created = store
+                .create(
+                    &SessionId::from_bytes([n; 16]),
+                    &record(n, 0),
+                    Duration::from_millis(5),
+                )
+                .await;
             assert_eq!(created.expect("memory"), Created::Created);
         }
         let swept = || store.sessions.entry_count() == 0;
@@ -237,13 +280,26 @@ mod tests {
     async fn a_full_store_forgets_the_oldest_and_takes_the_newest() {
         let store = MemoryStore::with_capacity(50 * (1000 + 41 + OVERHEAD_BYTES as u64));
         for n in 0..200u8 {
-            let _ = store.create(&SessionId::from_bytes([n; 16]), &record(n, 1000), MAX_TTL).await.expect("memory");
+            let _ = store
+                .create(&SessionId::from_bytes([n; 16]), &record(n, 1000), MAX_TTL)
+                .await
+                .expect("memory");
             assert!(store.len() <= 50);
             assert!(
-                store.load(&SessionId::from_bytes([n; 16])).await.expect("memory").is_some(),
+                store
+                    .load(&SessionId::from_bytes([n; 16]))
+                    .await
+                    .expect("memory")
+                    .is_some(),
                 "the newest is there"
             );
         }
-        assert!(store.load(&SessionId::from_bytes([0; 16])).await.expect("memory").is_none());
+        assert!(
+            store
+                .load(&SessionId::from_bytes([0; 16]))
+                .await
+                .expect("memory")
+                .is_none()
+        );
     }
 }

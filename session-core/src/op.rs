@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{cookie_header::CookieOverrides, error::SessionError, error::SessionErrorKind, record::Contents};
+use crate::{
+    cookie_header::CookieOverrides, error::SessionError, error::SessionErrorKind, record::Contents,
+};
 
 /// One change to the contents of a session. Replaying it on what another request wrote meanwhile merges the two.
 #[derive(Clone)]
@@ -34,7 +36,9 @@ impl Op {
                 let value = update(contents.data.get(name).as_ref())?;
                 contents.data.insert(name, value);
             }
-            Self::SetPrincipal(principal) => contents.principal = principal.as_deref().map(Into::into),
+            Self::SetPrincipal(principal) => {
+                contents.principal = principal.as_deref().map(Into::into)
+            }
             Self::SetIdle(idle) => contents.life.idle = *idle,
             Self::SetAbsolute(absolute) => contents.life.absolute = *absolute,
             Self::SetPersistent(persistent) => contents.life.persistent = *persistent,
@@ -81,11 +85,19 @@ impl PartialEq for Log {
 
 impl Draft {
     pub(crate) fn of(contents: Contents) -> Self {
-        Self { contents, ops: Vec::new(), log: Log::default() }
+        Self {
+            contents,
+            ops: Vec::new(),
+            log: Log::default(),
+        }
     }
 
     /// The contents that these operations make of other contents, within the size limit.
-    pub(crate) fn replay(ops: &[Op], contents: &Contents, limit_bytes: usize) -> Result<Contents, SessionError> {
+    pub(crate) fn replay(
+        ops: &[Op],
+        contents: &Contents,
+        limit_bytes: usize,
+    ) -> Result<Contents, SessionError> {
         let mut contents = contents.clone();
         ops.iter().try_for_each(|op| op.apply(&mut contents))?;
         check_size(&contents, limit_bytes)?;
@@ -95,7 +107,9 @@ impl Draft {
     /// Does one more operation, or leaves everything as it was.
     pub(crate) fn push(&mut self, op: Op, limit_bytes: usize) -> Result<(), SessionError> {
         let before = match &op {
-            Op::Set(name, _) | Op::Update(name, _) => Undo::Value(name.clone(), self.contents.data.get(name)),
+            Op::Set(name, _) | Op::Update(name, _) => {
+                Undo::Value(name.clone(), self.contents.data.get(name))
+            }
             Op::SetPrincipal(_) => Undo::Principal(self.contents.principal.clone()),
             // the others do not grow the record
             Op::Remove(_)
@@ -138,7 +152,11 @@ impl Undo {
 }
 
 fn check_size(contents: &Contents, limit_bytes: usize) -> Result<(), SessionError> {
-    let bytes = contents.data.encoded_bytes() + contents.principal.as_ref().map_or(0, |principal| principal.len());
+    let bytes = contents.data.encoded_bytes()
+        + contents
+            .principal
+            .as_ref()
+            .map_or(0, |principal| principal.len());
     if bytes <= limit_bytes {
         return Ok(());
     }

@@ -73,36 +73,83 @@ pub(crate) enum Asked {
 }
 
 /// Decides. Total: every state has a plan.
-pub(crate) fn decide(state: &State, request: Request, policy: &Policy, asked: Asked, now: SystemTime) -> Plan {
-    let remove = if request.cookie { CookieStep::Remove } else { CookieStep::Keep };
-    let rejected = if policy.remove_rejected_cookie { remove } else { CookieStep::Keep };
+pub(crate) fn decide(
+    state: &State,
+    request: Request,
+    policy: &Policy,
+    asked: Asked,
+    now: SystemTime,
+) -> Plan {
+    let remove = if request.cookie {
+        CookieStep::Remove
+    } else {
+        CookieStep::Keep
+    };
+    let rejected = if policy.remove_rejected_cookie {
+        remove
+    } else {
+        CookieStep::Keep
+    };
     let end = |retired: Retired| match retired {
-        Retired(Some(id)) => Plan { step: Step::Destroy { id }, cookie: remove },
-        Retired(None) => Plan { step: Step::Nothing, cookie: remove },
+        Retired(Some(id)) => Plan {
+            step: Step::Destroy { id },
+            cookie: remove,
+        },
+        Retired(None) => Plan {
+            step: Step::Nothing,
+            cookie: remove,
+        },
     };
     match state {
         State::Uninitialized { fresh, discarded } => {
             let wanted = asked == Asked::Save || policy.save_uninitialized && !discarded;
             let ttl = policy.timeouts.ttl(&fresh.initial.life, Duration::ZERO);
             if wanted && request.addressable && !ttl.is_zero() {
-                return Plan { step: Step::Create { ttl, retire: None }, cookie: CookieStep::Set };
+                return Plan {
+                    step: Step::Create { ttl, retire: None },
+                    cookie: CookieStep::Set,
+                };
             }
-            Plan { step: Step::Nothing, cookie: rejected }
+            Plan {
+                step: Step::Nothing,
+                cookie: rejected,
+            }
         }
-        State::New { fresh, draft, destroyed } => {
-            let wanted = asked == Asked::Save || policy.save_uninitialized || worth_storing(&draft.contents);
-            let ttl = policy.timeouts.ttl(&draft.contents.life, age(fresh.created_at, now));
+        State::New {
+            fresh,
+            draft,
+            destroyed,
+        } => {
+            let wanted =
+                asked == Asked::Save || policy.save_uninitialized || worth_storing(&draft.contents);
+            let ttl = policy
+                .timeouts
+                .ttl(&draft.contents.life, age(fresh.created_at, now));
             if wanted && request.addressable && !ttl.is_zero() {
                 let retire = destroyed.and_then(|Retired(id)| id);
-                return Plan { step: Step::Create { ttl, retire }, cookie: CookieStep::Set };
+                return Plan {
+                    step: Step::Create { ttl, retire },
+                    cookie: CookieStep::Set,
+                };
             }
             match destroyed {
                 Some(retired) => end(*retired),
-                None => Plan { step: Step::Nothing, cookie: rejected },
+                None => Plan {
+                    step: Step::Nothing,
+                    cookie: rejected,
+                },
             }
         }
-        State::Unmodified { discarded: true, .. } => Plan { step: Step::Nothing, cookie: CookieStep::Keep },
-        State::Unmodified { stored, discarded: false } => unchanged(stored, request, policy, asked, now),
+        State::Unmodified {
+            discarded: true, ..
+        } => Plan {
+            step: Step::Nothing,
+            cookie: CookieStep::Keep,
+        },
+        State::Unmodified {
+            stored,
+            discarded: false,
+        } => unchanged(stored, request, policy, asked, now),
         State::Modified { stored, draft } if draft.contents == stored.record.contents => {
             unchanged(stored, request, policy, asked, now)
         }
@@ -118,44 +165,85 @@ pub(crate) fn decide(state: &State, request: Request, policy: &Policy, asked: As
                 || persistent
                 || persistent != policy.timeouts.persistent(&before.life)
                 || after.cookie != before.cookie;
-            Plan { step: Step::Save { ttl, renew: false }, cookie: set_if(outdated, request) }
+            Plan {
+                step: Step::Save { ttl, renew: false },
+                cookie: set_if(outdated, request),
+            }
         }
         State::Renewed { stored, draft } => {
-            let ttl = policy.timeouts.ttl(&draft.contents.life, stored.record.age(now));
+            let ttl = policy
+                .timeouts
+                .ttl(&draft.contents.life, stored.record.age(now));
             if ttl.is_zero() {
                 return end(Retired(Some(stored.token.id())));
             }
             if !request.addressable {
-                return Plan { step: Step::Refuse, cookie: CookieStep::Keep };
+                return Plan {
+                    step: Step::Refuse,
+                    cookie: CookieStep::Keep,
+                };
             }
-            Plan { step: Step::Save { ttl, renew: true }, cookie: CookieStep::Set }
+            Plan {
+                step: Step::Save { ttl, renew: true },
+                cookie: CookieStep::Set,
+            }
         }
-        State::Regenerated { fresh, draft, retired } => {
-            let ttl = policy.timeouts.ttl(&draft.contents.life, age(fresh.created_at, now));
+        State::Regenerated {
+            fresh,
+            draft,
+            retired,
+        } => {
+            let ttl = policy
+                .timeouts
+                .ttl(&draft.contents.life, age(fresh.created_at, now));
             if ttl.is_zero() || !request.addressable {
                 return end(*retired);
             }
             let Retired(retire) = *retired;
-            Plan { step: Step::Create { ttl, retire }, cookie: CookieStep::Set }
+            Plan {
+                step: Step::Create { ttl, retire },
+                cookie: CookieStep::Set,
+            }
         }
         State::Destroyed { retired } => end(*retired),
-        State::Gone => Plan { step: Step::Nothing, cookie: CookieStep::Keep },
+        State::Gone => Plan {
+            step: Step::Nothing,
+            cookie: CookieStep::Keep,
+        },
     }
 }
 
 /// The plan for a stored session that nobody changed.
-fn unchanged(stored: &Stored, request: Request, policy: &Policy, asked: Asked, now: SystemTime) -> Plan {
+fn unchanged(
+    stored: &Stored,
+    request: Request,
+    policy: &Policy,
+    asked: Asked,
+    now: SystemTime,
+) -> Plan {
     let life = &stored.record.contents.life;
     let ttl = policy.timeouts.ttl(life, stored.record.age(now));
     if ttl.is_zero() {
-        let cookie = if request.cookie { CookieStep::Remove } else { CookieStep::Keep };
-        return Plan { step: Step::Destroy { id: stored.token.id() }, cookie };
+        let cookie = if request.cookie {
+            CookieStep::Remove
+        } else {
+            CookieStep::Keep
+        };
+        return Plan {
+            step: Step::Destroy {
+                id: stored.token.id(),
+            },
+            cookie,
+        };
     }
     let elapsed = now.duration_since(stored.seen_at).unwrap_or_default();
     let remaining = stored.ttl.map(|ttl| ttl.saturating_sub(elapsed));
     let step = if policy.resave && asked == Asked::Finish && !stored.written {
         Step::Save { ttl, renew: false }
-    } else if stored.touch || asked == Asked::Save || policy.timeouts.touch_due(life, ttl, remaining) {
+    } else if stored.touch
+        || asked == Asked::Save
+        || policy.timeouts.touch_due(life, ttl, remaining)
+    {
         Step::Touch { ttl }
     } else {
         Step::Nothing
@@ -165,7 +253,10 @@ fn unchanged(stored: &Stored, request: Request, policy: &Policy, asked: Asked, n
     if cookie == CookieStep::Set && asked == Asked::Finish && !stored.written {
         // Only a save proves that the token is still good. Another request may have renewed since this one loaded, and a
         // superseded token must not replace the new one in the browser.
-        return Plan { step: Step::Save { ttl, renew: false }, cookie };
+        return Plan {
+            step: Step::Save { ttl, renew: false },
+            cookie,
+        };
     }
     Plan { step, cookie }
 }
@@ -176,7 +267,11 @@ fn worth_storing(contents: &Contents) -> bool {
 }
 
 fn set_if(outdated: bool, request: Request) -> CookieStep {
-    if outdated && request.addressable { CookieStep::Set } else { CookieStep::Keep }
+    if outdated && request.addressable {
+        CookieStep::Set
+    } else {
+        CookieStep::Keep
+    }
 }
 
 fn age(created_at: u64, now: SystemTime) -> Duration {

@@ -5,8 +5,8 @@
 
 use super::*;
 use crate::{
-    OnGone, OsEntropy, SessionToken, Undecodable, Unset, Version, op::Op, record::Record, state::Fresh,
-    timeouts::Timeouts, token::Secret,
+    OnGone, OsEntropy, SessionToken, Undecodable, Unset, Version, op::Op, record::Record,
+    state::Fresh, timeouts::Timeouts, token::Secret,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -28,7 +28,9 @@ enum Verb {
 }
 
 use Verb::*;
-const VERBS: [Verb; 8] = [Insert, Remove, Renew, Regenerate, Destroy, Discard, Touch, MaxAge];
+const VERBS: [Verb; 8] = [
+    Insert, Remove, Renew, Regenerate, Destroy, Discard, Touch, MaxAge,
+];
 
 /// What a request starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,19 +77,43 @@ impl World {
             touch: false,
             written: false,
         };
-        let fresh = |id| Fresh { token: token(id), created_at: clock::to_millis(now), initial: Contents::default() };
-        Self { now, stored, fresh: fresh(2), next: fresh(3) }
+        let fresh = |id| Fresh {
+            token: token(id),
+            created_at: clock::to_millis(now),
+            initial: Contents::default(),
+        };
+        Self {
+            now,
+            stored,
+            fresh: fresh(2),
+            next: fresh(3),
+        }
     }
 
     fn begin(&self, start: Start) -> (State, Request) {
-        let request =
-            Request { cookie: start != Start::NoCookie, stale: start == Start::StoredStale, addressable: true };
+        let request = Request {
+            cookie: start != Start::NoCookie,
+            stale: start == Start::StoredStale,
+            addressable: true,
+        };
         let state = match start {
-            Start::NoCookie | Start::DeadCookie => State::Uninitialized { fresh: self.fresh.clone(), discarded: false },
-            Start::Stored | Start::StoredStale => State::Unmodified { stored: self.stored.clone(), discarded: false },
+            Start::NoCookie | Start::DeadCookie => State::Uninitialized {
+                fresh: self.fresh.clone(),
+                discarded: false,
+            },
+            Start::Stored | Start::StoredStale => State::Unmodified {
+                stored: self.stored.clone(),
+                discarded: false,
+            },
             Start::StoredDue => {
-                let stored = Stored { ttl: Some(IDLE / 2), ..self.stored.clone() };
-                State::Unmodified { stored, discarded: false }
+                let stored = Stored {
+                    ttl: Some(IDLE / 2),
+                    ..self.stored.clone()
+                };
+                State::Unmodified {
+                    stored,
+                    discarded: false,
+                }
             }
         };
         (state, request)
@@ -117,7 +143,12 @@ impl World {
 }
 
 fn policies() -> [Policy; 4] {
-    let timeouts = Timeouts { idle: IDLE, absolute: None, touch_after: None, persistent: false };
+    let timeouts = Timeouts {
+        idle: IDLE,
+        absolute: None,
+        touch_after: None,
+        persistent: false,
+    };
     let base = Policy {
         timeouts,
         resave: false,
@@ -134,9 +165,22 @@ fn policies() -> [Policy; 4] {
     };
     [
         base.clone(),
-        Policy { resave: true, rolling: true, ..base.clone() },
-        Policy { save_uninitialized: true, ..base.clone() },
-        Policy { timeouts: Timeouts { persistent: true, ..timeouts }, ..base },
+        Policy {
+            resave: true,
+            rolling: true,
+            ..base.clone()
+        },
+        Policy {
+            save_uninitialized: true,
+            ..base.clone()
+        },
+        Policy {
+            timeouts: Timeouts {
+                persistent: true,
+                ..timeouts
+            },
+            ..base
+        },
     ]
 }
 
@@ -144,23 +188,43 @@ fn policies() -> [Policy; 4] {
 fn oracle(start: Start, history: &[Verb], policy: &Policy, old: SessionId) -> Plan {
     let was_stored = !matches!(start, Start::NoCookie | Start::DeadCookie);
     let retire = was_stored.then_some(old);
-    let end = history.iter().rposition(|verb| matches!(verb, Destroy | Regenerate));
+    let end = history
+        .iter()
+        .rposition(|verb| matches!(verb, Destroy | Regenerate));
     let tail = &history[end.map_or(0, |at| at + 1)..];
     let discarded = tail.iter().rposition(|verb| *verb == Discard);
     let kept = &tail[discarded.map_or(0, |at| at + 1)..];
     let value = kept.iter().rfind(|verb| matches!(verb, Insert | Remove)) == Some(&Insert);
     let own_life = kept.contains(&MaxAge);
-    let wrote = kept.iter().any(|verb| matches!(verb, Insert | Remove | MaxAge));
+    let wrote = kept
+        .iter()
+        .any(|verb| matches!(verb, Insert | Remove | MaxAge));
     let ttl = if own_life { OWN_IDLE } else { IDLE };
 
-    let create = || Plan { step: Step::Create { ttl, retire: end.and(retire) }, cookie: CookieStep::Set };
-    let nothing = Plan { step: Step::Nothing, cookie: CookieStep::Keep };
+    let create = || Plan {
+        step: Step::Create {
+            ttl,
+            retire: end.and(retire),
+        },
+        cookie: CookieStep::Set,
+    };
+    let nothing = Plan {
+        step: Step::Nothing,
+        cookie: CookieStep::Keep,
+    };
     match end.map(|at| history[at]) {
         Some(Regenerate) => return create(),
         Some(_) if value || wrote && policy.save_uninitialized => return create(),
         Some(_) => {
-            let cookie = if start == Start::NoCookie { CookieStep::Keep } else { CookieStep::Remove };
-            return Plan { step: retire.map_or(Step::Nothing, |id| Step::Destroy { id }), cookie };
+            let cookie = if start == Start::NoCookie {
+                CookieStep::Keep
+            } else {
+                CookieStep::Remove
+            };
+            return Plan {
+                step: retire.map_or(Step::Nothing, |id| Step::Destroy { id }),
+                cookie,
+            };
         }
         None => {}
     }
@@ -169,7 +233,10 @@ fn oracle(start: Start, history: &[Verb], policy: &Policy, old: SessionId) -> Pl
         return if wanted { create() } else { nothing };
     }
     if tail.contains(&Renew) {
-        return Plan { step: Step::Save { ttl, renew: true }, cookie: CookieStep::Set };
+        return Plan {
+            step: Step::Save { ttl, renew: true },
+            cookie: CookieStep::Set,
+        };
     }
     let touched = kept.contains(&Touch);
     if discarded.is_some() && !wrote && !touched {
@@ -183,9 +250,21 @@ fn oracle(start: Start, history: &[Verb], policy: &Policy, old: SessionId) -> Pl
         Step::Nothing
     };
     let outlives = own_life || policy.timeouts.persistent;
-    let outdated = policy.rolling || start == Start::StoredStale || outlives && step != Step::Nothing;
-    let step = if outdated { Step::Save { ttl, renew: false } } else { step };
-    Plan { step, cookie: if outdated { CookieStep::Set } else { CookieStep::Keep } }
+    let outdated =
+        policy.rolling || start == Start::StoredStale || outlives && step != Step::Nothing;
+    let step = if outdated {
+        Step::Save { ttl, renew: false }
+    } else {
+        step
+    };
+    Plan {
+        step,
+        cookie: if outdated {
+            CookieStep::Set
+        } else {
+            CookieStep::Keep
+        },
+    }
 }
 
 /// The machine under test: how a verb changes the state, and what is decided at the end.
@@ -203,7 +282,15 @@ const REAL: Machine = Machine {
 fn walk(machine: &Machine, start: Start) -> Result<usize, String> {
     let (world, policies) = (World::new(), policies());
     let (state, request) = world.begin(start);
-    let mut walk = Walk { machine, world: &world, policies: &policies, start, request, history: Vec::new(), seen: 0 };
+    let mut walk = Walk {
+        machine,
+        world: &world,
+        policies: &policies,
+        start,
+        request,
+        history: Vec::new(),
+        seen: 0,
+    };
     walk.from(&state)?;
     Ok(walk.seen)
 }
@@ -223,10 +310,23 @@ impl Walk<'_> {
         self.seen += 1;
         for policy in self.policies {
             let plan = (self.machine.decide)(state, self.request, policy, self.world.now);
-            let expected = oracle(self.start, &self.history, policy, self.world.stored.token.id());
+            let expected = oracle(
+                self.start,
+                &self.history,
+                policy,
+                self.world.stored.token.id(),
+            );
             if plan != expected {
-                let flags = (policy.resave, policy.save_uninitialized, policy.rolling, policy.timeouts.persistent);
-                return Err(format!("{:?} {:?} {flags:?}: {plan:?}, not {expected:?}", self.start, self.history));
+                let flags = (
+                    policy.resave,
+                    policy.save_uninitialized,
+                    policy.rolling,
+                    policy.timeouts.persistent,
+                );
+                return Err(format!(
+                    "{:?} {:?} {flags:?}: {plan:?}, not {expected:?}",
+                    self.start, self.history
+                ));
             }
         }
         if self.history.len() == LENGTH {
@@ -243,7 +343,9 @@ impl Walk<'_> {
 
 #[track_caller]
 fn check(start: Start) {
-    let histories: usize = (0..=LENGTH as u32).map(|length| VERBS.len().pow(length)).sum();
+    let histories: usize = (0..=LENGTH as u32)
+        .map(|length| VERBS.len().pow(length))
+        .sum();
     assert_eq!(walk(&REAL, start), Ok(histories));
 }
 
@@ -292,32 +394,54 @@ fn every_seeded_fault_is_found() {
         (
             "a write after destroy forgets to end the old session",
             bad_step(|world, state, verb| match (world.step(state, verb), verb) {
-                (State::New { fresh, draft, .. }, Insert) => State::New { fresh, draft, destroyed: None },
+                (State::New { fresh, draft, .. }, Insert) => State::New {
+                    fresh,
+                    draft,
+                    destroyed: None,
+                },
                 (state, _) => state,
             }),
         ),
         (
             "a write after destroy goes to the old session",
             bad_step(|world, state, verb| match (state, verb) {
-                (State::Destroyed { retired: Retired(Some(_)) }, Insert) => {
-                    world.step(State::Unmodified { stored: world.stored.clone(), discarded: false }, verb)
-                }
+                (
+                    State::Destroyed {
+                        retired: Retired(Some(_)),
+                    },
+                    Insert,
+                ) => world.step(
+                    State::Unmodified {
+                        stored: world.stored.clone(),
+                        discarded: false,
+                    },
+                    verb,
+                ),
                 (state, _) => world.step(state, verb),
             }),
         ),
         (
             "discard takes a destroy back",
             bad_step(|world, state, verb| match (state, verb) {
-                (State::Destroyed { retired: Retired(Some(_)) }, Discard) => {
-                    State::Unmodified { stored: world.stored.clone(), discarded: true }
-                }
+                (
+                    State::Destroyed {
+                        retired: Retired(Some(_)),
+                    },
+                    Discard,
+                ) => State::Unmodified {
+                    stored: world.stored.clone(),
+                    discarded: true,
+                },
                 (state, _) => world.step(state, verb),
             }),
         ),
         (
             "discard takes a renewal back",
             bad_step(|world, state, verb| match (state, verb) {
-                (State::Renewed { stored, .. }, Discard) => State::Unmodified { stored, discarded: true },
+                (State::Renewed { stored, .. }, Discard) => State::Unmodified {
+                    stored,
+                    discarded: true,
+                },
                 (state, _) => world.step(state, verb),
             }),
         ),
@@ -331,97 +455,188 @@ fn every_seeded_fault_is_found() {
         (
             "renew forgets the writes",
             bad_step(|world, state, verb| match (state, verb) {
-                (State::Modified { stored, .. }, Renew) => State::Unmodified { stored, discarded: false },
+                (State::Modified { stored, .. }, Renew) => State::Unmodified {
+                    stored,
+                    discarded: false,
+                },
                 (state, _) => world.step(state, verb),
             }),
         ),
         (
             "regenerate lets the old session live",
             bad_step(|world, state, verb| match world.step(state, verb) {
-                State::Regenerated { fresh, draft, .. } => State::Regenerated { fresh, draft, retired: Retired(None) },
+                State::Regenerated { fresh, draft, .. } => State::Regenerated {
+                    fresh,
+                    draft,
+                    retired: Retired(None),
+                },
                 state => state,
             }),
         ),
         (
             "regenerate keeps the id",
             bad_step(|world, state, verb| match (state, verb) {
-                (State::Unmodified { stored, .. }, Regenerate) => {
-                    State::Renewed { draft: crate::op::Draft::of(stored.record.contents.clone()), stored }
-                }
+                (State::Unmodified { stored, .. }, Regenerate) => State::Renewed {
+                    draft: crate::op::Draft::of(stored.record.contents.clone()),
+                    stored,
+                },
                 (state, _) => world.step(state, verb),
             }),
         ),
         (
             "touch revives",
             bad_step(|world, state, verb| match (state, verb) {
-                (State::Destroyed { retired: Retired(Some(_)) }, Touch) => {
-                    State::Unmodified { stored: world.stored.clone(), discarded: false }
-                }
+                (
+                    State::Destroyed {
+                        retired: Retired(Some(_)),
+                    },
+                    Touch,
+                ) => State::Unmodified {
+                    stored: world.stored.clone(),
+                    discarded: false,
+                },
                 (state, _) => world.step(state, verb),
             }),
         ),
         (
             "an empty regenerated session is not stored",
             bad_plan(|state, request, policy, now| match state {
-                State::Regenerated { draft, retired: Retired(None), .. } if draft.contents.data.is_empty() => {
-                    Plan { step: Step::Nothing, cookie: CookieStep::Keep }
-                }
+                State::Regenerated {
+                    draft,
+                    retired: Retired(None),
+                    ..
+                } if draft.contents.data.is_empty() => Plan {
+                    step: Step::Nothing,
+                    cookie: CookieStep::Keep,
+                },
                 _ => right(state, request, policy, now),
             }),
         ),
         (
             "destroy leaves the cookie",
-            bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
-                (State::Destroyed { .. }, plan) => Plan { cookie: CookieStep::Keep, ..plan },
-                (_, plan) => plan,
+            bad_plan(|state, request, policy, now| {
+                match (state, right(state, request, policy, now)) {
+                    (State::Destroyed { .. }, plan) => Plan {
+                        cookie: CookieStep::Keep,
+                        ..plan
+                    },
+                    (_, plan) => plan,
+                }
             }),
         ),
         (
             "destroy removes a cookie that nobody sent",
-            bad_plan(|state, request, policy, now| right(state, Request { cookie: true, ..request }, policy, now)),
+            bad_plan(|state, request, policy, now| {
+                right(
+                    state,
+                    Request {
+                        cookie: true,
+                        ..request
+                    },
+                    policy,
+                    now,
+                )
+            }),
         ),
         (
             "a reverted change is written",
-            bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
-                (State::Modified { .. }, Plan { step: Step::Nothing, cookie }) => {
-                    Plan { step: Step::Save { ttl: IDLE, renew: false }, cookie }
+            bad_plan(|state, request, policy, now| {
+                match (state, right(state, request, policy, now)) {
+                    (
+                        State::Modified { .. },
+                        Plan {
+                            step: Step::Nothing,
+                            cookie,
+                        },
+                    ) => Plan {
+                        step: Step::Save {
+                            ttl: IDLE,
+                            renew: false,
+                        },
+                        cookie,
+                    },
+                    (_, plan) => plan,
                 }
-                (_, plan) => plan,
             }),
         ),
         (
             "a lifetime alone makes a session",
             bad_plan(|state, request, policy, now| match state {
-                State::New { draft, destroyed: None, .. } if draft.contents != Contents::default() => {
-                    Plan { step: Step::Create { ttl: OWN_IDLE, retire: None }, cookie: CookieStep::Set }
-                }
+                State::New {
+                    draft,
+                    destroyed: None,
+                    ..
+                } if draft.contents != Contents::default() => Plan {
+                    step: Step::Create {
+                        ttl: OWN_IDLE,
+                        retire: None,
+                    },
+                    cookie: CookieStep::Set,
+                },
                 _ => right(state, request, policy, now),
             }),
         ),
         (
             "a renewal is not told",
-            bad_plan(|state, request, policy, now| match right(state, request, policy, now) {
-                Plan { step: step @ Step::Save { renew: true, .. }, .. } => Plan { step, cookie: CookieStep::Keep },
-                plan => plan,
-            }),
+            bad_plan(
+                |state, request, policy, now| match right(state, request, policy, now) {
+                    Plan {
+                        step: step @ Step::Save { renew: true, .. },
+                        ..
+                    } => Plan {
+                        step,
+                        cookie: CookieStep::Keep,
+                    },
+                    plan => plan,
+                },
+            ),
         ),
         (
             "an older key is not replaced",
-            bad_plan(|state, request, policy, now| right(state, Request { stale: false, ..request }, policy, now)),
+            bad_plan(|state, request, policy, now| {
+                right(
+                    state,
+                    Request {
+                        stale: false,
+                        ..request
+                    },
+                    policy,
+                    now,
+                )
+            }),
         ),
         (
             "a touch that is not due is written",
-            bad_plan(|state, request, policy, now| match (state, right(state, request, policy, now)) {
-                (State::Unmodified { discarded: false, .. }, Plan { step: Step::Nothing, cookie }) => {
-                    Plan { step: Step::Touch { ttl: IDLE }, cookie }
+            bad_plan(|state, request, policy, now| {
+                match (state, right(state, request, policy, now)) {
+                    (
+                        State::Unmodified {
+                            discarded: false, ..
+                        },
+                        Plan {
+                            step: Step::Nothing,
+                            cookie,
+                        },
+                    ) => Plan {
+                        step: Step::Touch { ttl: IDLE },
+                        cookie,
+                    },
+                    (_, plan) => plan,
                 }
-                (_, plan) => plan,
             }),
         ),
     ];
     for (fault, machine) in faults {
-        let starts = [Start::StoredStale, Start::NoCookie, Start::Stored, Start::StoredDue, Start::DeadCookie];
-        let found = starts.into_iter().any(|start| walk(&machine, start).is_err());
+        let starts = [
+            Start::StoredStale,
+            Start::NoCookie,
+            Start::Stored,
+            Start::StoredDue,
+            Start::DeadCookie,
+        ];
+        let found = starts
+            .into_iter()
+            .any(|start| walk(&machine, start).is_err());
         assert!(found, "not found: {fault}");
     }
 }

@@ -94,7 +94,14 @@ pub(crate) struct Origin {
 impl Origin {
     /// No request at all.
     pub(crate) fn outside(cookie: Arc<CookieSpec>) -> Self {
-        Self { cookie, request: None, presented: false, stale: false, presented_id: None, secure: None }
+        Self {
+            cookie,
+            request: None,
+            presented: false,
+            stale: false,
+            presented_id: None,
+            secure: None,
+        }
     }
 
     /// What the configuration gives to a session that begins here.
@@ -102,10 +109,15 @@ impl Origin {
         let mut contents = Contents::default();
         let options = self.cookie.options();
         contents.life = match options.max_age {
-            Some(age) if !policy.timeouts.persistent || age != policy.timeouts.idle => {
-                Life { idle: Some(age), absolute: None, persistent: Some(true) }
-            }
-            None if policy.timeouts.persistent => Life { persistent: Some(false), ..Life::default() },
+            Some(age) if !policy.timeouts.persistent || age != policy.timeouts.idle => Life {
+                idle: Some(age),
+                absolute: None,
+                persistent: Some(true),
+            },
+            None if policy.timeouts.persistent => Life {
+                persistent: Some(false),
+                ..Life::default()
+            },
             Some(_) | None => Life::default(),
         };
         // a session that began over TLS keeps to it
@@ -118,9 +130,19 @@ impl Origin {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, origin: Origin, state: State) -> Self {
-        let inner =
-            Inner { state, due: CookieStep::Keep, unchanged_required: false, closed: false, unsure: Vec::new() };
-        Self(Arc::new(Shared { sessions, origin, inner: Mutex::new(inner), turn: tokio::sync::Mutex::new(()) }))
+        let inner = Inner {
+            state,
+            due: CookieStep::Keep,
+            unchanged_required: false,
+            closed: false,
+            unsure: Vec::new(),
+        };
+        Self(Arc::new(Shared {
+            sessions,
+            origin,
+            inner: Mutex::new(inner),
+            turn: tokio::sync::Mutex::new(()),
+        }))
     }
 
     // ---- data ----
@@ -141,7 +163,11 @@ impl Session {
     ///
     /// When the value cannot be encoded, the session would grow beyond the size limit, has ended, or is closed. The session
     /// is then as it was.
-    pub fn insert<V: Serialize + ?Sized>(&self, key: impl KeyFor<V>, value: &V) -> Result<(), SessionError> {
+    pub fn insert<V: Serialize + ?Sized>(
+        &self,
+        key: impl KeyFor<V>,
+        value: &V,
+    ) -> Result<(), SessionError> {
         let value = encode(key.name(), value)?;
         self.write(Op::Set(key.name().into(), value))
     }
@@ -151,9 +177,14 @@ impl Session {
     /// # Errors
     ///
     /// When the session has ended or is closed, or the value is not a `T`; it is then still there.
-    pub fn remove<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, SessionError> {
+    pub fn remove<T: DeserializeOwned>(
+        &self,
+        key: impl AsKey<T>,
+    ) -> Result<Option<T>, SessionError> {
         let mut inner = self.lock();
-        let Some(value) = inner.state.contents().data.get(key.name()) else { return Ok(None) };
+        let Some(value) = inner.state.contents().data.get(key.name()) else {
+            return Ok(None);
+        };
         let value = decode(key.name(), &value)?;
         self.write_locked(&mut inner, Op::Remove(key.name().into()))?;
         Ok(Some(value))
@@ -185,14 +216,20 @@ impl Session {
             let before = self.lock().state.contents().data.get(&name);
             let after = compute(before.as_ref())?;
             let value = decode(&name, &after)?;
-            let op = Op::Update(name.clone(), first_known(before.clone(), after.clone(), compute.clone()));
+            let op = Op::Update(
+                name.clone(),
+                first_known(before.clone(), after.clone(), compute.clone()),
+            );
             let mut inner = self.lock();
             if inner.state.contents().data.get(&name) == before {
                 self.write_locked(&mut inner, op)?;
                 return Ok(value);
             }
         }
-        let detail = format!("session value {:?} changed each time it was updated", &*name);
+        let detail = format!(
+            "session value {:?} changed each time it was updated",
+            &*name
+        );
         Err(SessionError::new(SessionErrorKind::Contention, detail))
     }
 
@@ -203,7 +240,13 @@ impl Session {
 
     /// The names of all values, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.lock().state.contents().data.iter().map(|(name, _)| name.to_owned()).collect()
+        self.lock()
+            .state
+            .contents()
+            .data
+            .iter()
+            .map(|(name, _)| name.to_owned())
+            .collect()
     }
 
     /// Removes every value and keeps the session.
@@ -222,7 +265,12 @@ impl Session {
 
     /// Whom the session belongs to, if anybody.
     pub fn principal(&self) -> Option<String> {
-        self.lock().state.contents().principal.as_deref().map(str::to_owned)
+        self.lock()
+            .state
+            .contents()
+            .principal
+            .as_deref()
+            .map(str::to_owned)
     }
 
     /// Says whom the session belongs to from now on. Where that changes, the token is renewed with it, so that no token from
@@ -326,11 +374,16 @@ impl Session {
     pub async fn reload(&self) -> Result<(), SessionError> {
         self.writable()?;
         let _turn = self.0.turn.lock().await;
-        let gone = || SessionError::new(SessionErrorKind::Gone, "there is no stored session to reload");
+        let gone = || {
+            SessionError::new(
+                SessionErrorKind::Gone,
+                "there is no stored session to reload",
+            )
+        };
         let token = match &self.lock().state {
-            State::Unmodified { stored, .. } | State::Modified { stored, .. } | State::Renewed { stored, .. } => {
-                stored.token.clone()
-            }
+            State::Unmodified { stored, .. }
+            | State::Modified { stored, .. }
+            | State::Renewed { stored, .. } => stored.token.clone(),
             State::Uninitialized { .. }
             | State::New { .. }
             | State::Regenerated { .. }
@@ -357,7 +410,8 @@ impl Session {
 
     /// Whether this is another session than the request's cookie named: it began with this request.
     pub fn is_new(&self) -> bool {
-        self.id().is_some_and(|id| Some(id) != self.0.origin.presented_id)
+        self.id()
+            .is_some_and(|id| Some(id) != self.0.origin.presented_id)
     }
 
     /// Whether there is anything to write. A change that was reverted is none.
@@ -380,15 +434,22 @@ impl Session {
         {
             return stored.seen_at.checked_add(stored.ttl?);
         }
-        let age = now.duration_since(clock::from_millis(inner.state.created_at()?)).unwrap_or_default();
-        now.checked_add(self.policy().timeouts.ttl(&inner.state.contents().life, age))
+        let age = now
+            .duration_since(clock::from_millis(inner.state.created_at()?))
+            .unwrap_or_default();
+        now.checked_add(
+            self.policy()
+                .timeouts
+                .ttl(&inner.state.contents().life, age),
+        )
     }
 
     /// The time left to a cookie that outlives the browser; `None` for one that ends with the browser session.
     pub fn max_age(&self) -> Option<Duration> {
         let expires_at = self.expires_at()?;
         let now = self.0.sessions.config().clock.now();
-        self.original_max_age().map(|_| expires_at.duration_since(now).unwrap_or_default())
+        self.original_max_age()
+            .map(|_| expires_at.duration_since(now).unwrap_or_default())
     }
 
     /// The lifetime that a persistent cookie is given each time; `None` for one that ends with the browser session.
@@ -401,12 +462,16 @@ impl Session {
 
     /// The longest gap between two requests of this session.
     pub fn idle_timeout(&self) -> Duration {
-        self.policy().timeouts.idle(&self.lock().state.contents().life)
+        self.policy()
+            .timeouts
+            .idle(&self.lock().state.contents().life)
     }
 
     /// The longest life of this session, however busy.
     pub fn absolute_timeout(&self) -> Option<Duration> {
-        self.policy().timeouts.absolute(&self.lock().state.contents().life)
+        self.policy()
+            .timeouts
+            .absolute(&self.lock().state.contents().life)
     }
 
     /// Gives this session an idle timeout of its own and a cookie that lasts as long; `None` gives the configured idle timeout
@@ -455,7 +520,9 @@ impl Session {
     ///
     /// When the session has ended or is closed.
     pub fn set_expires_at(&self, at: SystemTime) -> Result<(), SessionError> {
-        let Some(created_at) = self.created_at() else { return self.write(Op::SetAbsolute(None)) };
+        let Some(created_at) = self.created_at() else {
+            return self.write(Op::SetAbsolute(None));
+        };
         self.set_absolute_timeout(Some(at.duration_since(created_at).unwrap_or_default()))
     }
 
@@ -470,7 +537,10 @@ impl Session {
     /// # Errors
     ///
     /// When the options exclude each other, or the session has ended or is closed.
-    pub fn set_cookie(&self, change: impl FnOnce(CookieOptions) -> CookieOptions) -> Result<(), SessionError> {
+    pub fn set_cookie(
+        &self,
+        change: impl FnOnce(CookieOptions) -> CookieOptions,
+    ) -> Result<(), SessionError> {
         let overrides = self.0.origin.cookie.overrides(change(self.cookie()))?;
         self.write(Op::SetCookie(overrides))
     }
@@ -501,9 +571,17 @@ impl Session {
     /// What the plan needs to know of the request.
     pub(crate) fn request(&self, state: &State) -> Request {
         let origin = &self.0.origin;
-        let secure = state.contents().cookie.secure.unwrap_or(origin.cookie.options().secure);
+        let secure = state
+            .contents()
+            .cookie
+            .secure
+            .unwrap_or(origin.cookie.options().secure);
         let addressable = secure != Secure::Always || origin.secure != Some(false);
-        Request { cookie: origin.presented, stale: origin.stale, addressable }
+        Request {
+            cookie: origin.presented,
+            stale: origin.stale,
+            addressable,
+        }
     }
 
     pub(crate) fn close(&self) {
@@ -516,7 +594,12 @@ impl Session {
 
     pub(crate) fn cookie_header(&self) -> Option<HeaderValue> {
         let inner = self.lock();
-        manager::cookie_header(self.0.sessions.config(), &self.0.origin, &inner.state, inner.due)
+        manager::cookie_header(
+            self.0.sessions.config(),
+            &self.0.origin,
+            &inner.state,
+            inner.due,
+        )
     }
 
     fn fresh(&self) -> Result<Fresh, SessionError> {
@@ -527,7 +610,10 @@ impl Session {
         let inner = self.lock();
         match inner.state {
             _ if inner.closed => Err(closed()),
-            State::Gone => Err(SessionError::new(SessionErrorKind::Gone, "the session has ended meanwhile")),
+            State::Gone => Err(SessionError::new(
+                SessionErrorKind::Gone,
+                "the session has ended meanwhile",
+            )),
             State::Uninitialized { .. }
             | State::New { .. }
             | State::Unmodified { .. }
@@ -546,7 +632,11 @@ impl Session {
         if inner.closed {
             return Err(closed());
         }
-        let fresh = if inner.state.write_needs_fresh() { Some(self.fresh()?) } else { None };
+        let fresh = if inner.state.write_needs_fresh() {
+            Some(self.fresh()?)
+        } else {
+            None
+        };
         let (state, written) = inner.take().write(op, self.policy().max_bytes, fresh);
         inner.state = state;
         written
@@ -555,7 +645,9 @@ impl Session {
     fn step(&self, step: impl FnOnce(State) -> State) {
         let mut inner = self.lock();
         if inner.closed {
-            tracing::warn!("the session was changed after its response was committed; the change is lost");
+            tracing::warn!(
+                "the session was changed after its response was committed; the change is lost"
+            );
             return;
         }
         inner.state = step(inner.take());
@@ -573,29 +665,48 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = self.lock();
         let id = inner.state.token().map(SessionToken::id);
-        f.debug_struct("Session").field("id", &id).field("names", inner.state.contents()).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("id", &id)
+            .field("names", inner.state.contents())
+            .finish_non_exhaustive()
     }
 }
 
 pub(crate) fn closed() -> SessionError {
-    SessionError::new(SessionErrorKind::Closed, "the session is closed: its response has been committed")
+    SessionError::new(
+        SessionErrorKind::Closed,
+        "the session is closed: its response has been committed",
+    )
 }
 
 fn encode<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<Bytes, SessionError> {
     codec::encode_value(value).map_err(|error| {
-        SessionError::because(SessionErrorKind::Encode, format!("session value {name:?} cannot be encoded"), error)
+        SessionError::because(
+            SessionErrorKind::Encode,
+            format!("session value {name:?} cannot be encoded"),
+            error,
+        )
     })
 }
 
 fn decode<T: DeserializeOwned>(name: &str, value: &Bytes) -> Result<T, SessionError> {
     codec::decode_value(value).map_err(|_| {
         // the decoder's own message may quote the value
-        let detail = format!("session value {name:?} is not a {}", std::any::type_name::<T>());
+        let detail = format!(
+            "session value {name:?} is not a {}",
+            std::any::type_name::<T>()
+        );
         SessionError::new(SessionErrorKind::Decode, detail)
     })
 }
 
 /// An update that has run once on `before` need not run again on the same.
 fn first_known(before: Option<Bytes>, after: Bytes, update: Update) -> Update {
-    Arc::new(move |value| if value == before.as_ref() { Ok(after.clone()) } else { update(value) })
+    Arc::new(move |value| {
+        if value == before.as_ref() {
+            Ok(after.clone())
+        } else {
+            update(value)
+        }
+    })
 }

@@ -28,8 +28,13 @@ impl SigningKeys {
     /// # Errors
     ///
     /// When there is no key, or one is shorter than 32 bytes.
-    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Result<Self, SigningKeysError> {
-        let ring = keys.into_iter().map(|key| keyed(key.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    pub fn new<K: AsRef<[u8]>>(
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Self, SigningKeysError> {
+        let ring = keys
+            .into_iter()
+            .map(|key| keyed(key.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
         if ring.is_empty() {
             return Err(SigningKeysError::Empty);
         }
@@ -42,7 +47,9 @@ impl SigningKeys {
     ///
     /// When the variable is not set, or as [`SigningKeys::new`].
     pub fn from_env(name: &str) -> Result<Self, SigningKeysError> {
-        let keys = Zeroizing::new(env::var(name).map_err(|_| SigningKeysError::NotSet { name: name.into() })?);
+        let keys = Zeroizing::new(
+            env::var(name).map_err(|_| SigningKeysError::NotSet { name: name.into() })?,
+        );
         Self::new(keys.split(',').map(str::trim))
     }
 
@@ -54,7 +61,9 @@ impl SigningKeys {
     pub fn random() -> Result<Self, EntropyError> {
         let mut key = Zeroizing::new([0; MIN_BYTES]);
         OsEntropy.fill(key.as_mut())?;
-        Ok(Self { ring: keyed(key.as_ref()).into_iter().collect() })
+        Ok(Self {
+            ring: keyed(key.as_ref()).into_iter().collect(),
+        })
     }
 
     /// How many keys verify.
@@ -72,7 +81,14 @@ impl SigningKeys {
     /// Nothing stands between the two: a value has a fixed length, so no other name with another value reads the same. With
     /// the default name both fit into one block of SHA-256.
     pub(crate) fn sign(&self, name: &str, value: &str) -> String {
-        URL_SAFE_NO_PAD.encode(self.ring[0].clone().chain_update(name).chain_update(value).finalize().into_bytes())
+        URL_SAFE_NO_PAD.encode(
+            self.ring[0]
+                .clone()
+                .chain_update(name)
+                .chain_update(value)
+                .finalize()
+                .into_bytes(),
+        )
     }
 
     /// The place in the ring of the key that made this MAC; compares in constant time.
@@ -153,18 +169,30 @@ mod tests {
     #[test]
     fn the_mac_is_hmac_sha256_of_name_and_value() {
         let keys = SigningKeys::new(["0123456789abcdef0123456789abcdef"]).expect("keys");
-        assert_eq!(keys.sign("id", "v1.x"), "UhsaW75SvK18Mmh-V1385OB-hBRhg1I4vsRx71fNVPo");
+        assert_eq!(
+            keys.sign("id", "v1.x"),
+            "UhsaW75SvK18Mmh-V1385OB-hBRhg1I4vsRx71fNVPo"
+        );
     }
 
     #[test]
     fn unusable_keys_are_refused_with_their_length() {
-        assert_eq!(SigningKeys::new::<&str>([]).expect_err("empty"), SigningKeysError::Empty);
+        assert_eq!(
+            SigningKeys::new::<&str>([]).expect_err("empty"),
+            SigningKeysError::Empty
+        );
         let error = SigningKeys::new(["short!!"]).expect_err("short");
-        assert_eq!(error.to_string(), "signing key is too short: expected at least 32 bytes, found 7");
+        assert_eq!(
+            error.to_string(),
+            "signing key is too short: expected at least 32 bytes, found 7"
+        );
     }
 
     #[test]
     fn debug_does_not_leak_a_key() {
-        assert_eq!(format!("{:?}", SigningKeys::new([NEW, OLD]).expect("keys")), "SigningKeys(2 keys)");
+        assert_eq!(
+            format!("{:?}", SigningKeys::new([NEW, OLD]).expect("keys")),
+            "SigningKeys(2 keys)"
+        );
     }
 }

@@ -23,7 +23,10 @@ use crate::{RecordBytes, SessionId, Version};
 /// * What cannot be told, for want of an answer, **must** be an error. It is never "absent".
 pub trait Store: Send + Sync + 'static {
     /// Reads a record and the life it has left.
-    fn load(&self, id: &SessionId) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
+    fn load(
+        &self,
+        id: &SessionId,
+    ) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
 
     /// Stores a record under an id that must be free.
     fn create(
@@ -43,10 +46,15 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
     /// Gives a record `ttl` to live from now, and leaves it as it is.
-    fn touch(&self, id: &SessionId, ttl: Duration) -> impl Future<Output = Result<Touched, StoreError>> + Send;
+    fn touch(
+        &self,
+        id: &SessionId,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
     /// Removes a record. That it was absent already is success.
-    fn destroy(&self, id: &SessionId) -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
+    fn destroy(&self, id: &SessionId)
+    -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
 }
 
 /// A record as it was found.
@@ -119,8 +127,14 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     /// Wraps the reason.
-    pub fn new(kind: StoreErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind, source: source.into() }
+    pub fn new(
+        kind: StoreErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            source: source.into(),
+        }
     }
 
     /// Why, in one word to branch on.
@@ -199,7 +213,12 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 
 
 trait Erased: Send + Sync {
     fn load<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Option<Loaded>>;
-    fn create<'a>(&'a self, id: &'a SessionId, record: &'a RecordBytes, ttl: Duration) -> Boxed<'a, Created>;
+    fn create<'a>(
+        &'a self,
+        id: &'a SessionId,
+        record: &'a RecordBytes,
+        ttl: Duration,
+    ) -> Boxed<'a, Created>;
     fn save<'a>(
         &'a self,
         id: &'a SessionId,
@@ -216,7 +235,12 @@ impl<S: Store> Erased for S {
         Box::pin(Store::load(self, id))
     }
 
-    fn create<'a>(&'a self, id: &'a SessionId, record: &'a RecordBytes, ttl: Duration) -> Boxed<'a, Created> {
+    fn create<'a>(
+        &'a self,
+        id: &'a SessionId,
+        record: &'a RecordBytes,
+        ttl: Duration,
+    ) -> Boxed<'a, Created> {
         Box::pin(Store::create(self, id, record, ttl))
     }
 

@@ -38,7 +38,9 @@ impl Timeouts {
     /// The life to give a session of this age: min(idle, absolute − age), whole milliseconds; zero when it is over.
     pub(crate) fn ttl(&self, life: &Life, age: Duration) -> Duration {
         let idle = self.idle(life);
-        let left = self.absolute(life).map_or(idle, |absolute| idle.min(absolute.saturating_sub(age)));
+        let left = self
+            .absolute(life)
+            .map_or(idle, |absolute| idle.min(absolute.saturating_sub(age)));
         Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -47,7 +49,12 @@ impl Timeouts {
     /// Due when the life regained exceeds `touch_after`, one tenth of the idle timeout unless configured: a busy
     /// session writes its expiry at most ten times per idle window. Also due when the store would keep the session longer
     /// than today's configuration allows, or for ever.
-    pub(crate) fn touch_due(&self, life: &Life, ttl: Duration, remaining: Option<Duration>) -> bool {
+    pub(crate) fn touch_due(
+        &self,
+        life: &Life,
+        ttl: Duration,
+        remaining: Option<Duration>,
+    ) -> bool {
         let slack = self.touch_after.unwrap_or(self.idle(life) / 10);
         match remaining {
             None => true,
@@ -82,7 +89,11 @@ mod tests {
     #[test]
     fn a_session_may_carry_its_own_timeouts() {
         let month = 30 * 24 * 60 * MIN;
-        let life = Life { idle: Some(month), absolute: Some(3 * month), persistent: Some(true) };
+        let life = Life {
+            idle: Some(month),
+            absolute: Some(3 * month),
+            persistent: Some(true),
+        };
         assert_eq!(CONFIG.ttl(&life, 2 * month), month);
         assert_eq!(CONFIG.ttl(&life, 3 * month - MIN), MIN);
         assert!(CONFIG.persistent(&life));
@@ -95,7 +106,10 @@ mod tests {
         assert!(!due(Some(27 * MIN)));
         assert!(due(Some(27 * MIN - Duration::from_millis(1))));
         assert!(due(None), "a session that would never expire");
-        assert!(due(Some(34 * MIN)), "a session that was given more under another configuration");
+        assert!(
+            due(Some(34 * MIN)),
+            "a session that was given more under another configuration"
+        );
     }
 
     /// R14 in small: however many requests come, an idle window sees at most ten touches.

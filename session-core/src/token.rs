@@ -114,11 +114,16 @@ impl Secret {
     }
 
     fn new(bytes: [u8; 16]) -> Self {
-        Self { bytes, hash: OnceLock::new() }
+        Self {
+            bytes,
+            hash: OnceLock::new(),
+        }
     }
 
     pub(crate) fn hash(&self) -> SecretHash {
-        *self.hash.get_or_init(|| SecretHash(Sha256::digest(self.bytes).into()))
+        *self
+            .hash
+            .get_or_init(|| SecretHash(Sha256::digest(self.bytes).into()))
     }
 }
 
@@ -197,7 +202,10 @@ mod tests {
     fn token() -> SessionToken {
         let mut id = [0; 16];
         OsEntropy.fill(&mut id).expect("entropy");
-        SessionToken::new(SessionId::from_bytes(id), Secret::generate(&OsEntropy).expect("entropy"))
+        SessionToken::new(
+            SessionId::from_bytes(id),
+            Secret::generate(&OsEntropy).expect("entropy"),
+        )
     }
 
     #[test]
@@ -212,7 +220,11 @@ mod tests {
         let token = token();
         assert_eq!(format!("{token:?}"), "SessionToken(..)");
         assert_eq!(format!("{:?}", token.secret().hash()), "SecretHash(..)");
-        let error = "x".repeat(43).replace('x', "*").parse::<SessionToken>().expect_err("not base64url");
+        let error = "x"
+            .repeat(43)
+            .replace('x', "*")
+            .parse::<SessionToken>()
+            .expect_err("not base64url");
         assert!(!error.to_string().contains('*'));
     }
 
@@ -234,7 +246,10 @@ mod tests {
         }
         assert_eq!(seen.len(), N);
         // eight standard deviations of a fair coin
-        assert!(ones.iter().all(|&n| n.abs_diff(N as u32 / 2) < 4_000), "{ones:?}");
+        assert!(
+            ones.iter().all(|&n| n.abs_diff(N as u32 / 2) < 4_000),
+            "{ones:?}"
+        );
     }
 
     proptest! {

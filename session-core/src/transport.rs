@@ -51,7 +51,11 @@ impl Proxy {
             Self::Trust => Some(forwarded_https(headers)),
             Self::TrustPeers(peers) => match extensions.get::<PeerAddr>() {
                 // a listener for both families shows IPv4 peers as mapped addresses
-                Some(PeerAddr(peer)) if peers.iter().any(|known| known.to_canonical() == peer.to_canonical()) => {
+                Some(PeerAddr(peer))
+                    if peers
+                        .iter()
+                        .any(|known| known.to_canonical() == peer.to_canonical()) =>
+                {
                     Some(forwarded_https(headers))
                 }
                 _ => direct,
@@ -62,14 +66,30 @@ impl Proxy {
 
 /// What the proxy nearest to the browser said.
 fn forwarded_https(headers: &HeaderMap) -> bool {
-    let first = |name: &str| Some(headers.get(name)?.to_str().ok()?.split(',').next().unwrap_or_default());
+    let first = |name: &str| {
+        Some(
+            headers
+                .get(name)?
+                .to_str()
+                .ok()?
+                .split(',')
+                .next()
+                .unwrap_or_default(),
+        )
+    };
     if let Some(proto) = first("x-forwarded-proto") {
         return proto.trim().eq_ignore_ascii_case("https");
     }
-    let Some(forwarded) = first(header::FORWARDED.as_str()) else { return false };
-    forwarded.split(';').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("proto") && value.trim().trim_matches('"').eq_ignore_ascii_case("https")
-    })
+    let Some(forwarded) = first(header::FORWARDED.as_str()) else {
+        return false;
+    };
+    forwarded
+        .split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("proto")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("https")
+        })
 }
 
 #[cfg(test)]
@@ -77,7 +97,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(proxy: &Proxy, transport: Option<Transport>, forwarded: Option<&str>, expected: Option<bool>) {
+    fn check(
+        proxy: &Proxy,
+        transport: Option<Transport>,
+        forwarded: Option<&str>,
+        expected: Option<bool>,
+    ) {
         let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
         if let Some(transport) = transport {
             extensions.insert(transport);
@@ -85,14 +110,23 @@ mod tests {
         if let Some(forwarded) = forwarded {
             headers.insert("x-forwarded-proto", forwarded.parse().expect("header"));
         }
-        assert_eq!(proxy.secure(&extensions, &headers), expected, "{proxy:?} {transport:?} {forwarded:?}");
+        assert_eq!(
+            proxy.secure(&extensions, &headers),
+            expected,
+            "{proxy:?} {transport:?} {forwarded:?}"
+        );
     }
 
     /// E114–E117.
     #[test]
     fn the_proxy_option_says_whom_to_believe() {
         use Transport::*;
-        let all = [Proxy::Unspecified, Proxy::Ignore, Proxy::Trust, Proxy::TrustPeers(vec![])];
+        let all = [
+            Proxy::Unspecified,
+            Proxy::Ignore,
+            Proxy::Trust,
+            Proxy::TrustPeers(vec![]),
+        ];
         for proxy in &all {
             check(proxy, Some(Tls), Some("http"), Some(true));
         }
@@ -112,7 +146,12 @@ mod tests {
         check(&Proxy::Ignore, Some(ForwardedTls), Some("https"), None);
         check(&Proxy::Unspecified, None, Some("https"), None);
         check(&Proxy::Unspecified, Some(ForwardedTls), None, Some(true));
-        check(&Proxy::Unspecified, Some(ForwardedPlain), Some("https"), Some(false));
+        check(
+            &Proxy::Unspecified,
+            Some(ForwardedPlain),
+            Some("https"),
+            Some(false),
+        );
         check(&Proxy::Unspecified, Some(Plain), Some("https"), Some(false));
     }
 
@@ -124,7 +163,10 @@ mod tests {
         for (peer, expected) in [(proxy, Some(true)), (stranger, None)] {
             let mut extensions = Extensions::new();
             extensions.insert(PeerAddr(peer));
-            assert_eq!(Proxy::TrustPeers(vec![proxy]).secure(&extensions, &headers), expected);
+            assert_eq!(
+                Proxy::TrustPeers(vec![proxy]).secure(&extensions, &headers),
+                expected
+            );
         }
     }
 
@@ -138,7 +180,11 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("forwarded", value.parse().expect("header"));
-            assert_eq!(Proxy::Trust.secure(&Extensions::new(), &headers), Some(secure), "{value}");
+            assert_eq!(
+                Proxy::Trust.secure(&Extensions::new(), &headers),
+                Some(secure),
+                "{value}"
+            );
         }
     }
 }

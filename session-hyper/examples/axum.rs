@@ -45,9 +45,13 @@ struct Login {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(3000), |port| port.parse())?;
+    let port = std::env::args()
+        .nth(1)
+        .map_or(Ok(3000), |port| port.parse())?;
     // a key of this process alone; several instances share `SigningKeys::from_env("SESSION_KEYS")`
-    let sessions = Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random()?).build()?;
+    let sessions = Sessions::builder(MemoryStore::new())
+        .signing_keys(SigningKeys::random()?)
+        .build()?;
     let app = Router::new()
         .route("/", get(home))
         .route("/views", get(views))
@@ -65,8 +69,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// `None` where a request has no session at all, as on a route without the layer. A visitor who is merely unknown has
 /// one: new, empty, and stored nowhere until something is written.
 async fn home(session: Option<Session>) -> Result<String, SessionRejection> {
-    let Some(session) = session else { return Ok("hello\n".into()) };
-    let Some(user) = session.get(USER)? else { return Ok("hello, whoever you are\n".into()) };
+    let Some(session) = session else {
+        return Ok("hello\n".into());
+    };
+    let Some(user) = session.get(USER)? else {
+        return Ok("hello, whoever you are\n".into());
+    };
     let views = session.get(VIEWS)?.unwrap_or(0);
     Ok(format!("hello, {}; {views} views so far\n", user.name))
 }

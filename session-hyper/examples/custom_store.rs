@@ -30,8 +30,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use session_hyper::{
-    Created, Destroyed, Key, Loaded, RecordBytes, RequestSession, Saved, SessionError, SessionId, SessionService,
-    Sessions, SigningKeys, Store, StoreError, Touched, Version,
+    Created, Destroyed, Key, Loaded, RecordBytes, RequestSession, Saved, SessionError, SessionId,
+    SessionService, Sessions, SigningKeys, Store, StoreError, Touched, Version,
 };
 use tokio::net::TcpListener;
 
@@ -47,11 +47,17 @@ struct Kept {
 
 impl Kept {
     fn new(record: &RecordBytes, ttl: Duration) -> Self {
-        Self { record: record.clone(), expires_at: Instant::now() + ttl }
+        Self {
+            record: record.clone(),
+            expires_at: Instant::now() + ttl,
+        }
     }
 
     fn loaded(&self) -> Loaded {
-        Loaded { record: self.record.clone(), ttl: Some(self.expires_at.saturating_duration_since(Instant::now())) }
+        Loaded {
+            record: self.record.clone(),
+            ttl: Some(self.expires_at.saturating_duration_since(Instant::now())),
+        }
     }
 }
 
@@ -71,14 +77,21 @@ impl Store for MapStore {
         Ok(self.live().get(id).map(Kept::loaded))
     }
 
-    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
         Ok(match self.live().entry(*id) {
             Entry::Vacant(entry) => {
                 entry.insert(Kept::new(record, ttl));
                 Created::Created
             }
             // the same write again, after its first reply was lost
-            Entry::Occupied(entry) if entry.get().record.version() == record.version() => Created::Created,
+            Entry::Occupied(entry) if entry.get().record.version() == record.version() => {
+                Created::Created
+            }
             Entry::Occupied(_) => Created::Taken,
         })
     }
@@ -92,17 +105,25 @@ impl Store for MapStore {
     ) -> Result<Saved, StoreError> {
         let mut sessions = self.live();
         // never an insert: a session that has ended stays ended
-        let Some(kept) = sessions.get_mut(id) else { return Ok(Saved::Gone) };
+        let Some(kept) = sessions.get_mut(id) else {
+            return Ok(Saved::Gone);
+        };
         if kept.record.version() == Some(expect) {
             *kept = Kept::new(record, ttl);
             return Ok(Saved::Saved);
         }
-        Ok(if kept.record.version() == record.version() { Saved::Saved } else { Saved::Conflict(kept.loaded()) })
+        Ok(if kept.record.version() == record.version() {
+            Saved::Saved
+        } else {
+            Saved::Conflict(kept.loaded())
+        })
     }
 
     async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
         let mut sessions = self.live();
-        let Some(kept) = sessions.get_mut(id) else { return Ok(Touched::Gone) };
+        let Some(kept) = sessions.get_mut(id) else {
+            return Ok(Touched::Gone);
+        };
         kept.expires_at = Instant::now() + ttl;
         Ok(Touched::Touched)
     }
@@ -117,31 +138,46 @@ const VIEWS: Key<u32> = Key::new("views");
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(3000), |port| port.parse())?;
+    let port = std::env::args()
+        .nth(1)
+        .map_or(Ok(3000), |port| port.parse())?;
     let store = MapStore::default();
-    let sessions = Sessions::builder(store.clone()).signing_keys(SigningKeys::random()?).build()?;
+    let sessions = Sessions::builder(store.clone())
+        .signing_keys(SigningKeys::random()?)
+        .build()?;
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         let store = store.clone();
-        let service = SessionService::new(sessions.clone(), service_fn(move |request| home(request, store.clone())));
+        let service = SessionService::new(
+            sessions.clone(),
+            service_fn(move |request| home(request, store.clone())),
+        );
         tokio::spawn(async move {
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+            if let Err(error) = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+            {
                 eprintln!("connection: {error}");
             }
         });
     }
 }
 
-async fn home(request: Request<Incoming>, store: MapStore) -> Result<Response<Full<Bytes>>, SessionError> {
+async fn home(
+    request: Request<Incoming>,
+    store: MapStore,
+) -> Result<Response<Full<Bytes>>, SessionError> {
     let session = request.session().load().await?;
     let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
     // stored now and not when the response leaves, so that the count is of this request too
     let _ = session.save().await?;
     let stored = store.live().len();
-    Ok(Response::new(Full::from(format!("{views} views, {stored} sessions stored\n"))))
+    Ok(Response::new(Full::from(format!(
+        "{views} views, {stored} sessions stored\n"
+    ))))
 }
 
 #[cfg(test)]

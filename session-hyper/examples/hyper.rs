@@ -34,9 +34,13 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let port = std::env::args().nth(1).map_or(Ok(3000), |port| port.parse())?;
+    let port = std::env::args()
+        .nth(1)
+        .map_or(Ok(3000), |port| port.parse())?;
     // a key of this process alone; several instances share `SigningKeys::from_env("SESSION_KEYS")`
-    let sessions = Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random()?).build()?;
+    let sessions = Sessions::builder(MemoryStore::new())
+        .signing_keys(SigningKeys::random()?)
+        .build()?;
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -44,7 +48,10 @@ async fn main() -> Result<(), BoxError> {
         let (stream, _) = listener.accept().await?;
         let service = SessionService::new(sessions.clone(), service_fn(route));
         tokio::spawn(async move {
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+            if let Err(error) = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+            {
                 eprintln!("connection: {error}");
             }
         });
@@ -71,7 +78,10 @@ async fn home(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxEr
 
 async fn login(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
     let session = request.session().load().await?;
-    let name = Limited::new(request.into_body(), 64).collect().await?.to_bytes();
+    let name = Limited::new(request.into_body(), 64)
+        .collect()
+        .await?
+        .to_bytes();
     let name = str::from_utf8(&name)?.trim();
     if name.is_empty() {
         return Ok(text(StatusCode::UNPROCESSABLE_ENTITY, "send a name\n"));
@@ -94,6 +104,8 @@ fn text(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
 
 fn see_home() -> Response<Full<Bytes>> {
     let mut response = text(StatusCode::SEE_OTHER, "");
-    response.headers_mut().insert(LOCATION, hyper::header::HeaderValue::from_static("/"));
+    response
+        .headers_mut()
+        .insert(LOCATION, hyper::header::HeaderValue::from_static("/"));
     response
 }

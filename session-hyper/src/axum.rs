@@ -64,8 +64,13 @@ impl<S: Sync> FromRequestParts<S> for Session {
 impl<S: Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = SessionRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, SessionRejection> {
-        let Some(handle) = ext::present(&parts.extensions, None) else { return Ok(None) };
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &S,
+    ) -> Result<Option<Self>, SessionRejection> {
+        let Some(handle) = ext::present(&parts.extensions, None) else {
+            return Ok(None);
+        };
         match handle.load().await {
             Ok(session) => Ok(Some(Self(session))),
             Err(error) if error.kind() == SessionErrorKind::OutsidePath => Ok(None),

@@ -29,11 +29,17 @@ pin_project! {
 
 impl<B> SessionBody<B> {
     pub(crate) fn service(body: B) -> Self {
-        Self { kind: Kind::Service { body } }
+        Self {
+            kind: Kind::Service { body },
+        }
     }
 
     pub(crate) fn error(text: Bytes) -> Self {
-        Self { kind: Kind::Error { text: Some(text).filter(|text| !text.is_empty()) } }
+        Self {
+            kind: Kind::Error {
+                text: Some(text).filter(|text| !text.is_empty()),
+            },
+        }
     }
 }
 
@@ -50,10 +56,15 @@ where
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Service { body } => body.poll_frame(cx),
-            KindProjection::Error { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into())))),
+            KindProjection::Error { text } => {
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into()))))
+            }
         }
     }
 
@@ -67,7 +78,9 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Service { body } => body.size_hint(),
-            Kind::Error { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Kind::Error { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
         }
     }
 }

@@ -52,7 +52,9 @@ where
 {
     /// A call that has begun; without `running`, its answer is passed on as it is.
     pub(crate) fn new(running: Option<Running>, call: F) -> Self {
-        Self { step: Step::Calling { call, running } }
+        Self {
+            step: Step::Calling { call, running },
+        }
     }
 
     /// A call that begins when its session has been loaded.
@@ -71,7 +73,9 @@ where
             }
             Self::new(Some(running), call(request)).await
         });
-        Self { step: Step::Waiting { answer } }
+        Self {
+            step: Step::Waiting { answer },
+        }
     }
 }
 
@@ -87,7 +91,9 @@ where
         loop {
             let mut step = self.as_mut().project().step;
             let (answered, running) = match step.as_mut().project() {
-                StepProjection::Calling { call, running } => (ready!(call.poll(cx)), running.take()),
+                StepProjection::Calling { call, running } => {
+                    (ready!(call.poll(cx)), running.take())
+                }
                 StepProjection::Waiting { answer } => return answer.as_mut().poll(cx),
                 StepProjection::Done => panic!("`SessionFuture` polled after its answer"),
             };
@@ -119,7 +125,10 @@ impl Drop for Running {
 
 impl Running {
     /// Settles the session, at once where the store is not needed for it.
-    fn finish<B, E>(self, answered: Result<Response<B>, E>) -> ControlFlow<Answer<B, E>, Boxed<B, E>>
+    fn finish<B, E>(
+        self,
+        answered: Result<Response<B>, E>,
+    ) -> ControlFlow<Answer<B, E>, Boxed<B, E>>
     where
         B: Send + 'static,
         E: Send + 'static,
@@ -128,7 +137,11 @@ impl Running {
             Ok(response) => response,
             Err(error) => return ControlFlow::Break(self.failed(error)),
         };
-        match self.options.sessions.try_finish(&self.handle, &mut response) {
+        match self
+            .options
+            .sessions
+            .try_finish(&self.handle, &mut response)
+        {
             Finished::Done(outcome) => ControlFlow::Break(Ok(self.finished(outcome, response))),
             Finished::Unsettled(unsettled) => ControlFlow::Continue(Box::pin(async move {
                 let outcome = unsettled.finish(&mut response).await;
@@ -170,10 +183,14 @@ impl Running {
         let mut response = (self.options.on_error)(error).map(SessionBody::error);
         if let Some(cookie) = self.handle.settled_cookie() {
             response.headers_mut().append(header::SET_COOKIE, cookie);
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if self.handle.asked() {
-            response.headers_mut().append(header::VARY, HeaderValue::from_static("Cookie"));
+            response
+                .headers_mut()
+                .append(header::VARY, HeaderValue::from_static("Cookie"));
         }
         response
     }

@@ -17,7 +17,9 @@ pub struct SessionLayer {
 impl SessionLayer {
     /// A layer for these sessions.
     pub fn new(sessions: Sessions) -> Self {
-        Self { options: Arc::new(Options::new(sessions)) }
+        Self {
+            options: Arc::new(Options::new(sessions)),
+        }
     }
 
     /// As [`SessionService::eager`].
@@ -27,7 +29,10 @@ impl SessionLayer {
     }
 
     /// As [`SessionService::on_error`].
-    pub fn on_error(mut self, on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
+    pub fn on_error(
+        mut self,
+        on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
         Arc::make_mut(&mut self.options).on_error(on_error);
         self
     }

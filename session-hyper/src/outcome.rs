@@ -32,5 +32,6 @@ pub(crate) fn failed(error: &SessionError) {
         false => tracing::warn!(kind = ?error.kind(), error = text, "session error"),
     }
     #[cfg(feature = "metrics")]
-    metrics::counter!(COUNTER, "outcome" => "error", "kind" => format!("{:?}", error.kind())).increment(1);
+    metrics::counter!(COUNTER, "outcome" => "error", "kind" => format!("{:?}", error.kind()))
+        .increment(1);
 }

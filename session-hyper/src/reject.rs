@@ -13,9 +13,9 @@ pub(crate) type OnError = Arc<dyn Fn(&SessionError) -> Response<Bytes> + Send + 
 pub fn status(kind: SessionErrorKind) -> StatusCode {
     match kind {
         // try again: nothing is wrong with the request, and the cookie is still good
-        SessionErrorKind::Unavailable | SessionErrorKind::Timeout | SessionErrorKind::Contention => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        SessionErrorKind::Unavailable
+        | SessionErrorKind::Timeout
+        | SessionErrorKind::Contention => StatusCode::SERVICE_UNAVAILABLE,
         SessionErrorKind::Conflict => StatusCode::CONFLICT,
         // what a client sends is what makes a session grow
         SessionErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -38,11 +38,17 @@ pub fn status(kind: SessionErrorKind) -> StatusCode {
 /// The answer to an error: the status with its name as text, not to be cached, and `Retry-After` where trying again helps.
 pub fn reject(error: &SessionError) -> Response<Bytes> {
     let status = status(error.kind());
-    let text = status.canonical_reason().unwrap_or("error").to_ascii_lowercase();
+    let text = status
+        .canonical_reason()
+        .unwrap_or("error")
+        .to_ascii_lowercase();
     let mut response = Response::new(Bytes::from(text + "\n"));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

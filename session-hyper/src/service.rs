@@ -52,7 +52,10 @@ impl<S> SessionService<S> {
     }
 
     /// Answers errors by this function instead of [`reject`](crate::reject()).
-    pub fn on_error(mut self, on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
+    pub fn on_error(
+        mut self,
+        on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
         Arc::make_mut(&mut self.options).on_error(on_error);
         self
     }
@@ -113,20 +116,30 @@ where
 
 impl<S: fmt::Debug> fmt::Debug for SessionService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionService").field("inner", &self.inner).field("options", &self.options).finish()
+        f.debug_struct("SessionService")
+            .field("inner", &self.inner)
+            .field("options", &self.options)
+            .finish()
     }
 }
 
 impl Options {
     pub(crate) fn new(sessions: Sessions) -> Self {
-        Self { sessions, eager: false, on_error: Arc::new(reject::reject) }
+        Self {
+            sessions,
+            eager: false,
+            on_error: Arc::new(reject::reject),
+        }
     }
 
     pub(crate) fn eager(&mut self, eager: bool) {
         self.eager = eager;
     }
 
-    pub(crate) fn on_error(&mut self, on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static) {
+    pub(crate) fn on_error(
+        &mut self,
+        on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static,
+    ) {
         self.on_error = Arc::new(on_error);
     }
 
@@ -145,8 +158,15 @@ impl Options {
         let handle = self.sessions.begin(&request);
         ext::add(request.extensions_mut(), handle.clone());
         let eager = self.eager && handle.in_scope();
-        let running = Running { options: self.clone(), handle };
-        if eager { Begun::Eager(running, request) } else { Begun::Now(Some(running), request) }
+        let running = Running {
+            options: self.clone(),
+            handle,
+        };
+        if eager {
+            Begun::Eager(running, request)
+        } else {
+            Begun::Now(Some(running), request)
+        }
     }
 }
 
@@ -160,6 +180,9 @@ enum Begun<A> {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("sessions", &self.sessions).field("eager", &self.eager).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("sessions", &self.sessions)
+            .field("eager", &self.eager)
+            .finish_non_exhaustive()
     }
 }

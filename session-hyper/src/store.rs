@@ -35,12 +35,20 @@ pub async fn connect(url: &str) -> Result<AnyStore, ConnectError> {
         #[cfg(feature = "memory")]
         "memory" => Ok(session_core::MemoryStore::new().into()),
         #[cfg(not(feature = "memory"))]
-        "memory" => Err(ConnectError::Disabled { scheme: scheme.into(), feature: "memory" }),
+        "memory" => Err(ConnectError::Disabled {
+            scheme: scheme.into(),
+            feature: "memory",
+        }),
         #[cfg(feature = "redis")]
         _ if is_redis(scheme) => Ok(session_redis::RedisStore::connect(url).await?.into()),
         #[cfg(not(feature = "redis"))]
-        _ if is_redis(scheme) => Err(ConnectError::Disabled { scheme: scheme.into(), feature: "redis" }),
-        _ => Err(ConnectError::UnknownScheme { scheme: scheme.into() }),
+        _ if is_redis(scheme) => Err(ConnectError::Disabled {
+            scheme: scheme.into(),
+            feature: "redis",
+        }),
+        _ => Err(ConnectError::UnknownScheme {
+            scheme: scheme.into(),
+        }),
     }
 }
 
@@ -84,7 +92,13 @@ mod tests {
     async fn the_scheme_chooses_and_secrets_stay_out_of_errors() {
         #[cfg(feature = "memory")]
         assert!(connect("memory:").await.is_ok());
-        let error = connect("etcd://user:hunter2@host").await.expect_err("unknown").to_string();
-        assert!(error.contains("etcd") && !error.contains("hunter2"), "{error}");
+        let error = connect("etcd://user:hunter2@host")
+            .await
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("etcd") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -55,24 +55,41 @@ impl Batcher {
     pub(crate) fn start(connection: MultiplexedConnection, response_timeout: Duration) -> Self {
         let (queue, parcels) = mpsc::unbounded_channel();
         tokio::spawn(collect(parcels, connection, response_timeout));
-        Self { queue, response_timeout, runtime: Handle::current().id() }
+        Self {
+            queue,
+            response_timeout,
+            runtime: Handle::current().id(),
+        }
     }
 
     /// Sends commands once and waits for their replies, `patience` at most.
     ///
     /// Dropped, it leaves the connection in step: what is in no pipeline yet is not sent, and replies to what is are thrown away.
-    pub(crate) async fn send(&self, commands: Vec<Cmd>, patience: Duration) -> Result<Values, Failure> {
+    pub(crate) async fn send(
+        &self,
+        commands: Vec<Cmd>,
+        patience: Duration,
+    ) -> Result<Values, Failure> {
         let (replies, outcome) = oneshot::channel();
-        self.queue.send(Parcel { commands, replies }).map_err(|_| Failure::Ended)?;
-        let outcome = if patience == self.response_timeout && Handle::current().id() == self.runtime {
+        self.queue
+            .send(Parcel { commands, replies })
+            .map_err(|_| Failure::Ended)?;
+        let outcome = if patience == self.response_timeout && Handle::current().id() == self.runtime
+        {
             // the deadline of the batch is ours too
             outcome.await
         } else {
             // A runtime that nobody drives at the moment keeps no deadline. In a box, because it is rare and would make the future
             // of every operation larger.
-            Box::pin(timeout(patience, outcome)).await.map_err(|_| Failure::TimedOut)?
+            Box::pin(timeout(patience, outcome))
+                .await
+                .map_err(|_| Failure::TimedOut)?
         };
-        outcome.unwrap_or_else(|_| Err(Failure::Lost { text: "its runtime has ended".to_owned() }))
+        outcome.unwrap_or_else(|_| {
+            Err(Failure::Lost {
+                text: "its runtime has ended".to_owned(),
+            })
+        })
     }
 }
 
@@ -116,11 +133,18 @@ fn let_others_go_first() -> impl Future<Output = ()> {
 }
 
 /// Sends a batch, and deals out the replies or the failure.
-async fn carry(batch: Vec<Parcel>, mut connection: MultiplexedConnection, response_timeout: Duration) {
+async fn carry(
+    batch: Vec<Parcel>,
+    mut connection: MultiplexedConnection,
+    response_timeout: Duration,
+) {
     let mut pipeline = Pipeline::with_capacity(2 * batch.len());
     let mut waiting = Vec::with_capacity(batch.len());
     // whoever has been dropped meanwhile wants nothing any more
-    for Parcel { commands, replies } in batch.into_iter().filter(|parcel| !parcel.replies.is_closed()) {
+    for Parcel { commands, replies } in batch
+        .into_iter()
+        .filter(|parcel| !parcel.replies.is_closed())
+    {
         waiting.push((commands.len(), replies));
         for command in commands {
             pipeline.add_command(command);
@@ -130,7 +154,12 @@ async fn carry(batch: Vec<Parcel>, mut connection: MultiplexedConnection, respon
     if count == 0 {
         return;
     }
-    let values = match timeout(response_timeout, connection.send_packed_commands(&pipeline, 0, count)).await {
+    let values = match timeout(
+        response_timeout,
+        connection.send_packed_commands(&pipeline, 0, count),
+    )
+    .await
+    {
         Ok(Ok(values)) if values.len() == count => Ok(values),
         Ok(Ok(_)) => Err(Failure::nonsense()),
         Ok(Err(error)) => Err(Failure::from(&error)),
@@ -150,5 +179,8 @@ async fn carry(batch: Vec<Parcel>, mut connection: MultiplexedConnection, respon
 
 /// The replies to one operation, or the first error among them.
 fn own(values: Values) -> Result<Values, Failure> {
-    values.into_iter().map(|value| value.extract_error().map_err(|error| Failure::from(&error))).collect()
+    values
+        .into_iter()
+        .map(|value| value.extract_error().map_err(|error| Failure::from(&error)))
+        .collect()
 }

@@ -47,7 +47,10 @@ pub struct RedisConfig {
 pub(crate) enum Topology {
     Standalone(Address),
     Unix(PathBuf),
-    Sentinel { sentinels: Vec<Address>, service: String },
+    Sentinel {
+        sentinels: Vec<Address>,
+        service: String,
+    },
     Cluster(Vec<Address>),
 }
 
@@ -61,11 +64,19 @@ pub(crate) struct Address {
 impl fmt::Display for Topology {
     /// For logs: addresses, and no secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |addresses: &[Address]| addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        let list = |addresses: &[Address]| {
+            addresses
+                .iter()
+                .map(Address::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         match self {
             Self::Standalone(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
-            Self::Sentinel { sentinels, service } => write!(f, "{service} of sentinels {}", list(sentinels)),
+            Self::Sentinel { sentinels, service } => {
+                write!(f, "{service} of sentinels {}", list(sentinels))
+            }
             Self::Cluster(nodes) => write!(f, "cluster {}", list(nodes)),
         }
     }
@@ -113,7 +124,9 @@ impl RedisConfig {
     ///
     /// The address is not of this form.
     pub fn standalone(address: &str) -> Result<Self, UrlError> {
-        Ok(Self::new(Topology::Standalone(url::address(address, REDIS_PORT)?)))
+        Ok(Self::new(Topology::Standalone(url::address(
+            address, REDIS_PORT,
+        )?)))
     }
 
     /// One server on this machine, by the path of its socket.
@@ -126,9 +139,15 @@ impl RedisConfig {
     /// # Errors
     ///
     /// An address is not of this form, or there is none.
-    pub fn sentinel<'a>(sentinels: impl IntoIterator<Item = &'a str>, service: &str) -> Result<Self, UrlError> {
+    pub fn sentinel<'a>(
+        sentinels: impl IntoIterator<Item = &'a str>,
+        service: &str,
+    ) -> Result<Self, UrlError> {
         let sentinels = url::addresses(sentinels, SENTINEL_PORT)?;
-        Ok(Self::new(Topology::Sentinel { sentinels, service: service.to_owned() }))
+        Ok(Self::new(Topology::Sentinel {
+            sentinels,
+            service: service.to_owned(),
+        }))
     }
 
     /// The cluster to which these nodes (`host` or `host:port`, 6379) belong; the others are found through them.
@@ -137,7 +156,9 @@ impl RedisConfig {
     ///
     /// An address is not of this form, or there is none.
     pub fn cluster<'a>(nodes: impl IntoIterator<Item = &'a str>) -> Result<Self, UrlError> {
-        Ok(Self::new(Topology::Cluster(url::addresses(nodes, REDIS_PORT)?)))
+        Ok(Self::new(Topology::Cluster(url::addresses(
+            nodes, REDIS_PORT,
+        )?)))
     }
 
     pub(crate) fn new(topology: Topology) -> Self {
@@ -265,7 +286,9 @@ impl RedisConfig {
             return Err(ConfigError::EmptyPrefix);
         }
         if matches!(self.topology, Topology::Cluster(_)) && self.database != 0 {
-            return Err(ConfigError::ClusterDatabase { database: self.database });
+            return Err(ConfigError::ClusterDatabase {
+                database: self.database,
+            });
         }
         if self.tls && cfg!(not(feature = "tls")) {
             return Err(ConfigError::NoTls);
@@ -350,19 +373,40 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         refused(|config| config.prefix(""), ConfigError::EmptyPrefix);
-        refused(|config| config.connections(0), ConfigError::Zero { option: "connections" });
-        refused(|config| config.total_timeout(Duration::ZERO), ConfigError::Zero { option: "total_timeout" });
-        refused(|config| config.username("app"), ConfigError::UserWithoutPassword);
+        refused(
+            |config| config.connections(0),
+            ConfigError::Zero {
+                option: "connections",
+            },
+        );
+        refused(
+            |config| config.total_timeout(Duration::ZERO),
+            ConfigError::Zero {
+                option: "total_timeout",
+            },
+        );
+        refused(
+            |config| config.username("app"),
+            ConfigError::UserWithoutPassword,
+        );
         let cluster = RedisConfig::cluster(["a"]).expect("addresses").database(1);
-        assert_eq!(cluster.validate(), Err(ConfigError::ClusterDatabase { database: 1 }));
+        assert_eq!(
+            cluster.validate(),
+            Err(ConfigError::ClusterDatabase { database: 1 })
+        );
     }
 
     #[test]
     fn debug_does_not_leak_passwords() {
-        let config =
-            RedisConfig::unix("/run/redis.sock").username("app").password("hunter2").sentinel_password("hunter3");
+        let config = RedisConfig::unix("/run/redis.sock")
+            .username("app")
+            .password("hunter2")
+            .sentinel_password("hunter3");
         let printed = format!("{config:?} {config:#?}");
-        assert!(printed.contains("Secret(..)") && printed.contains("app"), "{printed}");
+        assert!(
+            printed.contains("Secret(..)") && printed.contains("app"),
+            "{printed}"
+        );
         assert!(!printed.contains("hunter"), "{printed}");
     }
 }

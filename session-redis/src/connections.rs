@@ -71,28 +71,48 @@ impl Connections {
         let (response_timeout, total_timeout) = (config.response_timeout, config.total_timeout);
         let in_turn = matches!(config.topology, Topology::Cluster(_));
         let connector = Arc::new(Connector::new(config));
-        let lanes = (0..count).map(|number| Lane::new(number, connector.clone(), max_in_flight, patience));
-        Self { lanes: lanes.collect(), in_turn, next: AtomicUsize::new(0), response_timeout, total_timeout }
+        let lanes =
+            (0..count).map(|number| Lane::new(number, connector.clone(), max_in_flight, patience));
+        Self {
+            lanes: lanes.collect(),
+            in_turn,
+            next: AtomicUsize::new(0),
+            response_timeout,
+            total_timeout,
+        }
     }
 
     /// Does one operation.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Reply, StoreError> {
         let deadline = Instant::now() + self.total_timeout;
         match self.attempt(&call, &Form::default(), deadline).await {
-            Ok(values) => Ok(Reply { values, unsure: false }),
+            Ok(values) => Ok(Reply {
+                values,
+                unsure: false,
+            }),
             // in a box, because it is rare and would make the future of every operation as large as its own
             Err(failed) => Box::pin(self.again(call, failed, deadline)).await,
         }
     }
 
-    async fn attempt(&self, call: &Call<'_>, form: &Form, deadline: Instant) -> Result<Values, Failed<'_>> {
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        form: &Form,
+        deadline: Instant,
+    ) -> Result<Values, Failed<'_>> {
         let picked = match self.look() {
             Look::Picked(picked) => Ok(picked),
             // in a box for the same reason
             look => Box::pin(self.pick(look, deadline)).await,
         };
-        let Picked { lane, live, turn } = picked.map_err(|failure| Failed { failure, tried_on: None })?;
-        let patience = self.response_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let Picked { lane, live, turn } = picked.map_err(|failure| Failed {
+            failure,
+            tried_on: None,
+        })?;
+        let patience = self
+            .response_timeout
+            .min(deadline.saturating_duration_since(Instant::now()));
         let outcome = live.link.send(call, form, patience).await;
         drop(turn);
         let failure = match outcome {
@@ -113,16 +133,26 @@ impl Connections {
             }
             Failure::Lost { .. } | Failure::Ended | Failure::Unreached { .. } => lane.lost(&live),
         }
-        Err(Failed { failure, tried_on: Some((lane, live)) })
+        Err(Failed {
+            failure,
+            tried_on: Some((lane, live)),
+        })
     }
 
     /// What follows a first attempt that failed.
-    async fn again(&self, call: Call<'_>, mut failed: Failed<'_>, deadline: Instant) -> Result<Reply, StoreError> {
+    async fn again(
+        &self,
+        call: Call<'_>,
+        mut failed: Failed<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, StoreError> {
         let mut form = Form::default();
         let (mut unsure, mut retried, mut redirections) = (false, false, 0);
         loop {
             let Failed { failure, tried_on } = failed;
-            let Some((lane, live)) = tried_on else { return Err(failure.into_store_error(unsure)) };
+            let Some((lane, live)) = tried_on else {
+                return Err(failure.into_store_error(unsure));
+            };
             unsure |= failure.is_unknown() && call.writes();
             let again = match failure.advice() {
                 Advice::GiveUp => false,
@@ -142,8 +172,9 @@ impl Connections {
                     redirections += 1;
                     form.asking = None;
                     let pause = jitter(FIRST_PAUSE * 2u32.saturating_pow(redirections - 1));
-                    let again =
-                        live.link.is_cluster() && redirections <= REDIRECTIONS && Instant::now() + pause < deadline;
+                    let again = live.link.is_cluster()
+                        && redirections <= REDIRECTIONS
+                        && Instant::now() + pause < deadline;
                     if again {
                         sleep(pause).await;
                     }
@@ -161,7 +192,11 @@ impl Connections {
     }
 
     /// A connection that is up, and a turn on it, as soon as there is one.
-    async fn pick<'a>(&'a self, mut look: Look<'a>, deadline: Instant) -> Result<Picked<'a>, Failure> {
+    async fn pick<'a>(
+        &'a self,
+        mut look: Look<'a>,
+        deadline: Instant,
+    ) -> Result<Picked<'a>, Failure> {
         loop {
             look = match look {
                 Look::Picked(picked) => return Ok(picked),
@@ -173,9 +208,12 @@ impl Connections {
                 },
                 Look::Connecting(lane) => {
                     let mut watch = lane.watch();
-                    let settled = watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
+                    let settled =
+                        watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
                     let settled = timeout_at(deadline, settled).await;
-                    settled.map(drop).map_err(|_| Failure::unreached("no connection yet"))?;
+                    settled
+                        .map(drop)
+                        .map_err(|_| Failure::unreached("no connection yet"))?;
                     self.look()
                 }
             };
@@ -187,12 +225,18 @@ impl Connections {
     /// Work is not dealt out evenly: operations that share a connection share its system calls. Only in a cluster, where each connection
     /// is many and nothing is shared, do they take turns.
     fn look(&self) -> Look<'_> {
-        let first = if self.in_turn { self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len() } else { 0 };
+        let first = if self.in_turn {
+            self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()
+        } else {
+            0
+        };
         let (mut suspect, mut busy, mut connecting, mut away) = (None, false, None, None);
         for lane in self.lanes[first..].iter().chain(&self.lanes[..first]) {
             match lane.state() {
                 State::Up(live) => match lane.turns.try_acquire() {
-                    Ok(turn) if lane.is_suspect() => suspect = suspect.or(Some(Picked { lane, live, turn })),
+                    Ok(turn) if lane.is_suspect() => {
+                        suspect = suspect.or(Some(Picked { lane, live, turn }))
+                    }
                     Ok(turn) => return Look::Picked(Picked { lane, live, turn }),
                     Err(_) => busy = true,
                 },
@@ -215,13 +259,21 @@ impl Connections {
 
     /// The first turn that anybody gives back.
     async fn next_turn(&self) -> Option<Picked<'_>> {
-        let up = self.lanes.iter().filter(|lane| matches!(lane.state(), State::Up(_)));
-        let mut waits: Vec<_> = up.map(|lane| Box::pin(async move { (lane, lane.turns.acquire().await) })).collect();
+        let up = self
+            .lanes
+            .iter()
+            .filter(|lane| matches!(lane.state(), State::Up(_)));
+        let mut waits: Vec<_> = up
+            .map(|lane| Box::pin(async move { (lane, lane.turns.acquire().await) }))
+            .collect();
         if waits.is_empty() {
             return None;
         }
         let (lane, turn) = poll_fn(|cx| {
-            let given = waits.iter_mut().map(|wait| wait.as_mut().poll(cx)).find(Poll::is_ready);
+            let given = waits
+                .iter_mut()
+                .map(|wait| wait.as_mut().poll(cx))
+                .find(Poll::is_ready);
             given.unwrap_or(Poll::Pending)
         })
         .await;

@@ -15,8 +15,8 @@ use std::{
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, Value,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, RedisConnectionInfo, Value,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
@@ -63,7 +63,10 @@ pub(crate) struct Held {
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("primary", &self.primary).field("connected", &self.connection.is_some()).finish()
+        f.debug_struct("Held")
+            .field("primary", &self.primary)
+            .field("connected", &self.connection.is_some())
+            .finish()
     }
 }
 
@@ -90,7 +93,11 @@ impl Connector {
             // an application that installed another one first keeps it
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        Self { config, primary: Mutex::default(), era: AtomicU64::new(0) }
+        Self {
+            config,
+            primary: Mutex::default(),
+            era: AtomicU64::new(0),
+        }
     }
 
     /// What it connects to, for logs.
@@ -112,17 +119,33 @@ impl Connector {
         lane: Weak<Lane>,
     ) -> Result<Made, Failure> {
         let link = match &self.config.topology {
-            Topology::Standalone(address) => self.link(self.pooled(held, discard, Endpoint::Tcp(address), lane).await?),
-            Topology::Unix(path) => self.link(self.pooled(held, discard, Endpoint::Unix(path), lane).await?),
+            Topology::Standalone(address) => self.link(
+                self.pooled(held, discard, Endpoint::Tcp(address), lane)
+                    .await?,
+            ),
+            Topology::Unix(path) => self.link(
+                self.pooled(held, discard, Endpoint::Unix(path), lane)
+                    .await?,
+            ),
             Topology::Sentinel { sentinels, service } => {
                 let primary = sentinel::primary(&self.config, sentinels, service).await?;
                 if held.primary.as_ref() != Some(&primary) {
-                    *held = Held { primary: Some(primary.clone()), ..Held::default() };
+                    *held = Held {
+                        primary: Some(primary.clone()),
+                        ..Held::default()
+                    };
                 }
-                let mut connection = self.pooled(held, discard, Endpoint::Tcp(&primary), lane).await?;
-                self.is_primary(&mut connection, &primary).await.inspect_err(|_| held.release(true))?;
+                let mut connection = self
+                    .pooled(held, discard, Endpoint::Tcp(&primary), lane)
+                    .await?;
+                self.is_primary(&mut connection, &primary)
+                    .await
+                    .inspect_err(|_| held.release(true))?;
                 let era = self.era_of(primary);
-                return Ok(Made { link: self.link(connection), era });
+                return Ok(Made {
+                    link: self.link(connection),
+                    era,
+                });
             }
             Topology::Cluster(nodes) => self.cluster(nodes).await?,
         };
@@ -144,8 +167,12 @@ impl Connector {
     pub(crate) async fn node(&self, address: &Address) -> Result<MultiplexedConnection, Failure> {
         let info = info(&self.config, &Endpoint::Tcp(address), &self.config.login, 0)?;
         let client = redis::Client::open(info).map_err(|error| Failure::connecting(&error))?;
-        let config = self.driver().set_connection_timeout(Some(self.config.connect_timeout));
-        let made = client.get_multiplexed_async_connection_with_config(&config).await;
+        let config = self
+            .driver()
+            .set_connection_timeout(Some(self.config.connect_timeout));
+        let made = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
         made.map_err(|error| Failure::connecting(&error))
     }
 
@@ -172,7 +199,12 @@ impl Connector {
     }
 
     fn pool(&self, endpoint: &Endpoint<'_>, lane: Weak<Lane>) -> Result<Pool, Failure> {
-        let info = info(&self.config, endpoint, &self.config.login, self.config.database)?;
+        let info = info(
+            &self.config,
+            endpoint,
+            &self.config.login,
+            self.config.database,
+        )?;
         // RESP3 tells when the server hangs up, so that a request need not find out
         let hangs_up = move |push: PushInfo| -> Result<(), ()> {
             if push.kind == PushKind::Disconnection
@@ -201,20 +233,32 @@ impl Connector {
     }
 
     /// Asks the very connection that will be used, so that no change of roles slips in between.
-    async fn is_primary(&self, connection: &mut MultiplexedConnection, address: &Address) -> Result<(), Failure> {
+    async fn is_primary(
+        &self,
+        connection: &mut MultiplexedConnection,
+        address: &Address,
+    ) -> Result<(), Failure> {
         let cmd = redis::cmd("ROLE");
-        let role = timeout(self.config.response_timeout, cmd.query_async::<Value>(connection)).await;
+        let role = timeout(
+            self.config.response_timeout,
+            cmd.query_async::<Value>(connection),
+        )
+        .await;
         match role.map_err(|_| Failure::unreached(format!("{address} does not tell its role")))? {
             Ok(Value::Array(role)) if matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") => {
                 Ok(())
             }
-            Ok(_) => Err(Failure::unreached(format!("sentinels name {address}, which is no primary"))),
+            Ok(_) => Err(Failure::unreached(format!(
+                "sentinels name {address}, which is no primary"
+            ))),
             Err(error) => Err(Failure::connecting(&error)),
         }
     }
 
     async fn cluster(self: &Arc<Self>, nodes: &[Address]) -> Result<Link, Failure> {
-        let infos = nodes.iter().map(|node| info(&self.config, &Endpoint::Tcp(node), &self.config.login, 0));
+        let infos = nodes
+            .iter()
+            .map(|node| info(&self.config, &Endpoint::Tcp(node), &self.config.login, 0));
         let infos = infos.collect::<Result<Vec<_>, _>>()?;
         let builder = ClusterClient::builder(infos)
             // redirections and retries are followed here, where it is known what an unknown outcome means
@@ -229,12 +273,19 @@ impl Connector {
             Some(pem) => builder.certs(certificates(pem)),
             None => builder,
         };
-        let client = builder.build().map_err(|error| Failure::connecting(&error))?;
+        let client = builder
+            .build()
+            .map_err(|error| Failure::connecting(&error))?;
         let patience = 2 * self.config.connect_timeout + self.config.response_timeout;
         match timeout(patience, client.get_async_connection()).await {
-            Ok(Ok(connection)) => Ok(Link::Cluster(Arc::new(ClusterLink::new(connection, self.clone())))),
+            Ok(Ok(connection)) => Ok(Link::Cluster(Arc::new(ClusterLink::new(
+                connection,
+                self.clone(),
+            )))),
             Ok(Err(error)) => Err(Failure::connecting(&error)),
-            Err(_) => Err(Failure::unreached("no cluster connection within its deadline")),
+            Err(_) => Err(Failure::unreached(
+                "no cluster connection within its deadline",
+            )),
         }
     }
 }
@@ -242,8 +293,12 @@ impl Connector {
 /// What is small is sent at once, and a connection that is idle is kept open or found to be dead: the spare one is, as long as all is
 /// well.
 fn tcp() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 4);
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
 }
 
 /// Where and as whom to connect.
@@ -255,9 +310,12 @@ pub(crate) fn info(
 ) -> Result<ConnectionInfo, Failure> {
     let addr = match endpoint {
         Endpoint::Unix(path) => ConnectionAddr::Unix(path.to_path_buf()),
-        Endpoint::Tcp(Address { host, port }) if config.tls => {
-            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-        }
+        Endpoint::Tcp(Address { host, port }) if config.tls => ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        },
         Endpoint::Tcp(Address { host, port }) => ConnectionAddr::Tcp(host.clone(), *port),
     };
     let mut settings = RedisConnectionInfo::default()
@@ -271,12 +329,14 @@ pub(crate) fn info(
     if let Some(password) = &login.password {
         settings = settings.set_password(&password.0);
     }
-    let info = addr.into_connection_info().map_err(|error| Failure::connecting(&error))?;
+    let info = addr
+        .into_connection_info()
+        .map_err(|error| Failure::connecting(&error))?;
     let info = info.set_redis_settings(settings).set_tcp_settings(tcp());
     #[cfg(feature = "tls")]
     if let Some(pem) = &config.root_certificates {
-        let client =
-            redis::Client::build_with_tls(info, certificates(pem)).map_err(|error| Failure::connecting(&error))?;
+        let client = redis::Client::build_with_tls(info, certificates(pem))
+            .map_err(|error| Failure::connecting(&error))?;
         return Ok(client.get_connection_info().clone());
     }
     Ok(info)
@@ -284,5 +344,8 @@ pub(crate) fn info(
 
 #[cfg(feature = "tls")]
 fn certificates(pem: &[u8]) -> redis::TlsCertificates {
-    redis::TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) }
+    redis::TlsCertificates {
+        client_tls: None,
+        root_cert: Some(pem.to_vec()),
+    }
 }

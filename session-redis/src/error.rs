@@ -74,7 +74,10 @@ pub(crate) enum Advice {
 
 impl Failure {
     pub(crate) fn unreached(text: impl Into<String>) -> Self {
-        Self::Unreached { kind: StoreErrorKind::Unavailable, text: text.into() }
+        Self::Unreached {
+            kind: StoreErrorKind::Unavailable,
+            text: text.into(),
+        }
     }
 
     /// A connection could not be made, so nothing was sent.
@@ -82,12 +85,20 @@ impl Failure {
         match Self::from(error) {
             Self::Answered { code, text } => {
                 let kind = kind_of(&code, &text);
-                Self::Unreached { kind, text: format!("{code} {text}").trim_end().to_owned() }
+                Self::Unreached {
+                    kind,
+                    text: format!("{code} {text}").trim_end().to_owned(),
+                }
             }
             Self::TimedOut => Self::unreached("no connection within its deadline"),
             Self::Ended => Self::unreached("the connection ended at once"),
-            Self::Lost { text } | Self::Unreached { text, .. } if error.kind() == ErrorKind::AuthenticationFailed => {
-                Self::Unreached { kind: StoreErrorKind::Refused, text }
+            Self::Lost { text } | Self::Unreached { text, .. }
+                if error.kind() == ErrorKind::AuthenticationFailed =>
+            {
+                Self::Unreached {
+                    kind: StoreErrorKind::Refused,
+                    text,
+                }
             }
             Self::Lost { text } | Self::Unreached { text, .. } => Self::unreached(text),
         }
@@ -106,7 +117,9 @@ impl Failure {
     }
 
     pub(crate) fn nonsense() -> Self {
-        Self::Lost { text: "reply makes no sense".to_owned() }
+        Self::Lost {
+            text: "reply makes no sense".to_owned(),
+        }
     }
 
     pub(crate) fn advice(&self) -> Advice {
@@ -143,7 +156,13 @@ impl Failure {
             Self::Lost { .. } | Self::Ended => StoreErrorKind::Unavailable,
             Self::TimedOut => StoreErrorKind::Timeout,
         };
-        StoreError::new(kind, Reason { failure: self, unsure })
+        StoreError::new(
+            kind,
+            Reason {
+                failure: self,
+                unsure,
+            },
+        )
     }
 }
 
@@ -186,8 +205,14 @@ impl From<&RedisError> for Failure {
         {
             let text = without_arguments(error.details());
             return match (error.code(), inside_script(&text)) {
-                ("ERR", Some((code, text))) => Self::Answered { code: code.to_owned(), text: text.to_owned() },
-                (code, _) => Self::Answered { code: code.to_owned(), text },
+                ("ERR", Some((code, text))) => Self::Answered {
+                    code: code.to_owned(),
+                    text: text.to_owned(),
+                },
+                (code, _) => Self::Answered {
+                    code: code.to_owned(),
+                    text,
+                },
             };
         }
         if error.is_timeout() {
@@ -197,8 +222,12 @@ impl From<&RedisError> for Failure {
             // its text would quote the reply
             ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::nonsense(),
             // the cluster client knows no node for it, and has sent nothing
-            ErrorKind::ClusterConnectionNotFound => Self::unreached("no node of the cluster is connected"),
-            _ => Self::Lost { text: error.to_string() },
+            ErrorKind::ClusterConnectionNotFound => {
+                Self::unreached("no node of the cluster is connected")
+            }
+            _ => Self::Lost {
+                text: error.to_string(),
+            },
         }
     }
 }
@@ -207,7 +236,9 @@ impl From<&RedisError> for Failure {
 fn without_arguments(text: Option<&str>) -> String {
     const LIMIT: usize = 200;
     let text = text.unwrap_or_default();
-    let end = text.find(", with args beginning with").unwrap_or(text.len());
+    let end = text
+        .find(", with args beginning with")
+        .unwrap_or(text.len());
     text[..end].chars().take(LIMIT).collect()
 }
 
@@ -215,16 +246,22 @@ fn without_arguments(text: Option<&str>) -> String {
 /// @user_script:1: @user_script: 1: -READONLY …`.
 fn inside_script(text: &str) -> Option<(&str, &str)> {
     const MARK: &str = "@user_script";
-    let text = text.strip_prefix("Error running script").and_then(|text| text.rsplit_once(MARK))?.1;
-    let (code, text) = text.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).split_once(' ')?;
-    code.bytes().all(|b| b.is_ascii_uppercase()).then_some((code, text))
+    let text = text
+        .strip_prefix("Error running script")
+        .and_then(|text| text.rsplit_once(MARK))?
+        .1;
+    let (code, text) = text
+        .trim_start_matches(|c: char| !c.is_ascii_alphabetic())
+        .split_once(' ')?;
+    code.bytes()
+        .all(|b| b.is_ascii_uppercase())
+        .then_some((code, text))
 }
 
 fn kind_of(code: &str, text: &str) -> StoreErrorKind {
     match code {
-        "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "NOREPLICAS" | "MOVED" | "ASK" => {
-            StoreErrorKind::Unavailable
-        }
+        "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "NOREPLICAS" | "MOVED"
+        | "ASK" => StoreErrorKind::Unavailable,
         "ERR" if text.starts_with("max number of clients") => StoreErrorKind::Unavailable,
         "WRONGTYPE" => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Refused,
@@ -248,22 +285,52 @@ mod tests {
     fn every_error_reply_has_a_kind() {
         use StoreErrorKind::{Corrupt, Refused, Unavailable};
         let table = [
-            ("LOADING Redis is loading the dataset in memory", Unavailable),
-            ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", Unavailable),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                Unavailable,
+            ),
+            (
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+                Unavailable,
+            ),
             ("CLUSTERDOWN The cluster is down", Unavailable),
-            ("TRYAGAIN Multiple keys request during rehashing of slot", Unavailable),
-            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Unavailable),
+            (
+                "TRYAGAIN Multiple keys request during rehashing of slot",
+                Unavailable,
+            ),
+            (
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                Unavailable,
+            ),
             ("NOREPLICAS Not enough good replicas to write.", Unavailable),
             ("MOVED 3999 127.0.0.1:6381", Unavailable),
             ("ASK 3999 127.0.0.1:6381", Unavailable),
             ("ERR max number of clients reached", Unavailable),
-            ("WRONGTYPE Operation against a key holding the wrong kind of value", Corrupt),
-            ("OOM command not allowed when used memory > 'maxmemory'.", Refused),
-            ("READONLY You can't write against a read only replica.", Refused),
-            ("MISCONF Errors writing to the AOF file: No space left on device", Refused),
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                Corrupt,
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                Refused,
+            ),
+            (
+                "READONLY You can't write against a read only replica.",
+                Refused,
+            ),
+            (
+                "MISCONF Errors writing to the AOF file: No space left on device",
+                Refused,
+            ),
             ("NOAUTH Authentication required.", Refused),
-            ("WRONGPASS invalid username-password pair or user is disabled.", Refused),
-            ("NOPERM this user has no permissions to run the 'get' command", Refused),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                Refused,
+            ),
+            (
+                "NOPERM this user has no permissions to run the 'get' command",
+                Refused,
+            ),
             ("ERR unknown command 'EVALSHA'", Refused),
             ("SOMETHING new", Refused),
         ];
@@ -278,41 +345,85 @@ mod tests {
     /// Redis 6.2, as it says them.
     #[test]
     fn errors_inside_of_scripts_are_unwrapped() {
-        let wrapped =
-            |inner: &str| answered(&format!("ERR Error running script (call to f_9023aaf788802351): {inner}"));
-        let failure = wrapped("@user_script:2: WRONGTYPE Operation against a key holding the wrong kind of value");
-        assert_eq!(failure.into_store_error(false).kind(), StoreErrorKind::Corrupt);
-        let failure =
-            wrapped("@user_script:1: @user_script: 1: -READONLY You can't write against a read only replica.");
+        let wrapped = |inner: &str| {
+            answered(&format!(
+                "ERR Error running script (call to f_9023aaf788802351): {inner}"
+            ))
+        };
+        let failure = wrapped(
+            "@user_script:2: WRONGTYPE Operation against a key holding the wrong kind of value",
+        );
+        assert_eq!(
+            failure.into_store_error(false).kind(),
+            StoreErrorKind::Corrupt
+        );
+        let failure = wrapped(
+            "@user_script:1: @user_script: 1: -READONLY You can't write against a read only replica.",
+        );
         assert_eq!(failure.advice(), Advice::FindPrimary);
-        assert_eq!(failure.to_string(), "READONLY You can't write against a read only replica.");
+        assert_eq!(
+            failure.to_string(),
+            "READONLY You can't write against a read only replica."
+        );
         let failure = wrapped("@user_script:1: attempt to index a nil value");
-        assert_eq!(failure.into_store_error(false).kind(), StoreErrorKind::Refused);
+        assert_eq!(
+            failure.into_store_error(false).kind(),
+            StoreErrorKind::Refused
+        );
     }
 
     #[test]
     fn a_broken_connection_is_unknown_to_a_write_only() {
-        for error in [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof] {
+        for error in [
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::UnexpectedEof,
+        ] {
             let failure = Failure::from(&RedisError::from(io::Error::from(error)));
-            assert_eq!((failure.is_unknown(), failure.advice()), (true, Advice::Reconnect));
-            assert_eq!(failure.clone().into_store_error(false).kind(), StoreErrorKind::Unavailable);
+            assert_eq!(
+                (failure.is_unknown(), failure.advice()),
+                (true, Advice::Reconnect)
+            );
+            assert_eq!(
+                failure.clone().into_store_error(false).kind(),
+                StoreErrorKind::Unavailable
+            );
             let error = failure.into_store_error(true);
             assert_eq!(error.kind(), StoreErrorKind::Timeout);
-            assert!(error.source().expect("a reason").to_string().ends_with("is unknown"));
+            assert!(
+                error
+                    .source()
+                    .expect("a reason")
+                    .to_string()
+                    .ends_with("is unknown")
+            );
         }
         let failure = Failure::from(&RedisError::from(io::Error::from(io::ErrorKind::TimedOut)));
-        assert_eq!((failure.is_unknown(), failure.into_store_error(false).kind()), (true, StoreErrorKind::Timeout));
+        assert_eq!(
+            (failure.is_unknown(), failure.into_store_error(false).kind()),
+            (true, StoreErrorKind::Timeout)
+        );
     }
 
     #[test]
     fn a_connection_that_was_never_made_is_never_unknown() {
-        for error in [io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut, io::ErrorKind::NotFound] {
+        for error in [
+            io::ErrorKind::ConnectionRefused,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::NotFound,
+        ] {
             let failure = Failure::connecting(&RedisError::from(io::Error::from(error)));
             assert!(!failure.is_unknown());
-            assert_eq!(failure.into_store_error(false).kind(), StoreErrorKind::Unavailable);
+            assert_eq!(
+                failure.into_store_error(false).kind(),
+                StoreErrorKind::Unavailable
+            );
         }
         assert!(!Failure::Ended.is_unknown());
-        assert_eq!(Failure::Ended.into_store_error(false).kind(), StoreErrorKind::Unavailable);
+        assert_eq!(
+            Failure::Ended.into_store_error(false).kind(),
+            StoreErrorKind::Unavailable
+        );
     }
 
     #[test]
@@ -323,11 +434,23 @@ mod tests {
 
     #[test]
     fn redirections_are_followed_to_an_address_or_by_another_look() {
-        assert_eq!(answered("ASK 3999 127.0.0.1:6381").advice(), Advice::Ask("127.0.0.1:6381".to_owned()));
+        assert_eq!(
+            answered("ASK 3999 127.0.0.1:6381").advice(),
+            Advice::Ask("127.0.0.1:6381".to_owned())
+        );
         assert_eq!(answered("ASK 3999 :6381").advice(), Advice::LookAgain);
-        assert_eq!(answered("MOVED 3999 127.0.0.1:6381").advice(), Advice::LookAgain);
-        assert_eq!(answered("NOSCRIPT No matching script. Please use EVAL.").advice(), Advice::SendSource);
-        assert_eq!(answered("READONLY You can't write against a read only replica.").advice(), Advice::FindPrimary);
+        assert_eq!(
+            answered("MOVED 3999 127.0.0.1:6381").advice(),
+            Advice::LookAgain
+        );
+        assert_eq!(
+            answered("NOSCRIPT No matching script. Please use EVAL.").advice(),
+            Advice::SendSource
+        );
+        assert_eq!(
+            answered("READONLY You can't write against a read only replica.").advice(),
+            Advice::FindPrimary
+        );
         assert_eq!(answered("OOM command not allowed").advice(), Advice::GiveUp);
     }
 }

@@ -86,7 +86,12 @@ pub(crate) struct Live {
 }
 
 impl Lane {
-    pub(crate) fn new(number: usize, connector: Arc<Connector>, max_in_flight: usize, patience: Patience) -> Arc<Self> {
+    pub(crate) fn new(
+        number: usize,
+        connector: Arc<Connector>,
+        max_in_flight: usize,
+        patience: Patience,
+    ) -> Arc<Self> {
         let max_in_flight = max_in_flight.min(Semaphore::MAX_PERMITS);
         Arc::new_cyclic(|this| Self {
             number,
@@ -152,8 +157,12 @@ impl Lane {
         if !self.is_current(live) {
             return false;
         }
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let away = failures >= self.patience.failures && self.change_from(live, State::Down(Failure::TimedOut));
+        let failures = self
+            .failures
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        let away = failures >= self.patience.failures
+            && self.change_from(live, State::Down(Failure::TimedOut));
         self.repair(false);
         away
     }
@@ -161,9 +170,12 @@ impl Lane {
     /// Another connection to the same server was given up because nothing answers. This one is not used before it has, unless it
     /// is in use and so finds out for itself.
     pub(crate) fn doubt(&self, other: &Live) {
-        let State::Up(live) = self.state() else { return };
+        let State::Up(live) = self.state() else {
+            return;
+        };
         let idle = self.turns.available_permits() == self.max_in_flight;
-        if idle && live.era == other.era && self.change_from(&live, State::Down(Failure::TimedOut)) {
+        if idle && live.era == other.era && self.change_from(&live, State::Down(Failure::TimedOut))
+        {
             self.repair(false);
         }
     }
@@ -177,7 +189,9 @@ impl Lane {
     pub(crate) fn lost(&self, live: &Live) {
         if live.link.is_cluster() {
             // that was one node of many, and the cluster client repairs it; but not where all fail
-            if self.is_current(live) && self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.patience.failures {
+            if self.is_current(live)
+                && self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.patience.failures
+            {
                 self.repair(false);
             }
         } else if self.change_from(live, State::Connecting) {
@@ -189,7 +203,10 @@ impl Lane {
     pub(crate) fn demoted(&self, live: &Live) -> bool {
         let replaced = live.since.elapsed() >= YOUNG && self.change_from(live, State::Connecting);
         if replaced {
-            tracing::info!(connection = self.number, "redis server writes no more; looking for another");
+            tracing::info!(
+                connection = self.number,
+                "redis server writes no more; looking for another"
+            );
             self.repair(true);
         }
         replaced || !self.is_current(live)
@@ -205,7 +222,10 @@ impl Lane {
             State::Idle | State::Connecting | State::Down(_) => false,
         });
         if changed {
-            tracing::debug!(connection = self.number, "redis server closed the connection");
+            tracing::debug!(
+                connection = self.number,
+                "redis server closed the connection"
+            );
             self.repair(false);
         }
     }
@@ -215,7 +235,11 @@ impl Lane {
     }
 
     fn change_from(&self, live: &Live, next: State) -> bool {
-        let failure = if let State::Down(failure) = &next { Some(failure.clone()) } else { None };
+        let failure = if let State::Down(failure) = &next {
+            Some(failure.clone())
+        } else {
+            None
+        };
         let changed = self.state.send_if_modified(|state| match state {
             State::Up(current) if current.serial == live.serial => {
                 *state = next;
@@ -231,11 +255,16 @@ impl Lane {
 
     /// Checks or replaces the connection in the background, until there is one that answers. One such task runs at a time.
     fn repair(&self, discard: bool) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         if self.repairing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let repairing = Repairing { lane: self.this.clone(), done: false };
+        let repairing = Repairing {
+            lane: self.this.clone(),
+            done: false,
+        };
         runtime.spawn(repairing.run(discard));
     }
 
@@ -246,7 +275,9 @@ impl Lane {
 
     async fn attempt(&self, discard: bool) -> Result<Made, Failure> {
         let mut held = self.held.lock().await;
-        self.connector.connect(&mut held, discard, self.this.clone()).await
+        self.connector
+            .connect(&mut held, discard, self.this.clone())
+            .await
     }
 }
 
@@ -267,7 +298,8 @@ impl Repairing {
                 Ok(made) => return self.finish(&lane, made),
                 Err(failure) => {
                     attempts = attempts.saturating_add(1);
-                    let away = attempts >= lane.patience.failures || begun.elapsed() >= lane.patience.connect_timeout;
+                    let away = attempts >= lane.patience.failures
+                        || begun.elapsed() >= lane.patience.connect_timeout;
                     // a suspect that has answered in the meantime is let off
                     let acquitted = || before > 0 && lane.failures.load(Ordering::Relaxed) == 0;
                     if matches!(&*lane.state.borrow(), State::Up(_)) && acquitted() {
@@ -304,7 +336,12 @@ impl Repairing {
 
     fn finish(&mut self, lane: &Lane, Made { link, era }: Made) {
         let serial = lane.serial.fetch_add(1, Ordering::Relaxed) + 1;
-        let live = Live { link, serial, era, since: Instant::now() };
+        let live = Live {
+            link,
+            serial,
+            era,
+            since: Instant::now(),
+        };
         lane.failures.store(0, Ordering::Relaxed);
         // the flag first: whoever finds the new connection broken must be able to start the next repair
         self.over(lane);

@@ -39,20 +39,29 @@ impl Link {
     }
 
     /// Sends a call once and waits for its replies, `patience` at most.
-    pub(crate) async fn send(&self, call: &Call<'_>, form: &Form, patience: Duration) -> Result<Values, Failure> {
+    pub(crate) async fn send(
+        &self,
+        call: &Call<'_>,
+        form: &Form,
+        patience: Duration,
+    ) -> Result<Values, Failure> {
         match self {
             Self::Node(batcher) => batcher.send(call.commands(form.source), patience).await,
             // in a box, because the future of every operation would be as large as that of the cluster client
-            Self::Cluster(cluster) => {
-                Box::pin(timeout(patience, cluster.send(call, form))).await.unwrap_or(Err(Failure::TimedOut))
-            }
+            Self::Cluster(cluster) => Box::pin(timeout(patience, cluster.send(call, form)))
+                .await
+                .unwrap_or(Err(Failure::TimedOut)),
         }
     }
 }
 
 impl ClusterLink {
     pub(crate) fn new(connection: ClusterConnection, connector: Arc<Connector>) -> Self {
-        Self { connection, connector, importing: Mutex::default() }
+        Self {
+            connection,
+            connector,
+            importing: Mutex::default(),
+        }
     }
 
     async fn send(&self, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {
@@ -63,14 +72,18 @@ impl ClusterLink {
     }
 
     async fn ask(&self, node: &str, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {
-        let node = url::address(node, 0)
-            .map_err(|_| Failure::unreached("the cluster names an importing node without address"))?;
+        let node = url::address(node, 0).map_err(|_| {
+            Failure::unreached("the cluster names an importing node without address")
+        })?;
         let known = self.importing.lock().await.get(&node).cloned();
         let mut connection = match known {
             Some(connection) => connection,
             None => {
                 let made = self.connector.node(&node).await?;
-                self.importing.lock().await.insert(node.clone(), made.clone());
+                self.importing
+                    .lock()
+                    .await
+                    .insert(node.clone(), made.clone());
                 made
             }
         };
@@ -84,11 +97,21 @@ impl ClusterLink {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_cluster() { "Link::Cluster" } else { "Link::Node" })
+        f.write_str(if self.is_cluster() {
+            "Link::Cluster"
+        } else {
+            "Link::Node"
+        })
     }
 }
 
-async fn query<C: ConnectionLike>(connection: &mut C, call: &Call<'_>, form: &Form) -> Result<Values, Failure> {
+async fn query<C: ConnectionLike>(
+    connection: &mut C,
+    call: &Call<'_>,
+    form: &Form,
+) -> Result<Values, Failure> {
     let replies = call.pipeline(form).query_async::<Vec<_>>(connection).await;
-    replies.map(Values::from_vec).map_err(|error| Failure::from(&error))
+    replies
+        .map(Values::from_vec)
+        .map_err(|error| Failure::from(&error))
 }

@@ -47,7 +47,11 @@ pub(crate) struct Script {
 
 impl Script {
     fn new(name: &'static str, source: &'static str) -> Self {
-        Self { name, source, sha1: redis::Script::new(source).get_hash().to_owned() }
+        Self {
+            name,
+            source,
+            sha1: redis::Script::new(source).get_hash().to_owned(),
+        }
     }
 }
 
@@ -61,9 +65,17 @@ pub(crate) struct Call<'a> {
 #[derive(Clone, Copy)]
 enum Verb<'a> {
     Load,
-    Touch { ttl_ms: u64 },
+    Touch {
+        ttl_ms: u64,
+    },
     Destroy,
-    Script { script: &'static Script, record: &'a [u8], ttl_ms: u64, own: &'a [u8], expected: Option<&'a [u8]> },
+    Script {
+        script: &'static Script,
+        record: &'a [u8],
+        ttl_ms: u64,
+        own: &'a [u8],
+        expected: Option<&'a [u8]>,
+    },
 }
 
 /// How a call is put.
@@ -78,27 +90,60 @@ pub(crate) struct Form {
 impl<'a> Call<'a> {
     /// `GET` and `PTTL` in one round trip.
     pub(crate) fn load(key: &'a str) -> Self {
-        Self { key, verb: Verb::Load }
+        Self {
+            key,
+            verb: Verb::Load,
+        }
     }
 
     /// `PEXPIRE`.
     pub(crate) fn touch(key: &'a str, ttl_ms: u64) -> Self {
-        Self { key, verb: Verb::Touch { ttl_ms } }
+        Self {
+            key,
+            verb: Verb::Touch { ttl_ms },
+        }
     }
 
     /// `UNLINK`.
     pub(crate) fn destroy(key: &'a str) -> Self {
-        Self { key, verb: Verb::Destroy }
+        Self {
+            key,
+            verb: Verb::Destroy,
+        }
     }
 
     /// The script of `create`; `own` is the stamp of the record, or empty where it has none.
     pub(crate) fn create(key: &'a str, record: &'a [u8], ttl_ms: u64, own: &'a [u8]) -> Self {
-        Self { key, verb: Verb::Script { script: &CREATE, record, ttl_ms, own, expected: None } }
+        Self {
+            key,
+            verb: Verb::Script {
+                script: &CREATE,
+                record,
+                ttl_ms,
+                own,
+                expected: None,
+            },
+        }
     }
 
     /// The script of `save`; `expected` is the stamp of the record to replace.
-    pub(crate) fn save(key: &'a str, record: &'a [u8], ttl_ms: u64, own: &'a [u8], expected: &'a [u8]) -> Self {
-        Self { key, verb: Verb::Script { script: &SAVE, record, ttl_ms, own, expected: Some(expected) } }
+    pub(crate) fn save(
+        key: &'a str,
+        record: &'a [u8],
+        ttl_ms: u64,
+        own: &'a [u8],
+        expected: &'a [u8],
+    ) -> Self {
+        Self {
+            key,
+            verb: Verb::Script {
+                script: &SAVE,
+                record,
+                ttl_ms,
+                own,
+                expected: Some(expected),
+            },
+        }
     }
 
     pub(crate) fn key(&self) -> &'a str {
@@ -128,11 +173,34 @@ impl<'a> Call<'a> {
                 vec![cmd]
             }
             Verb::Destroy => vec![self.on_key("UNLINK", 0)],
-            Verb::Script { script, record, ttl_ms, own, expected } => {
-                let (name, text) = if source { ("EVAL", script.source) } else { ("EVALSHA", &*script.sha1) };
-                let room = name.len() + text.len() + 1 + self.key.len() + record.len() + INTEGER + 2 * own.len();
+            Verb::Script {
+                script,
+                record,
+                ttl_ms,
+                own,
+                expected,
+            } => {
+                let (name, text) = if source {
+                    ("EVAL", script.source)
+                } else {
+                    ("EVALSHA", &*script.sha1)
+                };
+                let room = name.len()
+                    + text.len()
+                    + 1
+                    + self.key.len()
+                    + record.len()
+                    + INTEGER
+                    + 2 * own.len();
                 let mut cmd = Cmd::with_capacity(8, room);
-                cmd.arg(name).arg(text).arg(1).arg(self.key).arg(record).arg(ttl_ms).arg(own).arg(expected);
+                cmd.arg(name)
+                    .arg(text)
+                    .arg(1)
+                    .arg(self.key)
+                    .arg(record)
+                    .arg(ttl_ms)
+                    .arg(own)
+                    .arg(expected);
                 vec![cmd]
             }
         }
@@ -164,7 +232,9 @@ mod tests {
 
     fn text(pipeline: &Pipeline) -> String {
         let packed = String::from_utf8(pipeline.get_packed_pipeline()).expect("text");
-        let words = packed.split("\r\n").filter(|word| !word.starts_with(['*', '$']) && !word.is_empty());
+        let words = packed
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['*', '$']) && !word.is_empty());
         words.collect::<Vec<_>>().join(" ")
     }
 
@@ -180,19 +250,29 @@ mod tests {
         sends(Call::touch("k", 5), plain(), "PEXPIRE k 5");
         sends(Call::destroy("k"), plain(), "UNLINK k");
         let create = Call::create("k", b"r", 5, b"s");
-        sends(create, plain(), &format!("EVALSHA {} 1 k r 5 s", CREATE.sha1));
+        sends(
+            create,
+            plain(),
+            &format!("EVALSHA {} 1 k r 5 s", CREATE.sha1),
+        );
         let save = Call::save("k", b"r", 5, b"s", b"e");
         sends(save, plain(), &format!("EVALSHA {} 1 k r 5 s e", SAVE.sha1));
         sends(
             save,
-            Form { source: true, asking: None },
+            Form {
+                source: true,
+                asking: None,
+            },
             &format!("EVAL {} 1 k r 5 s e", SAVE.source.replace("\r\n", " ")),
         );
     }
 
     #[test]
     fn asking_precedes_each_command() {
-        let form = Form { source: false, asking: Some("h:1".to_owned()) };
+        let form = Form {
+            source: false,
+            asking: Some("h:1".to_owned()),
+        };
         sends(Call::load("k"), form, "ASKING GET k ASKING PTTL k");
     }
 }

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use redis::Value;
-use session_core::{Created, Destroyed, Loaded, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version};
+use session_core::{
+    Created, Destroyed, Loaded, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version,
+};
 
 use crate::{
     config::RedisConfig,
@@ -48,7 +50,9 @@ impl RedisStore {
     pub async fn open(config: RedisConfig) -> Result<Self, ConnectError> {
         let store = Self::lazy(config)?;
         // a load of an id that nobody has: the same commands and the same permissions as for a session
-        store.load(&SessionId::from_bytes([0; SessionId::BYTES])).await?;
+        store
+            .load(&SessionId::from_bytes([0; SessionId::BYTES]))
+            .await?;
         Ok(store)
     }
 
@@ -59,7 +63,10 @@ impl RedisStore {
     /// The options make no sense.
     pub fn lazy(config: RedisConfig) -> Result<Self, ConnectError> {
         config.validate()?;
-        Ok(Self { connections: Arc::new(Connections::new(config.clone())), config: Arc::new(config) })
+        Ok(Self {
+            connections: Arc::new(Connections::new(config.clone())),
+            config: Arc::new(config),
+        })
     }
 
     fn key(&self, id: &SessionId) -> String {
@@ -69,7 +76,10 @@ impl RedisStore {
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RedisStore").field(&self.config.topology).field(&self.config.prefix).finish()
+        f.debug_tuple("RedisStore")
+            .field(&self.config.topology)
+            .field(&self.config.prefix)
+            .finish()
     }
 }
 
@@ -80,7 +90,12 @@ impl Store for RedisStore {
         loaded(reply.values).map_err(|failure| failure.into_store_error(false))
     }
 
-    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
         let key = self.key(id);
         let call = Call::create(&key, record.as_bytes(), millis(ttl), stamp(record));
         match single(self.connections.run(call).await?) {
@@ -100,16 +115,23 @@ impl Store for RedisStore {
         let key = self.key(id);
         let mut expected = [RecordBytes::FORMAT; RecordBytes::VERSION.end];
         expected[RecordBytes::VERSION].copy_from_slice(expect.as_bytes());
-        let call = Call::save(&key, record.as_bytes(), millis(ttl), stamp(record), &expected);
+        let call = Call::save(
+            &key,
+            record.as_bytes(),
+            millis(ttl),
+            stamp(record),
+            &expected,
+        );
         let reply = self.connections.run(call).await?;
         let unsure = reply.unsure;
         match single(reply) {
             Some(Value::Int(1)) => Ok(Saved::Saved),
             Some(Value::Int(0)) => Ok(Saved::Gone),
             // ours may have been written before theirs: replayed on theirs, it would count twice
-            Some(Value::Array(_)) if unsure => {
-                Err(Failure::Lost { text: "another write followed".to_owned() }.into_store_error(true))
+            Some(Value::Array(_)) if unsure => Err(Failure::Lost {
+                text: "another write followed".to_owned(),
             }
+            .into_store_error(true)),
             Some(Value::Array(current)) => match loaded(current) {
                 Ok(Some(current)) => Ok(Saved::Conflict(current)),
                 Ok(None) => Ok(Saved::Gone),
@@ -139,7 +161,9 @@ impl Store for RedisStore {
 
 /// A ttl as Redis takes it: at least one millisecond, as 0 would delete at once where it is not refused.
 fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(MAX_TTL_MS).clamp(1, MAX_TTL_MS)
+    u64::try_from(ttl.as_millis())
+        .unwrap_or(MAX_TTL_MS)
+        .clamp(1, MAX_TTL_MS)
 }
 
 /// Format byte and version, or nothing where the bytes are no record and so cannot be recognised.
@@ -159,12 +183,14 @@ fn single(reply: Reply) -> Option<Value> {
 fn loaded(values: impl IntoIterator<Item = Value>) -> Result<Option<Loaded>, Failure> {
     let mut values = values.into_iter();
     match (values.next(), values.next(), values.next()) {
-        (Some(Value::Nil), Some(Value::Int(_)), None) | (Some(Value::BulkString(_)), Some(Value::Int(-2)), None) => {
-            Ok(None)
-        }
+        (Some(Value::Nil), Some(Value::Int(_)), None)
+        | (Some(Value::BulkString(_)), Some(Value::Int(-2)), None) => Ok(None),
         (Some(Value::BulkString(bytes)), Some(Value::Int(ttl)), None) => {
             let ttl = u64::try_from(ttl).ok().map(Duration::from_millis);
-            Ok(Some(Loaded { record: RecordBytes::new(bytes), ttl }))
+            Ok(Some(Loaded {
+                record: RecordBytes::new(bytes),
+                ttl,
+            }))
         }
         _ => Err(Failure::nonsense()),
     }
@@ -185,14 +211,32 @@ mod tests {
     #[test]
     fn replies_to_a_load_are_read() {
         let bytes = || Value::BulkString(b"abc".to_vec());
-        let with = |ttl| Loaded { record: RecordBytes::new(&b"abc"[..]), ttl };
-        assert_eq!(loaded(vec![bytes(), Value::Int(5)]), Ok(Some(with(Some(Duration::from_millis(5))))));
-        assert_eq!(loaded(vec![bytes(), Value::Int(0)]), Ok(Some(with(Some(Duration::ZERO)))));
+        let with = |ttl| Loaded {
+            record: RecordBytes::new(&b"abc"[..]),
+            ttl,
+        };
+        assert_eq!(
+            loaded(vec![bytes(), Value::Int(5)]),
+            Ok(Some(with(Some(Duration::from_millis(5)))))
+        );
+        assert_eq!(
+            loaded(vec![bytes(), Value::Int(0)]),
+            Ok(Some(with(Some(Duration::ZERO))))
+        );
         assert_eq!(loaded(vec![bytes(), Value::Int(-1)]), Ok(Some(with(None))));
         assert_eq!(loaded(vec![bytes(), Value::Int(-2)]), Ok(None));
         assert_eq!(loaded(vec![Value::Nil, Value::Int(-2)]), Ok(None));
-        assert_eq!(loaded(vec![Value::Nil, Value::Int(9)]), Ok(None), "created between the two commands");
-        for nonsense in [vec![], vec![bytes()], vec![Value::Okay, Value::Int(1)], vec![bytes(), bytes()]] {
+        assert_eq!(
+            loaded(vec![Value::Nil, Value::Int(9)]),
+            Ok(None),
+            "created between the two commands"
+        );
+        for nonsense in [
+            vec![],
+            vec![bytes()],
+            vec![Value::Okay, Value::Int(1)],
+            vec![bytes(), bytes()],
+        ] {
             assert_eq!(loaded(nonsense), Err(Failure::nonsense()));
         }
     }
@@ -202,7 +246,10 @@ mod tests {
         assert_eq!(stamp(&RecordBytes::new(&b"x"[..])), b"");
         let mut record = vec![7; 50];
         record[0] = RecordBytes::FORMAT;
-        assert_eq!(stamp(&RecordBytes::new(record)), [1, 7, 7, 7, 7, 7, 7, 7, 7]);
+        assert_eq!(
+            stamp(&RecordBytes::new(record)),
+            [1, 7, 7, 7, 7, 7, 7, 7, 7]
+        );
     }
 
     #[test]

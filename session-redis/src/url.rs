@@ -8,7 +8,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::config::{Address, Login, RedisConfig, Secret, Topology};
 
-const SCHEMES: &str = "redis, rediss, valkey or valkeys, alone or with +unix, +sentinel or +cluster";
+const SCHEMES: &str =
+    "redis, rediss, valkey or valkeys, alone or with +unix, +sentinel or +cluster";
 
 /// A URL or an address that names no Redis.
 ///
@@ -24,7 +25,9 @@ pub enum UrlError {
     #[error("unknown scheme: expected {SCHEMES}")]
     UnknownScheme,
     /// User, password, path or parameter hold characters that must be percent-encoded.
-    #[error("stray @, / or ?: percent-encode special characters in user, password, path and parameters")]
+    #[error(
+        "stray @, / or ?: percent-encode special characters in user, password, path and parameters"
+    )]
     Unencoded,
     /// A percent-encoded part is not UTF-8.
     #[error("{part} is not UTF-8")]
@@ -118,8 +121,14 @@ pub(crate) fn parse(url: &str) -> Result<RedisConfig, UrlError> {
         None => (Login::default(), authority),
     };
 
-    let segments: Vec<&str> = path.split('/').skip(1).filter(|segment| !segment.is_empty()).collect();
-    let too_long = || UrlError::Path { path: path.to_owned() };
+    let segments: Vec<&str> = path
+        .split('/')
+        .skip(1)
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    let too_long = || UrlError::Path {
+        path: path.to_owned(),
+    };
     let (topology, database) = match form {
         Form::Plain => match (&addresses(hosts.split(','), 6379)?[..], &segments[..]) {
             ([host], []) => (Topology::Standalone(host.clone()), None),
@@ -135,14 +144,29 @@ pub(crate) fn parse(url: &str) -> Result<RedisConfig, UrlError> {
             let service = |name: &str| decode(name, "service name");
             match segments[..] {
                 [] => return Err(UrlError::NoService),
-                [name] => (Topology::Sentinel { sentinels, service: service(name)? }, None),
-                [name, database] => (Topology::Sentinel { sentinels, service: service(name)? }, Some(database)),
+                [name] => (
+                    Topology::Sentinel {
+                        sentinels,
+                        service: service(name)?,
+                    },
+                    None,
+                ),
+                [name, database] => (
+                    Topology::Sentinel {
+                        sentinels,
+                        service: service(name)?,
+                    },
+                    Some(database),
+                ),
                 _ => return Err(too_long()),
             }
         }
         Form::Cluster => match segments[..] {
             [] => (Topology::Cluster(addresses(hosts.split(','), 6379)?), None),
-            [database] => (Topology::Cluster(addresses(hosts.split(','), 6379)?), Some(database)),
+            [database] => (
+                Topology::Cluster(addresses(hosts.split(','), 6379)?),
+                Some(database),
+            ),
             _ => return Err(too_long()),
         },
     };
@@ -151,7 +175,9 @@ pub(crate) fn parse(url: &str) -> Result<RedisConfig, UrlError> {
     config.tls = tls;
     config.login = login;
     if let Some(database) = database {
-        config.database = database.parse().map_err(|_| UrlError::Database { database: database.to_owned() })?;
+        config.database = database.parse().map_err(|_| UrlError::Database {
+            database: database.to_owned(),
+        })?;
     }
     parameters(config, query)
 }
@@ -182,27 +208,48 @@ fn login_of(text: &str) -> Result<Login, UrlError> {
         None => (text, None),
     };
     let username = decode(username, "user name")?;
-    let password = password.map(|password| decode(password, "password")).transpose()?;
+    let password = password
+        .map(|password| decode(password, "password"))
+        .transpose()?;
     Ok(Login {
         username: Some(username).filter(|username| !username.is_empty()),
         password: password.filter(|password| !password.is_empty()).map(Secret),
     })
 }
 
-pub(crate) fn addresses<'a>(list: impl IntoIterator<Item = &'a str>, port: u16) -> Result<Vec<Address>, UrlError> {
-    let addresses = list.into_iter().map(|text| address(text, port)).collect::<Result<Vec<_>, _>>()?;
-    if addresses.is_empty() { Err(UrlError::NoHost) } else { Ok(addresses) }
+pub(crate) fn addresses<'a>(
+    list: impl IntoIterator<Item = &'a str>,
+    port: u16,
+) -> Result<Vec<Address>, UrlError> {
+    let addresses = list
+        .into_iter()
+        .map(|text| address(text, port))
+        .collect::<Result<Vec<_>, _>>()?;
+    if addresses.is_empty() {
+        Err(UrlError::NoHost)
+    } else {
+        Ok(addresses)
+    }
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
 pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, UrlError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or_else(|| UrlError::Host { host: text.to_owned() })?;
-            host.parse::<std::net::Ipv6Addr>().map_err(|_| UrlError::Host { host: host.to_owned() })?;
+            let (host, rest) = rest.split_once(']').ok_or_else(|| UrlError::Host {
+                host: text.to_owned(),
+            })?;
+            host.parse::<std::net::Ipv6Addr>()
+                .map_err(|_| UrlError::Host {
+                    host: host.to_owned(),
+                })?;
             match rest.strip_prefix(':') {
                 None if rest.is_empty() => (host, None),
-                None => return Err(UrlError::Host { host: text.to_owned() }),
+                None => {
+                    return Err(UrlError::Host {
+                        host: text.to_owned(),
+                    });
+                }
                 port => (host, port),
             }
         }
@@ -214,17 +261,29 @@ pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, UrlError
     if host.is_empty() {
         return Err(UrlError::NoHost);
     }
-    if !host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':')) {
-        return Err(UrlError::Host { host: host.to_owned() });
+    if !host
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':'))
+    {
+        return Err(UrlError::Host {
+            host: host.to_owned(),
+        });
     }
     let port = match port {
         None => default_port,
         Some(text) => match text.parse() {
             Ok(port) if port > 0 => port,
-            _ => return Err(UrlError::Port { port: text.to_owned() }),
+            _ => {
+                return Err(UrlError::Port {
+                    port: text.to_owned(),
+                });
+            }
         },
     };
-    Ok(Address { host: host.to_owned(), port })
+    Ok(Address {
+        host: host.to_owned(),
+        port,
+    })
 }
 
 fn parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig, UrlError> {
@@ -232,7 +291,9 @@ fn parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig, UrlEr
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if seen.contains(&name) {
-            return Err(UrlError::RepeatedParameter { name: name.to_owned() });
+            return Err(UrlError::RepeatedParameter {
+                name: name.to_owned(),
+            });
         }
         seen.push(name);
         let value = decode(value, "parameter")?;
@@ -248,29 +309,44 @@ fn parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig, UrlEr
             "probe_every" => config.probe_every(duration(&value, "probe_every")?),
             "sentinel_username" => config.sentinel_username(value),
             "sentinel_password" => config.sentinel_password(value),
-            _ => return Err(UrlError::UnknownParameter { name: name.to_owned() }),
+            _ => {
+                return Err(UrlError::UnknownParameter {
+                    name: name.to_owned(),
+                });
+            }
         };
     }
     Ok(config)
 }
 
 fn number<T: std::str::FromStr>(value: String, name: &'static str) -> Result<T, UrlError> {
-    value.parse().map_err(|_| UrlError::Parameter { name, expected: "a whole number" })
+    value.parse().map_err(|_| UrlError::Parameter {
+        name,
+        expected: "a whole number",
+    })
 }
 
 /// A whole number with its unit: `250ms`, `2s`.
 fn duration(value: &str, name: &'static str) -> Result<Duration, UrlError> {
-    let parse = |number: &str, unit: fn(u64) -> Duration| number.parse::<u32>().ok().map(|n| unit(n.into()));
+    let parse = |number: &str, unit: fn(u64) -> Duration| {
+        number.parse::<u32>().ok().map(|n| unit(n.into()))
+    };
     let duration = match (value.strip_suffix("ms"), value.strip_suffix('s')) {
         (Some(number), _) => parse(number, Duration::from_millis),
         (None, Some(number)) => parse(number, Duration::from_secs),
         (None, None) => None,
     };
-    duration.ok_or(UrlError::Parameter { name, expected: "a whole number with its unit, such as 500ms or 2s" })
+    duration.ok_or(UrlError::Parameter {
+        name,
+        expected: "a whole number with its unit, such as 500ms or 2s",
+    })
 }
 
 fn decode(text: &str, part: &'static str) -> Result<String, UrlError> {
-    percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).map_err(|_| UrlError::NotUtf8 { part })
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(|text| text.into_owned())
+        .map_err(|_| UrlError::NotUtf8 { part })
 }
 
 #[cfg(test)]

@@ -8,9 +8,17 @@ use crate::programs;
 /// Builds every server as for production, and hands the rest of the command line to the harness.
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     programs::provide_for_bench(sh)?;
-    cmd!(sh, "npm ci --prefix bench/express --omit=dev --no-audit --no-fund").run()?;
+    cmd!(
+        sh,
+        "npm ci --prefix bench/express --omit=dev --no-audit --no-fund"
+    )
+    .run()?;
     let manifest = sh.current_dir().join("bench/Cargo.toml");
-    cmd!(sh, "cargo build --release --workspace --manifest-path {manifest}").run()?;
+    cmd!(
+        sh,
+        "cargo build --release --workspace --manifest-path {manifest}"
+    )
+    .run()?;
     cmd!(sh, "cargo run --release --quiet --manifest-path {manifest} --package bench-harness -- {arguments...}")
         .run()
         .context("the bench failed")

@@ -4,11 +4,22 @@ use cargo_metadata::{MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
-    let metadata = MetadataCommand::new().current_dir(sh.current_dir()).no_deps().exec()?;
-    for package in metadata.packages.iter().filter(|package| is_published(package)) {
+    let metadata = MetadataCommand::new()
+        .current_dir(sh.current_dir())
+        .no_deps()
+        .exec()?;
+    for package in metadata
+        .packages
+        .iter()
+        .filter(|package| is_published(package))
+    {
         let name = package.name.as_str();
         for features in selections(package.features.keys()) {
-            cmd!(sh, "cargo clippy --package {name} --no-default-features {features...} -- -D warnings").run()?;
+            cmd!(
+                sh,
+                "cargo clippy --package {name} --no-default-features {features...} -- -D warnings"
+            )
+            .run()?;
         }
     }
     Ok(())
@@ -16,7 +27,10 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
 
 /// `publish = false` reads as an empty list of registries.
 fn is_published(package: &Package) -> bool {
-    package.publish.as_ref().is_none_or(|registries| !registries.is_empty())
+    package
+        .publish
+        .as_ref()
+        .is_none_or(|registries| !registries.is_empty())
 }
 
 /// The arguments that select no feature, and then each one alone.
@@ -32,7 +46,14 @@ mod tests {
     #[test]
     fn none_comes_first_and_then_each_feature_alone() {
         let features = ["memory".to_owned(), "tower".to_owned()];
-        assert_eq!(selections(features.iter()), [vec![], vec!["--features", "memory"], vec!["--features", "tower"]]);
+        assert_eq!(
+            selections(features.iter()),
+            [
+                vec![],
+                vec!["--features", "memory"],
+                vec!["--features", "tower"]
+            ]
+        );
         assert_eq!(selections([].iter()), [Vec::<&str>::new()]);
     }
 }

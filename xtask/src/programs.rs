@@ -55,7 +55,10 @@ fn install(sh: &Shell, programs: &[(&str, &'static str)]) -> anyhow::Result<()> 
         );
     }
     cmd!(sh, "apt-get update").run()?;
-    let install = cmd!(sh, "apt-get install -y --no-install-recommends {packages...}");
+    let install = cmd!(
+        sh,
+        "apt-get install -y --no-install-recommends {packages...}"
+    );
     install.env("DEBIAN_FRONTEND", "noninteractive").run()?;
     let packages = missing(programs);
     if !packages.is_empty() {
@@ -71,7 +74,11 @@ pub(crate) fn is_present(program: &str) -> bool {
 
 /// The packages of the programs that are not there.
 fn missing(programs: &[(&str, &'static str)]) -> BTreeSet<&'static str> {
-    programs.iter().filter(|(program, _)| !is_present(program)).map(|(_, package)| *package).collect()
+    programs
+        .iter()
+        .filter(|(program, _)| !is_present(program))
+        .map(|(_, package)| *package)
+        .collect()
 }
 
 fn is_on(path: &OsStr, program: &str) -> bool {
@@ -79,7 +86,11 @@ fn is_on(path: &OsStr, program: &str) -> bool {
 }
 
 fn is_root(sh: &Shell) -> bool {
-    cmd!(sh, "id -u").quiet().ignore_stderr().read().is_ok_and(|id| id == "0")
+    cmd!(sh, "id -u")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .is_ok_and(|id| id == "0")
 }
 
 #[cfg(test)]
@@ -89,7 +100,10 @@ mod tests {
     #[test]
     fn a_program_is_found_in_any_folder_of_the_path() {
         let here = env::current_exe().expect("a test runs from a file");
-        let (folder, name) = (here.parent().expect("folder"), here.file_name().expect("name").to_str().expect("text"));
+        let (folder, name) = (
+            here.parent().expect("folder"),
+            here.file_name().expect("name").to_str().expect("text"),
+        );
         let path = env::join_paths(["/nowhere".as_ref(), folder]).expect("a path");
         assert!(is_on(&path, name));
         assert!(!is_on(&path, "no-such-program"));

@@ -11,9 +11,17 @@ const SCENARIOS: [&str; 4] = ["updates", "outage", "races", "recovery"];
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     programs::provide(sh)?;
     let all = SCENARIOS.map(|scenario| vec![scenario.to_owned()]);
-    let runs = if arguments.is_empty() { &all[..] } else { &[arguments.to_vec()] };
+    let runs = if arguments.is_empty() {
+        &all[..]
+    } else {
+        &[arguments.to_vec()]
+    };
     for arguments in runs {
-        cmd!(sh, "cargo run --release --package integration-tests --bin soak -- {arguments...}").run()?;
+        cmd!(
+            sh,
+            "cargo run --release --package integration-tests --bin soak -- {arguments...}"
+        )
+        .run()?;
     }
     Ok(())
 }

@@ -56,13 +56,27 @@ pub(crate) fn draw(results: &Results) -> String {
                     "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{BAR}\" rx=\"2\"/>"
                 ),
             );
-            text(&mut body, LEFT + length as usize + 6, y + 11, "small", "start", &format!("{ratio:.2}"));
+            text(
+                &mut body,
+                LEFT + length as usize + 6,
+                y + 11,
+                "small",
+                "start",
+                &format!("{ratio:.2}"),
+            );
             y += BAR + GAP;
         }
         y += 14;
     }
     let mut head = String::new();
-    text(&mut head, 16, 26, "title", "start", "Requests per second, as a share of plain hyper without sessions");
+    text(
+        &mut head,
+        16,
+        26,
+        "title",
+        "start",
+        "Requests per second, as a share of plain hyper without sessions",
+    );
     let mut x = 16;
     for (role, name) in [
         (Role::Ours, "this project"),
@@ -72,7 +86,10 @@ pub(crate) fn draw(results: &Results) -> String {
     ] {
         push(
             &mut head,
-            &format!("<rect class=\"{}\" x=\"{x}\" y=\"38\" width=\"11\" height=\"11\" rx=\"2\"/>", class(role)),
+            &format!(
+                "<rect class=\"{}\" x=\"{x}\" y=\"38\" width=\"11\" height=\"11\" rx=\"2\"/>",
+                class(role)
+            ),
         );
         text(&mut head, x + 16, 48, "small", "start", name);
         x += 40 + name.len() * 7;
@@ -90,7 +107,10 @@ fn is_shown(server: &Server) -> bool {
 }
 
 fn label(server: &Server) -> String {
-    server.name.replace("ours hyper", "ours, hyper").replace("ours axum", "ours, axum")
+    server
+        .name
+        .replace("ours hyper", "ours, hyper")
+        .replace("ours axum", "ours, axum")
 }
 
 fn class(role: Role) -> &'static str {
@@ -103,7 +123,12 @@ fn class(role: Role) -> &'static str {
 }
 
 fn text(out: &mut String, x: usize, y: usize, class: &str, anchor: &str, text: &str) {
-    push(out, &format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{text}</text>"));
+    push(
+        out,
+        &format!(
+            "<text class=\"{class}\" x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{text}</text>"
+        ),
+    );
 }
 
 fn push(out: &mut String, line: &str) {

@@ -35,9 +35,17 @@ pub(crate) const SCENES: [&str; 9] = [
     "logout",
 ];
 
-pub(crate) fn run(machine: &Machine, options: &Options, results: &mut Results) -> anyhow::Result<()> {
+pub(crate) fn run(
+    machine: &Machine,
+    options: &Options,
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let mut redis = Redis::start(machine)?;
-    for server in options.servers().into_iter().filter(|server| server.role != Role::Plain) {
+    for server in options
+        .servers()
+        .into_iter()
+        .filter(|server| server.role != Role::Plain)
+    {
         let count = count(machine, server, &mut redis).with_context(|| server.name)?;
         println!("counted: {}", server.name);
         results.counts.push(count);
@@ -48,7 +56,9 @@ pub(crate) fn run(machine: &Machine, options: &Options, results: &mut Results) -
 fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Result<Count> {
     redis.clear()?;
     let process = Process::server(machine, server, &redis.url())?;
-    let mut client = Client { stream: TcpStream::connect(process.address)? };
+    let mut client = Client {
+        stream: TcpStream::connect(process.address)?,
+    };
     let mut scenes = BTreeMap::new();
     // whatever is done once (connections, scripts, shapes) is done before counting
     for route in [Route::Login, Route::Anonymous] {
@@ -58,10 +68,16 @@ fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Resul
     for route in [Route::Read, Route::Write, Route::Logout] {
         client.send(route, Some(&warm))?;
     }
-    let mut cookies: Vec<String> = (0..REQUESTS).map(|_| client.login()).collect::<Result<_, _>>()?;
+    let mut cookies: Vec<String> = (0..REQUESTS)
+        .map(|_| client.login())
+        .collect::<Result<_, _>>()?;
     let clients = redis.info()?.clients;
     let page = |views| bench_scene::page(&Profile::sample().user, views);
-    let (value_bytes, memory_bytes) = if server.is_remote() { redis.sizes(REQUESTS)? } else { (0.0, 0.0) };
+    let (value_bytes, memory_bytes) = if server.is_remote() {
+        redis.sizes(REQUESTS)?
+    } else {
+        (0.0, 0.0)
+    };
     for name in SCENES {
         let (route, cookied, answer) = match name {
             "anonymous" => (Route::Anonymous, false, ANONYMOUS.to_owned()),
@@ -81,9 +97,18 @@ fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Resul
         let look = before.since(&empty);
         let (mut head_bytes, mut set_cookies, mut status) = (0, 0, 0);
         for cookie in &mut cookies {
-            let sent = if forged { forge(cookie) } else { cookie.clone() };
+            let sent = if forged {
+                forge(cookie)
+            } else {
+                cookie.clone()
+            };
             let got = client.send(route, cookied.then_some(sent.as_str()))?;
-            ensure!(got.body == answer, "{name}: answered {} {:?}", got.status, got.body);
+            ensure!(
+                got.body == answer,
+                "{name}: answered {} {:?}",
+                got.status,
+                got.body
+            );
             status = got.status;
             head_bytes += got.head.len();
             set_cookies += http::set_cookies(&got.head);
@@ -96,10 +121,15 @@ fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Resul
         }
         let spent = redis.info()?.since(&before).since(&look);
         let each = |sum: i64| sum as f64 / REQUESTS as f64;
-        let commands = spent.commands.iter().filter(|(command, _)| *command != "INFO");
+        let commands = spent
+            .commands
+            .iter()
+            .filter(|(command, _)| *command != "INFO");
         let scene = Scene {
             status,
-            commands: commands.map(|(command, calls)| (command.clone(), each(*calls))).collect(),
+            commands: commands
+                .map(|(command, calls)| (command.clone(), each(*calls)))
+                .collect(),
             round_trips: each(spent.reads),
             in_bytes: each(spent.in_bytes),
             out_bytes: each(spent.out_bytes),
@@ -110,11 +140,19 @@ fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Resul
         if name == "write" {
             // stored, and not only said
             let again = client.send(Route::Read, cookies.first().map(String::as_str))?;
-            ensure!(again.body == page(1), "a write is not read back: {:?}", again.body);
+            ensure!(
+                again.body == page(1),
+                "a write is not read back: {:?}",
+                again.body
+            );
         }
     }
     let after = client.send(Route::Read, cookies.first().map(String::as_str))?;
-    ensure!(after.status == 401, "a session lives on after its logout: {}", after.status);
+    ensure!(
+        after.status == 401,
+        "a session lives on after its logout: {}",
+        after.status
+    );
     Ok(Count {
         server: server.name.to_owned(),
         role: server.role,
@@ -128,9 +166,16 @@ fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Resul
 
 /// Another character near the end of the longest cookie, where a signature or an id has it.
 fn forge(cookie: &str) -> String {
-    let longest = cookie.split("; ").max_by_key(|pair| pair.len()).unwrap_or_default();
+    let longest = cookie
+        .split("; ")
+        .max_by_key(|pair| pair.len())
+        .unwrap_or_default();
     let place = longest.len().saturating_sub(9);
-    let other = if longest.as_bytes()[place] == b'A' { "B" } else { "A" };
+    let other = if longest.as_bytes()[place] == b'A' {
+        "B"
+    } else {
+        "A"
+    };
     let mut forged = longest.to_owned();
     forged.replace_range(place..=place, other);
     cookie.replacen(longest, &forged, 1)
@@ -161,11 +206,17 @@ impl Client {
             let read = self.stream.read(&mut part)?;
             ensure!(read > 0, "the server closed the connection");
             bytes.extend_from_slice(&part[..read]);
-            let Some(head) = http::head(&bytes) else { continue };
+            let Some(head) = http::head(&bytes) else {
+                continue;
+            };
             let head = head.map_err(anyhow::Error::msg)?;
             if bytes.len() >= head.bytes + head.body {
                 let body = String::from_utf8(bytes.split_off(head.bytes))?;
-                return Ok(Answer { status: head.status, head: bytes, body });
+                return Ok(Answer {
+                    status: head.status,
+                    head: bytes,
+                    body,
+                });
             }
         }
     }
@@ -180,6 +231,13 @@ mod tests {
         let cookie = "id=v1.token.signature; store=true";
         let forged = forge(cookie);
         assert_eq!(forged.len(), cookie.len());
-        assert_eq!(forged.bytes().zip(cookie.bytes()).filter(|(one, other)| one != other).count(), 1);
+        assert_eq!(
+            forged
+                .bytes()
+                .zip(cookie.bytes())
+                .filter(|(one, other)| one != other)
+                .count(),
+            1
+        );
     }
 }

@@ -19,9 +19,18 @@ pub(crate) fn head(bytes: &[u8]) -> Option<Result<Head, &'static str>> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Head, &'static str> {
-    let status = bytes.get(9..12).and_then(|digits| str::from_utf8(digits).ok()?.parse().ok()).ok_or("no status")?;
-    let body = fields(bytes, "content-length").next().ok_or("no content-length")?;
-    Ok(Head { status, bytes: bytes.len(), body: body.parse().map_err(|_| "no number in content-length")? })
+    let status = bytes
+        .get(9..12)
+        .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok())
+        .ok_or("no status")?;
+    let body = fields(bytes, "content-length")
+        .next()
+        .ok_or("no content-length")?;
+    Ok(Head {
+        status,
+        bytes: bytes.len(),
+        body: body.parse().map_err(|_| "no number in content-length")?,
+    })
 }
 
 /// The values of a header, whose name is given in lower case.
@@ -30,7 +39,9 @@ fn fields<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a str> {
     lines.filter_map(move |line| {
         let (found, value) = line.split_at_checked(name.len())?;
         let value = value.strip_prefix(b":")?;
-        found.eq_ignore_ascii_case(name.as_bytes()).then(|| str::from_utf8(value).ok().map(str::trim))?
+        found
+            .eq_ignore_ascii_case(name.as_bytes())
+            .then(|| str::from_utf8(value).ok().map(str::trim))?
     })
 }
 
@@ -52,7 +63,13 @@ pub(crate) fn cookie(head: &[u8]) -> Option<String> {
 
 /// Appends a request.
 pub(crate) fn write_request(out: &mut Vec<u8>, route: Route, query: &str, cookie: Option<&str>) {
-    for part in [route.method(), " /", route.name(), query, " HTTP/1.1\r\nhost: 127.0.0.1\r\n"] {
+    for part in [
+        route.method(),
+        " /",
+        route.name(),
+        query,
+        " HTTP/1.1\r\nhost: 127.0.0.1\r\n",
+    ] {
         out.extend_from_slice(part.as_bytes());
     }
     if route.method() == "POST" {
@@ -77,7 +94,14 @@ mod tests {
     #[test]
     fn a_response_is_read() {
         assert_eq!(head(&ANSWER[..40]), None);
-        assert_eq!(head(ANSWER), Some(Ok(Head { status: 200, bytes: ANSWER.len() - 3, body: 3 })));
+        assert_eq!(
+            head(ANSWER),
+            Some(Ok(Head {
+                status: 200,
+                bytes: ANSWER.len() - 3,
+                body: 3
+            }))
+        );
         assert_eq!(cookie(ANSWER).as_deref(), Some("a=1; b=2"));
         assert_eq!(set_cookies(ANSWER), 3);
     }

@@ -53,7 +53,9 @@ impl Load {
     /// Microseconds that so large a share of requests did not exceed.
     pub(crate) fn percentile(&self, share: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
-        self.latencies.get((last as f64 * share).round() as usize).map_or(f64::NAN, |nanos| f64::from(*nanos) / 1000.0)
+        self.latencies
+            .get((last as f64 * share).round() as usize)
+            .map_or(f64::NAN, |nanos| f64::from(*nanos) / 1000.0)
     }
 }
 
@@ -75,14 +77,20 @@ impl Load {
 /// Runs a job to its end.
 pub(crate) fn run(job: &Job<'_>) -> anyhow::Result<Load> {
     let mut poll = Poll::new()?;
-    let mut sender = Sender { job, next: 0, limit: job.limit(), load: Load::default() };
+    let mut sender = Sender {
+        job,
+        next: 0,
+        limit: job.limit(),
+        load: Load::default(),
+    };
     let mut connections = Vec::new();
     for n in 0..job.connections {
         let stream = std::net::TcpStream::connect(job.addresses[n % job.addresses.len()])?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(n), Interest::READABLE)?;
+        poll.registry()
+            .register(&mut stream, Token(n), Interest::READABLE)?;
         connections.push(Connection {
             stream,
             out: Vec::new(),
@@ -100,9 +108,15 @@ pub(crate) fn run(job: &Job<'_>) -> anyhow::Result<Load> {
     let mut events = Events::with_capacity(job.connections);
     while busy > 0 {
         poll.poll(&mut events, Some(Duration::from_secs(10)))?;
-        ensure!(!events.is_empty(), "{}: no answer within 10 s", job.route.name());
+        ensure!(
+            !events.is_empty(),
+            "{}: no answer within 10 s",
+            job.route.name()
+        );
         for event in &events {
-            let connection = connections.get_mut(event.token().0).context("a token of ours")?;
+            let connection = connections
+                .get_mut(event.token().0)
+                .context("a token of ours")?;
             if !connection.receive(&mut sender.load, job.collect)? {
                 continue;
             }
@@ -127,9 +141,16 @@ impl<'a> Job<'a> {
                 Until::Elapsed(time) => Until::Elapsed(time / count as u32),
                 Until::Requests(requests) => Until::Requests(requests / count),
             };
-            let cookies =
-                if whole.route == Route::Logout { &whole.cookies[slice * each..][..each] } else { whole.cookies };
-            Job { until, cookies, ..whole.clone() }
+            let cookies = if whole.route == Route::Logout {
+                &whole.cookies[slice * each..][..each]
+            } else {
+                whole.cookies
+            };
+            Job {
+                until,
+                cookies,
+                ..whole.clone()
+            }
         })
     }
 
@@ -142,7 +163,11 @@ impl<'a> Job<'a> {
 
     /// The most requests to send.
     fn limit(&self) -> usize {
-        let once = if self.route == Route::Logout { self.cookies.len() } else { usize::MAX };
+        let once = if self.route == Route::Logout {
+            self.cookies.len()
+        } else {
+            usize::MAX
+        };
         match self.until {
             Until::Elapsed(_) => once,
             Until::Requests(requests) => requests.min(once),
@@ -170,7 +195,10 @@ impl Sender<'_> {
         http::write_request(&mut connection.out, self.job.route, self.job.query, cookie);
         connection.sent = Instant::now();
         let written = connection.stream.write(&connection.out)?;
-        ensure!(written == connection.out.len(), "a request did not fit into the socket");
+        ensure!(
+            written == connection.out.len(),
+            "a request did not fit into the socket"
+        );
         Ok(true)
     }
 }
@@ -194,18 +222,22 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
-            let Some(head) = http::head(&self.answer[..self.read]) else { continue };
+            let Some(head) = http::head(&self.answer[..self.read]) else {
+                continue;
+            };
             let head = head.map_err(anyhow::Error::msg)?;
             if self.read < head.bytes + head.body {
                 continue;
             }
             // nothing more is under way, so the next readiness is a new event
             self.read = 0;
-            load.latencies.push(u32::try_from(self.sent.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            load.latencies
+                .push(u32::try_from(self.sent.elapsed().as_nanos()).unwrap_or(u32::MAX));
             load.requests += 1;
             load.errors += usize::from(head.status != 200);
             if collect {
-                load.cookies.extend(http::cookie(&self.answer[..head.bytes]));
+                load.cookies
+                    .extend(http::cookie(&self.answer[..head.bytes]));
             }
             return Ok(true);
         }
@@ -218,8 +250,18 @@ mod tests {
 
     #[test]
     fn percentiles_are_of_all_requests() {
-        let load = Load { latencies: (1..=101).map(|n| n * 1000).collect(), ..Load::default() };
-        assert_eq!((load.percentile(0.5), load.percentile(0.99), load.percentile(1.0)), (51.0, 100.0, 101.0));
+        let load = Load {
+            latencies: (1..=101).map(|n| n * 1000).collect(),
+            ..Load::default()
+        };
+        assert_eq!(
+            (
+                load.percentile(0.5),
+                load.percentile(0.99),
+                load.percentile(1.0)
+            ),
+            (51.0, 100.0, 101.0)
+        );
         assert!(Load::default().percentile(0.5).is_nan());
     }
 }

@@ -31,14 +31,18 @@ fn main() -> anyhow::Result<()> {
     let folder = Path::new(BENCH).join("target");
     fs::create_dir_all(&folder)?;
     if options.report {
-        let results = serde_json::from_str(&fs::read_to_string(Path::new(BENCH).join("results.json"))?)?;
+        let results =
+            serde_json::from_str(&fs::read_to_string(Path::new(BENCH).join("results.json"))?)?;
         return report::publish(&results);
     }
     let machine = Machine::find()?;
     machine.pin_harness()?;
     let mut results = Results::new(&machine, &options)?;
     let keep = |results: &Results| -> anyhow::Result<()> {
-        Ok(fs::write(folder.join("results.json"), serde_json::to_string_pretty(results)?)?)
+        Ok(fs::write(
+            folder.join("results.json"),
+            serde_json::to_string_pretty(results)?,
+        )?)
     };
     if !options.skip_counts {
         counts::run(&machine, &options, &mut results)?;
@@ -54,7 +58,10 @@ fn main() -> anyhow::Result<()> {
     fs::write(folder.join("bench.svg"), chart::draw(&results))?;
     println!("written: {}", folder.join("results.json").display());
     if options.publish {
-        fs::write(Path::new(BENCH).join("results.json"), serde_json::to_string_pretty(&results)? + "\n")?;
+        fs::write(
+            Path::new(BENCH).join("results.json"),
+            serde_json::to_string_pretty(&results)? + "\n",
+        )?;
         report::publish(&results)?;
     }
     Ok(())

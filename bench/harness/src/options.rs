@@ -57,8 +57,11 @@ pub(crate) struct Options {
 impl Options {
     /// Puts the defaults where nothing was said.
     pub(crate) fn settled(mut self) -> Self {
-        let (rounds, seconds, canary, many) =
-            if self.quick { (1, 0.6, 0.15, 100_000) } else { (4, 1.5, 0.25, 1_000_000) };
+        let (rounds, seconds, canary, many) = if self.quick {
+            (1, 0.6, 0.15, 100_000)
+        } else {
+            (4, 1.5, 0.25, 1_000_000)
+        };
         self.rounds.get_or_insert(rounds);
         self.seconds.get_or_insert(seconds);
         self.canary.get_or_insert(canary);
@@ -84,9 +87,13 @@ impl Options {
 
     /// The servers chosen, without plain hyper, which stands around all of them.
     pub(crate) fn servers(&self) -> Vec<&'static Server> {
-        let wanted =
-            |name: &str| self.servers.is_empty() || self.servers.iter().any(|part| name.contains(part.as_str()));
-        SERVERS.iter().filter(|server| wanted(server.name)).collect()
+        let wanted = |name: &str| {
+            self.servers.is_empty() || self.servers.iter().any(|part| name.contains(part.as_str()))
+        };
+        SERVERS
+            .iter()
+            .filter(|server| wanted(server.name))
+            .collect()
     }
 
     pub(crate) fn routes(&self, server: &Server) -> Vec<Route> {

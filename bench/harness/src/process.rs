@@ -28,25 +28,54 @@ impl Process {
     pub(crate) fn server(machine: &Machine, server: &Server, redis: &str) -> anyhow::Result<Self> {
         let (program, mut arguments) = match server.program {
             Program::Binary(name) => (beside_harness(name)?, vec![]),
-            Program::Node => ("node".into(), vec![Path::new(BENCH).join("express/server.js").display().to_string()]),
+            Program::Node => (
+                "node".into(),
+                vec![
+                    Path::new(BENCH)
+                        .join("express/server.js")
+                        .display()
+                        .to_string(),
+                ],
+            ),
         };
         let port = free_port()?;
-        arguments.extend([server.variant.to_owned(), port.to_string(), redis.to_owned()]);
-        Self::start(&program, &arguments, machine.server.as_deref(), port).with_context(|| server.name.to_owned())
+        arguments.extend([
+            server.variant.to_owned(),
+            port.to_string(),
+            redis.to_owned(),
+        ]);
+        Self::start(&program, &arguments, machine.server.as_deref(), port)
+            .with_context(|| server.name.to_owned())
     }
 
     /// Starts a program and waits until it listens.
-    pub(crate) fn start(program: &Path, arguments: &[String], cores: Option<&str>, port: u16) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[String],
+        cores: Option<&str>,
+        port: u16,
+    ) -> anyhow::Result<Self> {
         // a harness that is killed takes its children along
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
         if let Some(cores) = cores {
             command.args(["taskset", "--cpu-list", cores]);
         }
-        command.arg(program).args(arguments).env("NODE_ENV", "production");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let child = command.spawn().with_context(|| format!("{}", program.display()))?;
-        let mut process = Self { child, address: (Ipv4Addr::LOCALHOST, port).into() };
+        command
+            .arg(program)
+            .args(arguments)
+            .env("NODE_ENV", "production");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        let child = command
+            .spawn()
+            .with_context(|| format!("{}", program.display()))?;
+        let mut process = Self {
+            child,
+            address: (Ipv4Addr::LOCALHOST, port).into(),
+        };
         process.wait_until_it_listens()?;
         Ok(process)
     }
@@ -84,7 +113,9 @@ impl Drop for Process {
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 fn beside_harness(name: &str) -> anyhow::Result<PathBuf> {

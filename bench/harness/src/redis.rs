@@ -58,7 +58,12 @@ impl Redis {
             "no",
         ];
         let set = set.map(str::to_owned);
-        let process = Process::start(Path::new("redis-server"), &set, machine.others.as_deref(), port)?;
+        let process = Process::start(
+            Path::new("redis-server"),
+            &set,
+            machine.others.as_deref(),
+            port,
+        )?;
         let stream = BufReader::new(TcpStream::connect(process.address)?);
         stream.get_ref().set_nodelay(true)?;
         Ok(Self { process, stream })
@@ -77,7 +82,10 @@ impl Redis {
         self.stream.get_mut().write_all(command.as_bytes())?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
-        let (kind, rest) = line.trim_end().split_at_checked(1).context("redis closed the connection")?;
+        let (kind, rest) = line
+            .trim_end()
+            .split_at_checked(1)
+            .context("redis closed the connection")?;
         match kind {
             "+" => Ok(Reply::Text(rest.to_owned())),
             ":" => Ok(Reply::Int(rest.parse()?)),
@@ -108,10 +116,13 @@ impl Redis {
     pub(crate) fn sizes(&mut self, draws: usize) -> anyhow::Result<(f64, f64)> {
         let (mut value, mut usage) = (0, 0);
         for _ in 0..draws {
-            let Reply::Text(key) = self.call(&["RANDOMKEY"])? else { bail!("no session is stored") };
-            let (Reply::Int(bytes), Reply::Int(memory)) =
-                (self.call(&["STRLEN", &key])?, self.call(&["MEMORY", "USAGE", &key])?)
-            else {
+            let Reply::Text(key) = self.call(&["RANDOMKEY"])? else {
+                bail!("no session is stored")
+            };
+            let (Reply::Int(bytes), Reply::Int(memory)) = (
+                self.call(&["STRLEN", &key])?,
+                self.call(&["MEMORY", "USAGE", &key])?,
+            ) else {
                 bail!("a session is no string")
             };
             value += bytes;
@@ -125,10 +136,17 @@ impl Info {
     fn parse(text: &str) -> Self {
         let mut info = Self::default();
         for line in text.lines() {
-            let Some((name, value)) = line.split_once(':') else { continue };
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
             if let Some(command) = name.strip_prefix("cmdstat_") {
-                let calls = value.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok());
-                info.commands.insert(command.to_uppercase().replace('|', " "), calls.unwrap_or_default());
+                let calls = value
+                    .strip_prefix("calls=")
+                    .and_then(|rest| rest.split(',').next()?.parse().ok());
+                info.commands.insert(
+                    command.to_uppercase().replace('|', " "),
+                    calls.unwrap_or_default(),
+                );
                 continue;
             }
             let field = match name {
@@ -146,7 +164,9 @@ impl Info {
 
     /// What happened between an earlier look and this one.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
-        let calls = |name: &String| self.commands[name] - earlier.commands.get(name).copied().unwrap_or_default();
+        let calls = |name: &String| {
+            self.commands[name] - earlier.commands.get(name).copied().unwrap_or_default()
+        };
         Self {
             commands: self
                 .commands
@@ -172,8 +192,9 @@ mod tests {
         let before = Info::parse(
             "# Stats\r\ntotal_reads_processed:7\r\ncmdstat_get:calls=2,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n",
         );
-        let after =
-            Info::parse("total_reads_processed:9\r\ncmdstat_get:calls=5,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n");
+        let after = Info::parse(
+            "total_reads_processed:9\r\ncmdstat_get:calls=5,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n",
+        );
         let between = after.since(&before);
         assert_eq!(between.reads, 2);
         assert_eq!(between.commands, [("GET".to_owned(), 3)].into());

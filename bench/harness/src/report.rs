@@ -21,9 +21,16 @@ pub(crate) fn publish(results: &Results) -> anyhow::Result<()> {
     fs::write(docs.join("bench.svg"), chart::draw(results))?;
     let page = docs.join("BENCHMARKS.md");
     let text = fs::read_to_string(&page).unwrap_or_else(|_| format!("{BEGIN}\n{END}\n"));
-    let (before, rest) = text.split_once(BEGIN).context("docs/BENCHMARKS.md has no place for tables")?;
-    let (_, after) = rest.split_once(END).context("docs/BENCHMARKS.md does not end its tables")?;
-    fs::write(page, format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(results)))?;
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .context("docs/BENCHMARKS.md has no place for tables")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("docs/BENCHMARKS.md does not end its tables")?;
+    fs::write(
+        page,
+        format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(results)),
+    )?;
     Ok(())
 }
 
@@ -40,16 +47,36 @@ pub(crate) fn tables(results: &Results) -> String {
 }
 
 /// The median of one figure of one server on one route.
-pub(crate) fn figure(results: &Results, server: &str, route: Route, of: impl Fn(&Timing) -> f64) -> f64 {
-    let samples = results.samples.iter().filter(|sample| sample.server == server && sample.route == route);
-    median(quiet(samples.map(|sample| &sample.timing)).into_iter().map(of))
+pub(crate) fn figure(
+    results: &Results,
+    server: &str,
+    route: Route,
+    of: impl Fn(&Timing) -> f64,
+) -> f64 {
+    let samples = results
+        .samples
+        .iter()
+        .filter(|sample| sample.server == server && sample.route == route);
+    median(
+        quiet(samples.map(|sample| &sample.timing))
+            .into_iter()
+            .map(of),
+    )
 }
 
 /// The best of those with a role, by a figure of which more is better.
-fn best(results: &Results, role: Role, route: Route, of: impl Fn(&Timing) -> f64) -> Option<(&'static str, f64)> {
-    let all = SERVERS.iter().filter(|server| server.role == role && (role != Role::Ours || is_default(server.name)));
+fn best(
+    results: &Results,
+    role: Role,
+    route: Route,
+    of: impl Fn(&Timing) -> f64,
+) -> Option<(&'static str, f64)> {
+    let all = SERVERS
+        .iter()
+        .filter(|server| server.role == role && (role != Role::Ours || is_default(server.name)));
     let all = all.map(|server| (server.name, figure(results, server.name, route, &of)));
-    all.filter(|(_, value)| value.is_finite()).max_by(|one, other| one.1.total_cmp(&other.1))
+    all.filter(|(_, value)| value.is_finite())
+        .max_by(|one, other| one.1.total_cmp(&other.1))
 }
 
 /// Ours on Redis as it comes: what the bars are about.
@@ -63,7 +90,9 @@ fn write_bars(out: &mut String, results: &Results) -> std::fmt::Result {
         out,
         "| bar | ours, hyper | ours, axum | against | factor, hyper | factor, axum | |\n|---|---|---|---|---|---|---|"
     )?;
-    let ours = |route, of: fn(&Timing) -> f64| ["ours hyper", "ours axum"].map(|name| figure(results, name, route, of));
+    let ours = |route, of: fn(&Timing) -> f64| {
+        ["ours hyper", "ours axum"].map(|name| figure(results, name, route, of))
+    };
     let mut bar = |name: &str, [hyper, axum]: [f64; 2], (whom, value): (&str, f64), least: f64| {
         // what serves hyper is the library's own figure; axum's own cost is told beside it
         let verdict = match (hyper / value >= least, axum / value >= least) {
@@ -80,16 +109,43 @@ fn write_bars(out: &mut String, results: &Results) -> std::fmt::Result {
         )
     };
     let anonymous = ours(Route::Anonymous, Timing::ratio);
-    bar("anonymous ≥ 0.97 × plain hyper", anonymous, ("plain hyper", 1.0), 0.97)?;
+    bar(
+        "anonymous ≥ 0.97 × plain hyper",
+        anonymous,
+        ("plain hyper", 1.0),
+        0.97,
+    )?;
     let axum = figure(results, "axum", Route::Anonymous, Timing::ratio);
-    bar("(the same beside plain axum)", anonymous, ("plain axum", axum), 0.97)?;
-    for (route, least) in [(Route::Read, 1.5), (Route::Write, 1.2), (Route::Login, 1.0), (Route::Logout, 1.0)] {
+    bar(
+        "(the same beside plain axum)",
+        anonymous,
+        ("plain axum", axum),
+        0.97,
+    )?;
+    for (route, least) in [
+        (Route::Read, 1.5),
+        (Route::Write, 1.2),
+        (Route::Login, 1.0),
+        (Route::Logout, 1.0),
+    ] {
         let own = ours(route, Timing::ratio);
         if let Some(peer) = best(results, Role::Peer, route, Timing::ratio) {
-            bar(&format!("{} ≥ {least} × the best peer", route.name()), own, peer, least)?;
+            bar(
+                &format!("{} ≥ {least} × the best peer", route.name()),
+                own,
+                peer,
+                least,
+            )?;
         }
-        if let (Route::Read | Route::Write, Some(anchor)) = (route, best(results, Role::Anchor, route, Timing::ratio)) {
-            bar(&format!("{} ≥ 1.0 × by hand", route.name()), own, anchor, 1.0)?;
+        if let (Route::Read | Route::Write, Some(anchor)) =
+            (route, best(results, Role::Anchor, route, Timing::ratio))
+        {
+            bar(
+                &format!("{} ≥ 1.0 × by hand", route.name()),
+                own,
+                anchor,
+                1.0,
+            )?;
         }
     }
     writeln!(out, "\nThroughput ÷ plain hyper's; medians.\n")?;
@@ -99,14 +155,22 @@ fn write_bars(out: &mut String, results: &Results) -> std::fmt::Result {
     )?;
     for route in Route::ALL {
         let [hyper, axum] = ours(route, Timing::p99_ratio);
-        let Some((peer, least)) = best(results, Role::Peer, route, |timing| -timing.p99_ratio()) else { continue };
+        let Some((peer, least)) = best(results, Role::Peer, route, |timing| -timing.p99_ratio())
+        else {
+            continue;
+        };
         let verdict = match (hyper <= -least, axum <= -least) {
             (true, true) => "reached",
             (true, false) => "reached on hyper, missed on axum",
             (false, true) => "missed on hyper, reached on axum",
             (false, false) => "missed",
         };
-        writeln!(out, "| {} | {hyper:.2} | {axum:.2} | {peer} {:.2} | {verdict} |", route.name(), -least)?;
+        writeln!(
+            out,
+            "| {} | {hyper:.2} | {axum:.2} | {peer} {:.2} | {verdict} |",
+            route.name(),
+            -least
+        )?;
     }
     writeln!(out)
 }
@@ -115,20 +179,40 @@ fn write_counts(out: &mut String, results: &Results) -> std::fmt::Result {
     if results.counts.is_empty() {
         return Ok(());
     }
-    let remote: Vec<_> = results.counts.iter().filter(|count| count.value_bytes > 0.0).collect();
-    writeln!(out, "## Counted\n\n### Redis commands per request\n\n| | {} |", SCENES.join(" | "))?;
+    let remote: Vec<_> = results
+        .counts
+        .iter()
+        .filter(|count| count.value_bytes > 0.0)
+        .collect();
+    writeln!(
+        out,
+        "## Counted\n\n### Redis commands per request\n\n| | {} |",
+        SCENES.join(" | ")
+    )?;
     writeln!(out, "|---|{}", "---|".repeat(SCENES.len()))?;
     for count in &remote {
         let cells = SCENES.map(|scene| count.scenes.get(scene).map(commands).unwrap_or_default());
         writeln!(out, "| {} | {} |", count.server, cells.join(" | "))?;
     }
     for (title, of) in [
-        ("Round trips per request", (|scene| format!("{}", scene.round_trips.round() as i64)) as fn(&Scene) -> String),
+        (
+            "Round trips per request",
+            (|scene| format!("{}", scene.round_trips.round() as i64)) as fn(&Scene) -> String,
+        ),
         ("Bytes per request, to Redis / from Redis", |scene| {
-            format!("{} / {}", scene.in_bytes.round() as i64, scene.out_bytes.round() as i64)
+            format!(
+                "{} / {}",
+                scene.in_bytes.round() as i64,
+                scene.out_bytes.round() as i64
+            )
         }),
     ] {
-        writeln!(out, "\n### {title}\n\n| | {} |\n|---|{}", SCENES.join(" | "), "---|".repeat(SCENES.len()))?;
+        writeln!(
+            out,
+            "\n### {title}\n\n| | {} |\n|---|{}",
+            SCENES.join(" | "),
+            "---|".repeat(SCENES.len())
+        )?;
         for count in &remote {
             let cells = SCENES.map(|scene| count.scenes.get(scene).map(of).unwrap_or_default());
             writeln!(out, "| {} | {} |", count.server, cells.join(" | "))?;
@@ -141,10 +225,16 @@ fn write_counts(out: &mut String, results: &Results) -> std::fmt::Result {
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     for count in &results.counts {
-        let scenes: Vec<_> =
-            ["anonymous", "read", "write"].iter().filter_map(|scene| count.scenes.get(*scene)).collect();
+        let scenes: Vec<_> = ["anonymous", "read", "write"]
+            .iter()
+            .filter_map(|scene| count.scenes.get(*scene))
+            .collect();
         let each = |of: fn(&Scene) -> f64| {
-            scenes.iter().map(|scene| format!("{:.0}", of(scene))).collect::<Vec<_>>().join(", ")
+            scenes
+                .iter()
+                .map(|scene| format!("{:.0}", of(scene)))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let stored = if count.value_bytes > 0.0 {
             [count.value_bytes, count.memory_bytes].map(|bytes| format!("{bytes:.0}"))
@@ -189,18 +279,25 @@ fn write_timed(out: &mut String, results: &Results) -> std::fmt::Result {
             out,
             "| | ÷ hyper (min–max) | per second | p50 µs | p99 µs | p99 ÷ hyper's p50 | server CPU µs | CPU ÷ hyper | server busy | Redis CPU µs | Redis commands | Redis reads | MiB | errors | rounds kept |"
         )?;
-        writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(
+            out,
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+        )?;
         for server in SERVERS {
-            let samples: Vec<_> =
-                results.samples.iter().filter(|sample| sample.server == server.name && sample.route == route).collect();
+            let samples: Vec<_> = results
+                .samples
+                .iter()
+                .filter(|sample| sample.server == server.name && sample.route == route)
+                .collect();
             if samples.is_empty() {
                 continue;
             }
             let timings = quiet(samples.iter().map(|sample| &sample.timing));
             let of = |of: fn(&Timing) -> f64| median(timings.iter().map(|timing| of(timing)));
             let ratios = timings.iter().map(|timing| timing.ratio());
-            let (least, most) =
-                ratios.fold((f64::MAX, 0.0), |(least, most), ratio| (ratio.min(least), ratio.max(most)));
+            let (least, most) = ratios.fold((f64::MAX, 0.0), |(least, most), ratio| {
+                (ratio.min(least), ratio.max(most))
+            });
             writeln!(
                 out,
                 "| {} | **{:.3}** ({least:.3}–{most:.3}) | {:.0} | {:.0} | {:.0} | {:.2} | {:.1} | {:.2} | {:.0} % | {:.1} | {:.2} | {:.2} | {:.0} | {} | {}/{} |",
@@ -217,7 +314,10 @@ fn write_timed(out: &mut String, results: &Results) -> std::fmt::Result {
                 of(|timing| timing.redis_commands),
                 of(|timing| timing.redis_reads),
                 median(samples.iter().map(|sample| sample.resident_mib)),
-                samples.iter().map(|sample| sample.timing.errors).sum::<usize>(),
+                samples
+                    .iter()
+                    .map(|sample| sample.timing.errors)
+                    .sum::<usize>(),
                 timings.len(),
                 samples.len(),
             )?;
@@ -235,7 +335,8 @@ fn write_scenarios(out: &mut String, results: &Results) -> std::fmt::Result {
             "| sessions | read ÷ hyper | server CPU ÷ hyper | Redis CPU µs | value | `MEMORY USAGE` | all of Redis ÷ sessions | errors |"
         )?;
         writeln!(out, "|---|---|---|---|---|---|---|---|")?;
-        let ratio = |timings: &[Timing]| median(quiet(timings.iter()).into_iter().map(Timing::ratio));
+        let ratio =
+            |timings: &[Timing]| median(quiet(timings.iter()).into_iter().map(Timing::ratio));
         for side in [few, many] {
             writeln!(
                 out,
@@ -247,12 +348,19 @@ fn write_scenarios(out: &mut String, results: &Results) -> std::fmt::Result {
                 side.value_bytes,
                 side.memory_bytes,
                 side.used_memory_bytes,
-                side.timings.iter().map(|timing| timing.errors).sum::<usize>(),
+                side.timings
+                    .iter()
+                    .map(|timing| timing.errors)
+                    .sum::<usize>(),
             )?;
         }
         let factor = ratio(&many.timings) / ratio(&few.timings);
         let said = |reached| if reached { "reached" } else { "missed" };
-        writeln!(out, "\nThroughput with many ÷ with few: {factor:.2} (bar 0.9: {}).", said(factor >= 0.9))?;
+        writeln!(
+            out,
+            "\nThroughput with many ÷ with few: {factor:.2} (bar 0.9: {}).",
+            said(factor >= 0.9)
+        )?;
         writeln!(
             out,
             "Memory of a 300-byte session: {:.0} bytes (bar 500: {}).\n",
@@ -295,10 +403,22 @@ fn write_about(out: &mut String, results: &Results) -> std::fmt::Result {
     for server in SERVERS {
         writeln!(out, "| {} | {} |", server.name, server.set)?;
     }
-    let drifts = results.samples.iter().map(|sample| sample.timing.hyper_drift);
-    let noisy = results.samples.iter().filter(|sample| sample.timing.is_noisy()).count();
-    let speed = results.samples.iter().map(|sample| sample.timing.hyper_per_second);
-    let (slowest, fastest) = speed.fold((f64::MAX, 0.0), |(least, most), speed| (speed.min(least), speed.max(most)));
+    let drifts = results
+        .samples
+        .iter()
+        .map(|sample| sample.timing.hyper_drift);
+    let noisy = results
+        .samples
+        .iter()
+        .filter(|sample| sample.timing.is_noisy())
+        .count();
+    let speed = results
+        .samples
+        .iter()
+        .map(|sample| sample.timing.hyper_per_second);
+    let (slowest, fastest) = speed.fold((f64::MAX, 0.0), |(least, most), speed| {
+        (speed.min(least), speed.max(most))
+    });
     if !results.samples.is_empty() {
         writeln!(
             out,

@@ -142,17 +142,35 @@ pub(crate) struct Growth {
 impl Results {
     pub(crate) fn new(machine: &Machine, options: &Options) -> anyhow::Result<Self> {
         let pinning = match (&machine.server, &machine.others) {
-            (Some(server), Some(others)) => format!("server on core {server}; Redis, load and harness on {others}"),
+            (Some(server), Some(others)) => {
+                format!("server on core {server}; Redis, load and harness on {others}")
+            }
             _ => "none: one core".to_owned(),
         };
         let mut about = vec![
             ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
-            ("this project", said("git", &["-C", crate::BENCH, "describe", "--always", "--dirty"])),
+            (
+                "this project",
+                said(
+                    "git",
+                    &["-C", crate::BENCH, "describe", "--always", "--dirty"],
+                ),
+            ),
             ("processor", processor()),
             ("kernel", said("uname", &["-sr"])),
             ("pinning", pinning),
-            ("rustc", said("rustc", &["--version"]) + ", release, lto = thin, codegen-units = 1"),
-            ("redis-server", said("redis-server", &["--version"]).split(" sha").next().unwrap_or_default().to_owned()),
+            (
+                "rustc",
+                said("rustc", &["--version"]) + ", release, lto = thin, codegen-units = 1",
+            ),
+            (
+                "redis-server",
+                said("redis-server", &["--version"])
+                    .split(" sha")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
             ("node", said("node", &["--version"])),
             (
                 "rounds",
@@ -165,12 +183,28 @@ impl Results {
                 ),
             ),
         ];
-        about.extend(CRATES.iter().map(|name| (*name, locked(include_str!("../../Cargo.lock"), name))));
         about.extend(
-            PACKAGES.iter().map(|name| (*name, locked_npm(include_str!("../../express/package-lock.json"), name))),
+            CRATES
+                .iter()
+                .map(|name| (*name, locked(include_str!("../../Cargo.lock"), name))),
         );
-        let about = about.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Self { about, counts: vec![], samples: vec![], many: vec![], growth: vec![] })
+        about.extend(PACKAGES.iter().map(|name| {
+            (
+                *name,
+                locked_npm(include_str!("../../express/package-lock.json"), name),
+            )
+        }));
+        let about = about
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Ok(Self {
+            about,
+            counts: vec![],
+            samples: vec![],
+            many: vec![],
+            growth: vec![],
+        })
     }
 }
 
@@ -195,37 +229,63 @@ const PACKAGES: [&str; 4] = ["express", "express-session", "connect-redis", "red
 /// The versions of a crate in a lock file.
 fn locked(lock: &str, name: &str) -> String {
     let after = format!("name = \"{name}\"\nversion = \"");
-    let versions = lock.split(after.as_str()).skip(1).filter_map(|rest| rest.split('"').next());
+    let versions = lock
+        .split(after.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
     versions.collect::<Vec<_>>().join(", ")
 }
 
 fn locked_npm(lock: &str, name: &str) -> String {
     let after = format!("\"node_modules/{name}\": {{\n      \"version\": \"");
-    lock.split(after.as_str()).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned() + " (npm)"
+    lock.split(after.as_str())
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap_or_default()
+        .to_owned()
+        + " (npm)"
 }
 
 /// What a program says, or nothing where there is none.
 fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default()
 }
 
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let models = text.lines().filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let models = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let names: Vec<_> = models.map(|(_, name)| name).collect();
-    format!("{} cores of {}", names.len(), names.first().copied().unwrap_or("unknown make"))
+    format!(
+        "{} cores of {}",
+        names.len(),
+        names.first().copied().unwrap_or("unknown make")
+    )
 }
 
 /// The measurements that are not noisy, or all where none is quiet.
 pub(crate) fn quiet<'a>(timings: impl Iterator<Item = &'a Timing> + Clone) -> Vec<&'a Timing> {
-    let quiet: Vec<_> = timings.clone().filter(|timing| !timing.is_noisy()).collect();
-    if quiet.is_empty() { timings.collect() } else { quiet }
+    let quiet: Vec<_> = timings
+        .clone()
+        .filter(|timing| !timing.is_noisy())
+        .collect();
+    if quiet.is_empty() {
+        timings.collect()
+    } else {
+        quiet
+    }
 }
 
 /// The middle one, or the mean of the two.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.into_iter().filter(|value| value.is_finite()).collect();
+    let mut values: Vec<_> = values
+        .into_iter()
+        .filter(|value| value.is_finite())
+        .collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,
@@ -247,8 +307,15 @@ mod tests {
 
     #[test]
     fn versions_are_found() {
-        let lock = "name = \"redis\"\nversion = \"0.32.1\"\n\nname = \"redis\"\nversion = \"1.8.0\"\n";
+        let lock =
+            "name = \"redis\"\nversion = \"0.32.1\"\n\nname = \"redis\"\nversion = \"1.8.0\"\n";
         assert_eq!(locked(lock, "redis"), "0.32.1, 1.8.0");
-        assert_eq!(locked_npm("\"node_modules/redis\": {\n      \"version\": \"6.3.1\",", "redis"), "6.3.1 (npm)");
+        assert_eq!(
+            locked_npm(
+                "\"node_modules/redis\": {\n      \"version\": \"6.3.1\",",
+                "redis"
+            ),
+            "6.3.1 (npm)"
+        );
     }
 }

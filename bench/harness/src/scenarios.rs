@@ -18,13 +18,22 @@ const DRAWS: usize = 200;
 const INSTANCES: [usize; 4] = [1, 2, 4, 8];
 const BYTES: [usize; 4] = [200, 1024, 2048, 4096];
 
-pub(crate) fn run(machine: &Machine, options: &Options, results: &mut Results) -> anyhow::Result<()> {
+pub(crate) fn run(
+    machine: &Machine,
+    options: &Options,
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let mut bench = Bench::start(machine, options)?;
     let server = servers::named("ours hyper").context("our own server")?;
     many(&mut bench, server, results).context("many sessions")?;
     instances(&mut bench, server, results).context("many instances")?;
     for name in ["ours hyper", "by hand"] {
-        sizes(&mut bench, servers::named(name).context("a server")?, results).context("large sessions")?;
+        sizes(
+            &mut bench,
+            servers::named(name).context("a server")?,
+            results,
+        )
+        .context("large sessions")?;
     }
     Ok(())
 }
@@ -41,7 +50,14 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
         let used_memory_bytes = (redis.info()?.used_memory - empty) as f64 / sessions as f64;
         let name = server.name.to_owned();
         sides.push((
-            Many { server: name, sessions, value_bytes, memory_bytes, used_memory_bytes, timings: vec![] },
+            Many {
+                server: name,
+                sessions,
+                value_bytes,
+                memory_bytes,
+                used_memory_bytes,
+                timings: vec![],
+            },
             [process],
             redis,
             cookies,
@@ -50,13 +66,26 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
     for _ in 0..bench.options.rounds() {
         for (many, instances, redis, cookies) in &mut sides {
             let addresses = [instances[0].address];
-            let job = bench.job(&addresses, Route::Read, cookies, Until::Elapsed(bench.options.seconds()), false);
+            let job = bench.job(
+                &addresses,
+                Route::Read,
+                cookies,
+                Until::Elapsed(bench.options.seconds()),
+                false,
+            );
             let (timing, _) = bench.measure(&job, &mut Subject { instances, redis })?;
-            println!("{} sessions: {:.3} of hyper, {} errors", many.sessions, timing.ratio(), timing.errors);
+            println!(
+                "{} sessions: {:.3} of hyper, {} errors",
+                many.sessions,
+                timing.ratio(),
+                timing.errors
+            );
             many.timings.push(timing);
         }
     }
-    results.many.extend(sides.into_iter().map(|(many, ..)| many));
+    results
+        .many
+        .extend(sides.into_iter().map(|(many, ..)| many));
     Ok(())
 }
 
@@ -65,24 +94,46 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
 fn instances(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow::Result<()> {
     let mut redis = Redis::start(bench.machine)?;
     let most = INSTANCES[INSTANCES.len() - 1];
-    let processes: Vec<_> =
-        (0..most).map(|_| Process::server(bench.machine, server, &redis.url())).collect::<Result<_, _>>()?;
+    let processes: Vec<_> = (0..most)
+        .map(|_| Process::server(bench.machine, server, &redis.url()))
+        .collect::<Result<_, _>>()?;
     let addresses: Vec<_> = processes.iter().map(|process| process.address).collect();
     let cookies = bench.sessions(&addresses, SESSIONS, "")?;
     let connections = bench.options.connections;
     let mut cells = Vec::new();
-    for (route, each) in [(Route::Read, false), (Route::Write, false), (Route::Read, true), (Route::Write, true)] {
+    for (route, each) in [
+        (Route::Read, false),
+        (Route::Write, false),
+        (Route::Read, true),
+        (Route::Write, true),
+    ] {
         for instances in INSTANCES {
-            let connections = if each { connections * instances } else { connections };
+            let connections = if each {
+                connections * instances
+            } else {
+                connections
+            };
             cells.push(cell(server, route, instances, connections, 300));
         }
     }
     for _ in 0..bench.rounds() {
         for cell in &mut cells {
             let until = Until::Elapsed(bench.options.seconds());
-            let job = bench.job(&addresses[..cell.instances], cell.route, &cookies, until, false);
-            let job = Job { connections: cell.connections, ..job };
-            let mut subject = Subject { instances: &processes[..cell.instances], redis: &mut redis };
+            let job = bench.job(
+                &addresses[..cell.instances],
+                cell.route,
+                &cookies,
+                until,
+                false,
+            );
+            let job = Job {
+                connections: cell.connections,
+                ..job
+            };
+            let mut subject = Subject {
+                instances: &processes[..cell.instances],
+                redis: &mut redis,
+            };
             cell.measure(bench, &job, &mut subject)?;
         }
     }
@@ -99,26 +150,56 @@ fn sizes(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyho
     for bytes in BYTES {
         let cookies = bench.sessions(&addresses, SESSIONS, &format!("?bytes={bytes}"))?;
         for route in [Route::Read, Route::Write] {
-            cells.push((cell(server, route, 1, bench.options.connections, bytes), cookies.clone()));
+            cells.push((
+                cell(server, route, 1, bench.options.connections, bytes),
+                cookies.clone(),
+            ));
         }
     }
     for _ in 0..bench.rounds() {
         for (cell, cookies) in &mut cells {
             let until = Until::Elapsed(bench.options.seconds());
             let job = bench.job(&addresses, cell.route, cookies, until, false);
-            cell.measure(bench, &job, &mut Subject { instances: &instances, redis: &mut redis })?;
+            cell.measure(
+                bench,
+                &job,
+                &mut Subject {
+                    instances: &instances,
+                    redis: &mut redis,
+                },
+            )?;
         }
     }
-    results.growth.extend(cells.into_iter().map(|(cell, _)| cell));
+    results
+        .growth
+        .extend(cells.into_iter().map(|(cell, _)| cell));
     Ok(())
 }
 
-fn cell(server: &Server, route: Route, instances: usize, connections: usize, bytes: usize) -> Growth {
-    Growth { server: server.name.to_owned(), route, instances, connections, bytes, timings: vec![] }
+fn cell(
+    server: &Server,
+    route: Route,
+    instances: usize,
+    connections: usize,
+    bytes: usize,
+) -> Growth {
+    Growth {
+        server: server.name.to_owned(),
+        route,
+        instances,
+        connections,
+        bytes,
+        timings: vec![],
+    }
 }
 
 impl Growth {
-    fn measure(&mut self, bench: &mut Bench<'_>, job: &Job<'_>, subject: &mut Subject<'_>) -> anyhow::Result<()> {
+    fn measure(
+        &mut self,
+        bench: &mut Bench<'_>,
+        job: &Job<'_>,
+        subject: &mut Subject<'_>,
+    ) -> anyhow::Result<()> {
         let (timing, _) = bench.measure(job, subject)?;
         println!(
             "{}, {}, {} instances, {} connections, {} bytes: {:.2} of hyper's CPU",

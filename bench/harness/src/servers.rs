@@ -16,7 +16,13 @@ pub(crate) enum Route {
 
 impl Route {
     /// The one that needs no session first, and the one that ends them last.
-    pub(crate) const ALL: [Self; 5] = [Self::Anonymous, Self::Read, Self::Write, Self::Login, Self::Logout];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Anonymous,
+        Self::Read,
+        Self::Write,
+        Self::Login,
+        Self::Logout,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -86,7 +92,8 @@ impl Server {
 
     /// Whether its sessions lie in Redis.
     pub(crate) fn is_remote(&self) -> bool {
-        self.role != Role::Plain && !self.name.ends_with("memory") || self.name == "axum_session no memory"
+        self.role != Role::Plain && !self.name.ends_with("memory")
+            || self.name == "axum_session no memory"
     }
 }
 
@@ -106,8 +113,16 @@ pub(crate) const HYPER: Server = Server {
 
 /// Everybody else.
 pub(crate) const SERVERS: &[Server] = &[
-    Server { set: "no sessions: the ceiling, measured as if it were any other", ..HYPER },
-    Server { name: "axum", variant: "axum", set: "no sessions", ..HYPER },
+    Server {
+        set: "no sessions: the ceiling, measured as if it were any other",
+        ..HYPER
+    },
+    Server {
+        name: "axum",
+        variant: "axum",
+        set: "no sessions",
+        ..HYPER
+    },
     Server {
         name: "by hand",
         role: Role::Anchor,
@@ -115,15 +130,27 @@ pub(crate) const SERVERS: &[Server] = &[
         set: "one axum handler for one service: unsigned, a read is one `GETEX`, a write one `SET` more",
         ..HYPER
     },
-    ours("ours hyper memory", "hyper-memory", "signed, in-process store"),
-    ours("ours axum memory", "axum-memory", "signed, in-process store"),
+    ours(
+        "ours hyper memory",
+        "hyper-memory",
+        "signed, in-process store",
+    ),
+    ours(
+        "ours axum memory",
+        "axum-memory",
+        "signed, in-process store",
+    ),
     ours(
         "ours hyper",
         "hyper-redis",
         "signed, sliding by default: the expiry is written once per tenth of the idle timeout",
     ),
     ours("ours axum", "axum-redis", "the same, on axum"),
-    ours("ours hyper touch", "hyper-redis-touch", "`touch_after(0)`: the expiry is written at every request"),
+    ours(
+        "ours hyper touch",
+        "hyper-redis-touch",
+        "`touch_after(0)`: the expiry is written at every request",
+    ),
     peer(
         "tower-sessions",
         "bench-tower-sessions",
@@ -164,11 +191,28 @@ pub(crate) const SERVERS: &[Server] = &[
 ];
 
 const fn ours(name: &'static str, variant: &'static str, set: &'static str) -> Server {
-    Server { name, role: Role::Ours, program: Program::Binary("bench-ours"), variant, set }
+    Server {
+        name,
+        role: Role::Ours,
+        program: Program::Binary("bench-ours"),
+        variant,
+        set,
+    }
 }
 
-const fn peer(name: &'static str, binary: &'static str, variant: &'static str, set: &'static str) -> Server {
-    Server { name, role: Role::Peer, program: Program::Binary(binary), variant, set }
+const fn peer(
+    name: &'static str,
+    binary: &'static str,
+    variant: &'static str,
+    set: &'static str,
+) -> Server {
+    Server {
+        name,
+        role: Role::Peer,
+        program: Program::Binary(binary),
+        variant,
+        set,
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +221,14 @@ mod tests {
 
     #[test]
     fn those_without_redis_are_told_apart() {
-        let local: Vec<_> = SERVERS.iter().filter(|server| !server.is_remote()).map(|server| server.name).collect();
-        assert_eq!(local, ["hyper", "axum", "ours hyper memory", "ours axum memory"]);
+        let local: Vec<_> = SERVERS
+            .iter()
+            .filter(|server| !server.is_remote())
+            .map(|server| server.name)
+            .collect();
+        assert_eq!(
+            local,
+            ["hyper", "axum", "ours hyper memory", "ours axum memory"]
+        );
     }
 }

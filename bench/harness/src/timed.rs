@@ -45,7 +45,9 @@ pub(crate) fn run(
             servers.reverse();
         }
         for server in servers {
-            bench.block(server, round, &mut redis, results).with_context(|| server.name)?;
+            bench
+                .block(server, round, &mut redis, results)
+                .with_context(|| server.name)?;
             keep(results)?;
         }
     }
@@ -81,13 +83,25 @@ struct Canary {
 impl<'a> Bench<'a> {
     pub(crate) fn start(machine: &'a Machine, options: &'a Options) -> anyhow::Result<Self> {
         let hyper = Process::server(machine, &HYPER, "")?;
-        let mut bench = Self { machine, options, hyper, last: None, patience: Duration::from_secs(options.patience) };
+        let mut bench = Self {
+            machine,
+            options,
+            hyper,
+            last: None,
+            patience: Duration::from_secs(options.patience),
+        };
         bench.canary()?;
         Ok(bench)
     }
 
     /// One server, started for this and ended after it.
-    fn block(&mut self, server: &Server, round: usize, redis: &mut Redis, results: &mut Results) -> anyhow::Result<()> {
+    fn block(
+        &mut self,
+        server: &Server,
+        round: usize,
+        redis: &mut Redis,
+        results: &mut Results,
+    ) -> anyhow::Result<()> {
         redis.clear()?;
         let instances = [Process::server(self.machine, server, &redis.url())?];
         let addresses = [instances[0].address];
@@ -97,7 +111,11 @@ impl<'a> Bench<'a> {
         } else {
             vec![]
         };
-        let warm = if sessions.is_empty() { Route::Anonymous } else { Route::Read };
+        let warm = if sessions.is_empty() {
+            Route::Anonymous
+        } else {
+            Route::Read
+        };
         self.load(&addresses, warm, &sessions, Until::Elapsed(WARM_UP))?;
         let mut logged_in = Vec::new();
         for route in routes {
@@ -105,7 +123,9 @@ impl<'a> Bench<'a> {
             for _ in 0..=self.options.repeats {
                 if route == Route::Logout && logged_in.is_empty() {
                     let until = Until::Elapsed(self.options.seconds());
-                    logged_in = self.run(&self.job(&addresses, Route::Login, &[], until, true))?.cookies;
+                    logged_in = self
+                        .run(&self.job(&addresses, Route::Login, &[], until, true))?
+                        .cookies;
                 }
                 let cookies = match route {
                     Route::Anonymous | Route::Login => &[],
@@ -113,8 +133,17 @@ impl<'a> Bench<'a> {
                     Route::Logout => logged_in.as_slice(),
                 };
                 let collect = route == Route::Login;
-                let mut subject = Subject { instances: &instances, redis };
-                let job = self.job(&addresses, route, cookies, Until::Elapsed(self.options.seconds()), collect);
+                let mut subject = Subject {
+                    instances: &instances,
+                    redis,
+                };
+                let job = self.job(
+                    &addresses,
+                    route,
+                    cookies,
+                    Until::Elapsed(self.options.seconds()),
+                    collect,
+                );
                 let (timing, load) = self.measure(&job, &mut subject)?;
                 if route == Route::Login || route == Route::Logout {
                     logged_in = load.cookies;
@@ -137,7 +166,11 @@ impl<'a> Bench<'a> {
                 timing.p99_us,
                 timing.noise() * 100.0,
                 if timing.is_noisy() { ", NOISY" } else { "" },
-                if timing.errors > 0 { format!(", {} ERRORS", timing.errors) } else { String::new() },
+                if timing.errors > 0 {
+                    format!(", {} ERRORS", timing.errors)
+                } else {
+                    String::new()
+                },
             );
             results.samples.push(Sample {
                 server: server.name.to_owned(),
@@ -152,15 +185,26 @@ impl<'a> Bench<'a> {
     }
 
     /// Runs a job between runs of plain hyper.
-    pub(crate) fn measure(&mut self, job: &Job<'_>, subject: &mut Subject<'_>) -> anyhow::Result<(Timing, Load)> {
+    pub(crate) fn measure(
+        &mut self,
+        job: &Job<'_>,
+        subject: &mut Subject<'_>,
+    ) -> anyhow::Result<(Timing, Load)> {
         self.wait_for_quiet()?;
         let before = match self.last.take() {
             Some(canary) => canary,
             None => self.canary()?,
         };
         let redis_before = subject.redis.info()?;
-        let (server, redis) = (cpu_of(subject.instances)?, subject.redis.process.cpu_seconds()?);
-        let (own, busy, start) = (self.own_cpu()? + server + redis, Busy::now()?, Instant::now());
+        let (server, redis) = (
+            cpu_of(subject.instances)?,
+            subject.redis.process.cpu_seconds()?,
+        );
+        let (own, busy, start) = (
+            self.own_cpu()? + server + redis,
+            Busy::now()?,
+            Instant::now(),
+        );
         let (mut load, mut canaries) = (Load::default(), vec![before]);
         for slice in job.slices(SLICES) {
             load.add(load::run(&slice)?);
@@ -168,13 +212,22 @@ impl<'a> Bench<'a> {
         }
         load.sort();
         let now = Busy::now()?;
-        let (server_now, redis_now) = (cpu_of(subject.instances)?, subject.redis.process.cpu_seconds()?);
+        let (server_now, redis_now) = (
+            cpu_of(subject.instances)?,
+            subject.redis.process.cpu_seconds()?,
+        );
         let own_now = self.own_cpu()? + server_now + redis_now;
         let spent = subject.redis.info()?.since(&redis_before);
         self.last = canaries.last().copied();
-        let hyper = |of: fn(&Canary) -> f64| canaries.iter().map(of).sum::<f64>() / canaries.len() as f64;
+        let hyper =
+            |of: fn(&Canary) -> f64| canaries.iter().map(of).sum::<f64>() / canaries.len() as f64;
         let requests = load.requests as f64;
-        let commands: i64 = spent.commands.iter().filter(|(name, _)| *name != "INFO").map(|(_, calls)| calls).sum();
+        let commands: i64 = spent
+            .commands
+            .iter()
+            .filter(|(name, _)| *name != "INFO")
+            .map(|(_, calls)| calls)
+            .sum();
         let timing = Timing {
             requests: load.requests,
             errors: load.errors,
@@ -193,7 +246,8 @@ impl<'a> Bench<'a> {
             hyper_p50_us: hyper(|canary| canary.p50_us),
             hyper_p99_us: hyper(|canary| canary.p99_us),
             hyper_cpu_us: hyper(|canary| canary.cpu_us),
-            foreign: ((now.programs - busy.programs) - (own_now - own)).max(0.0) / start.elapsed().as_secs_f64(),
+            foreign: ((now.programs - busy.programs) - (own_now - own)).max(0.0)
+                / start.elapsed().as_secs_f64(),
             stolen: (now.stolen - busy.stolen) / start.elapsed().as_secs_f64(),
         };
         Ok((timing, load))
@@ -206,14 +260,20 @@ impl<'a> Bench<'a> {
         count: usize,
         query: &str,
     ) -> anyhow::Result<Vec<String>> {
-        let job = Job { query, ..self.job(addresses, Route::Login, &[], Until::Requests(count), true) };
+        let job = Job {
+            query,
+            ..self.job(addresses, Route::Login, &[], Until::Requests(count), true)
+        };
         for _ in 0..3 {
             let load = self.run(&job)?;
             if load.errors == 0 && load.cookies.len() == count {
                 return Ok(load.cookies);
             }
             // a machine that is busy with other things makes a store miss its deadlines
-            eprintln!("{} of {count} logins set a cookie; once more", load.cookies.len());
+            eprintln!(
+                "{} of {count} logins set a cookie; once more",
+                load.cookies.len()
+            );
         }
         bail!("logins keep failing")
     }
@@ -237,7 +297,15 @@ impl<'a> Bench<'a> {
         until: Until,
         collect: bool,
     ) -> Job<'j> {
-        Job { route, addresses, cookies, connections: self.options.connections, until, query: "", collect }
+        Job {
+            route,
+            addresses,
+            cookies,
+            connections: self.options.connections,
+            until,
+            query: "",
+            collect,
+        }
     }
 
     fn run(&mut self, job: &Job<'_>) -> anyhow::Result<Load> {
@@ -248,8 +316,13 @@ impl<'a> Bench<'a> {
     fn canary(&mut self) -> anyhow::Result<Canary> {
         let cpu = self.hyper.cpu_seconds()?;
         let addresses = [self.hyper.address];
-        let load =
-            load::run(&self.job(&addresses, Route::Anonymous, &[], Until::Elapsed(self.options.canary()), false))?;
+        let load = load::run(&self.job(
+            &addresses,
+            Route::Anonymous,
+            &[],
+            Until::Elapsed(self.options.canary()),
+            false,
+        ))?;
         let spent = self.hyper.cpu_seconds()? - cpu;
         Ok(Canary {
             per_second: load.per_second(),
@@ -283,7 +356,9 @@ impl<'a> Bench<'a> {
 /// How far the runs of plain hyper lie apart, as a share of the fastest.
 fn drift(canaries: &[Canary]) -> f64 {
     let speeds = canaries.iter().map(|canary| canary.per_second);
-    let (slowest, fastest) = speeds.fold((f64::MAX, 0.0), |(least, most), speed| (speed.min(least), speed.max(most)));
+    let (slowest, fastest) = speeds.fold((f64::MAX, 0.0), |(least, most), speed| {
+        (speed.min(least), speed.max(most))
+    });
     (fastest - slowest) / fastest
 }
 

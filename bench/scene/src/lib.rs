@@ -29,7 +29,8 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 /// How long a session lives without a request, in seconds.
 pub const IDLE_SECONDS: u64 = 3600;
 /// The key that signs cookies; 64 bytes, as the most demanding of the libraries asks for.
-pub const SIGNING_KEY: [u8; 64] = *b"the bench signs with a key that everybody knows, of 64 bytes!!!!";
+pub const SIGNING_KEY: [u8; 64] =
+    *b"the bench signs with a key that everybody knows, of 64 bytes!!!!";
 
 /// The answer of `/read` and `/write`.
 pub fn page(user: &str, views: u64) -> String {
@@ -73,7 +74,11 @@ pub struct Login {
 impl Profile {
     /// A user, three roles, five items and a counter.
     pub fn sample() -> Self {
-        let item = |n| Item { sku: format!("SKU-1000{n}"), qty: n, price: 999 + n };
+        let item = |n| Item {
+            sku: format!("SKU-1000{n}"),
+            qty: n,
+            price: 999 + n,
+        };
         Self {
             user: "user-0000000042@example.org".into(),
             roles: ["reader", "editor", "billing"].map(String::from).into(),
@@ -87,7 +92,11 @@ impl Profile {
     pub fn of_bytes(bytes: usize) -> Self {
         // what the rest takes as JSON, the name of the filler included
         const REST: usize = 108;
-        Self { cart: Vec::new(), filler: "x".repeat(bytes.saturating_sub(REST)), ..Self::sample() }
+        Self {
+            cart: Vec::new(),
+            filler: "x".repeat(bytes.saturating_sub(REST)),
+            ..Self::sample()
+        }
     }
 
     /// What a login stores.
@@ -115,9 +124,16 @@ impl Arguments {
     /// An argument is missing or no port.
     pub fn read() -> anyhow::Result<Self> {
         let mut words = env::args().skip(1);
-        let mut next =
-            |name| words.next().with_context(|| format!("usage: SERVER VARIANT PORT REDIS_URL; {name} is missing"));
-        Ok(Self { variant: next("VARIANT")?, port: next("PORT")?.parse()?, redis: next("REDIS_URL")? })
+        let mut next = |name| {
+            words
+                .next()
+                .with_context(|| format!("usage: SERVER VARIANT PORT REDIS_URL; {name} is missing"))
+        };
+        Ok(Self {
+            variant: next("VARIANT")?,
+            port: next("PORT")?.parse()?,
+            redis: next("REDIS_URL")?,
+        })
     }
 
     /// Listens where the harness expects it.
@@ -139,7 +155,10 @@ pub fn run<F>(serve: impl FnOnce(Arguments) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let server = serve(Arguments::read()?);
     // on the worker and not on this thread, so that accepting and serving share it
     runtime.block_on(runtime.spawn(server))?

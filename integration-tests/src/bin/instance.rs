@@ -20,7 +20,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     // the errors of an outage that a test brings about are no news
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
     let mut terminate = signal(SignalKind::terminate())?;
     let server = Server::open(&options).await?;
     let listener = TcpListener::bind(&options.listen).await?;

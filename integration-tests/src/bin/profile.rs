@@ -18,8 +18,8 @@ use std::{
 
 use http::{Request, Response, header};
 use session_core::{
-    Created, Destroyed, Entropy, EntropyError, Key, Loaded, RecordBytes, Saved, SessionId, Sessions, SigningKeys,
-    Store, StoreError, Touched, Version,
+    Created, Destroyed, Entropy, EntropyError, Key, Loaded, RecordBytes, Saved, SessionId,
+    Sessions, SigningKeys, Store, StoreError, Touched, Version,
 };
 
 const COUNTER: Key<u64> = Key::new("counter");
@@ -28,12 +28,17 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn main() {
     let args: Vec<_> = env::args().collect();
-    let [_, kind, times] = args.as_slice() else { panic!("usage: profile <request> <times>") };
+    let [_, kind, times] = args.as_slice() else {
+        panic!("usage: profile <request> <times>")
+    };
     let times: u32 = times.parse().expect("a number");
     let sessions = sessions();
     let cookie = stored(&sessions);
     let anonymous = Request::new(());
-    let signed_in = Request::builder().header(header::COOKIE, cookie).body(()).expect("a request");
+    let signed_in = Request::builder()
+        .header(header::COOKIE, cookie)
+        .body(())
+        .expect("a request");
     for _ in 0..times {
         match kind.as_str() {
             "anonymous" => request(&sessions, &anonymous, |_| {}),
@@ -47,7 +52,9 @@ fn main() {
             }),
             "write" => request(&sessions, &signed_in, |handle| {
                 let session = now(handle.load()).expect("stored");
-                session.update(COUNTER, |counter| counter.unwrap_or(0) + 1).expect("writable");
+                session
+                    .update(COUNTER, |counter| counter.unwrap_or(0) + 1)
+                    .expect("writable");
             }),
             "renew" => request(&sessions, &signed_in, |handle| {
                 // the token of the cookie stays good: nothing is kept of it
@@ -62,7 +69,11 @@ fn main() {
     }
 }
 
-fn request(sessions: &Sessions, request: &Request<()>, act: impl FnOnce(&session_core::SessionHandle)) {
+fn request(
+    sessions: &Sessions,
+    request: &Request<()>,
+    act: impl FnOnce(&session_core::SessionHandle),
+) {
     let handle = sessions.begin(black_box(request));
     act(&handle);
     let mut response = Response::new(());
@@ -72,7 +83,9 @@ fn request(sessions: &Sessions, request: &Request<()>, act: impl FnOnce(&session
 
 fn sessions() -> Sessions {
     let keys = SigningKeys::new(["0123456789abcdef0123456789abcdef"]).expect("long enough");
-    let builder = Sessions::builder(Slot::default()).signing_keys(keys).idle_timeout(HOUR);
+    let builder = Sessions::builder(Slot::default())
+        .signing_keys(keys)
+        .idle_timeout(HOUR);
     builder
         .insecure_entropy(Counting::default())
         .clock(|| SystemTime::UNIX_EPOCH + HOUR)
@@ -85,13 +98,19 @@ fn stored(sessions: &Sessions) -> String {
     let handle = sessions.begin(&Request::new(()));
     let session = now(handle.load()).expect("new");
     session.insert(USER, "user-0123456789").expect("writable");
-    session.insert("roles", &["reader", "writer", "admin"]).expect("writable");
-    let cart: Vec<_> = (0..5u32).map(|n| (format!("article number {n}"), n, 1995)).collect();
+    session
+        .insert("roles", &["reader", "writer", "admin"])
+        .expect("writable");
+    let cart: Vec<_> = (0..5u32)
+        .map(|n| (format!("article number {n}"), n, 1995))
+        .collect();
     session.insert("cart", &cart).expect("writable");
     session.insert(COUNTER, &0).expect("writable");
     let mut response = Response::new(());
     let _ = now(sessions.finish(&handle, &mut response)).expect("the store works");
-    let cookie = response.headers()[header::SET_COOKIE].to_str().expect("ascii");
+    let cookie = response.headers()[header::SET_COOKIE]
+        .to_str()
+        .expect("ascii");
     cookie.split(';').next().expect("a pair").to_owned()
 }
 
@@ -110,7 +129,10 @@ struct Counting(AtomicU64);
 impl Entropy for Counting {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         for chunk in bytes.chunks_mut(8) {
-            let next = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let next = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
             chunk.copy_from_slice(&next.to_le_bytes()[..chunk.len()]);
         }
         Ok(())
@@ -124,15 +146,32 @@ struct Slot(Mutex<Option<RecordBytes>>);
 impl Store for Slot {
     async fn load(&self, _: &SessionId) -> Result<Option<Loaded>, StoreError> {
         let record = self.0.lock().expect("whole").clone();
-        Ok(record.map(|record| Loaded { record, ttl: Some(HOUR) }))
+        Ok(record.map(|record| Loaded {
+            record,
+            ttl: Some(HOUR),
+        }))
     }
 
-    async fn create(&self, _: &SessionId, record: &RecordBytes, _: Duration) -> Result<Created, StoreError> {
-        self.0.lock().expect("whole").get_or_insert_with(|| record.clone());
+    async fn create(
+        &self,
+        _: &SessionId,
+        record: &RecordBytes,
+        _: Duration,
+    ) -> Result<Created, StoreError> {
+        self.0
+            .lock()
+            .expect("whole")
+            .get_or_insert_with(|| record.clone());
         Ok(Created::Created)
     }
 
-    async fn save(&self, _: &SessionId, _: Version, record: &RecordBytes, _: Duration) -> Result<Saved, StoreError> {
+    async fn save(
+        &self,
+        _: &SessionId,
+        _: Version,
+        record: &RecordBytes,
+        _: Duration,
+    ) -> Result<Saved, StoreError> {
         black_box(record);
         Ok(Saved::Saved)
     }

@@ -10,7 +10,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use integration_tests::{App, Browser, Call, TestStore, text};
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder,
+    SharedString, Unit,
 };
 use session_core::{CookieOptions, Key, Sessions, StoreErrorKind};
 use session_hyper::{
@@ -31,14 +32,21 @@ async fn call(router: &Router, browser: &mut Browser, path: &str) -> Response<St
         request = request.header(header::COOKIE, cookies);
     }
     let request = request.body(Body::empty()).expect("a request");
-    let (head, body) = router.clone().oneshot(request).await.expect("infallible").into_parts();
+    let (head, body) = router
+        .clone()
+        .oneshot(request)
+        .await
+        .expect("infallible")
+        .into_parts();
     browser.keep(&head.headers);
     let body = body.collect().await.expect("a whole body").to_bytes();
     Response::from_parts(head, String::from_utf8(body.to_vec()).expect("text"))
 }
 
 async fn count(session: Session) -> Result<String, SessionRejection> {
-    Ok(session.update(VIEWS, |views| views.unwrap_or(0) + 1)?.to_string())
+    Ok(session
+        .update(VIEWS, |views| views.unwrap_or(0) + 1)?
+        .to_string())
 }
 
 fn router(sessions: Sessions) -> Router {
@@ -49,14 +57,21 @@ fn router(sessions: Sessions) -> Router {
         })
     }
     async fn untouched(handle: SessionHandle) -> String {
-        handle.presented_id().map_or("anonymous".into(), |id| id.to_string())
+        handle
+            .presented_id()
+            .map_or("anonymous".into(), |id| id.to_string())
     }
     async fn wrong(session: Session) -> Result<String, SessionRejection> {
         session.insert(VIEWS, &1)?;
         Ok(session.get::<String>("views")?.unwrap_or_default())
     }
-    let routes = Router::new().route("/count", get(count)).route("/peek", get(peek));
-    routes.route("/untouched", get(untouched)).route("/wrong", get(wrong)).layer(SessionLayer::new(sessions))
+    let routes = Router::new()
+        .route("/count", get(count))
+        .route("/peek", get(peek));
+    routes
+        .route("/untouched", get(untouched))
+        .route("/wrong", get(wrong))
+        .layer(SessionLayer::new(sessions))
 }
 
 #[tokio::test]
@@ -64,13 +79,22 @@ async fn axum_extractors_load_peek_and_leave_alone() {
     let store = TestStore::default();
     let (router, mut browser) = (router(sessions(&store)), Browser::new());
     assert_eq!(call(&router, &mut browser, "/peek").await.body(), "0");
-    assert_eq!(call(&router, &mut browser, "/untouched").await.body(), "anonymous");
+    assert_eq!(
+        call(&router, &mut browser, "/untouched").await.body(),
+        "anonymous"
+    );
     assert_eq!(store.take_calls(), []);
     assert_eq!(call(&router, &mut browser, "/count").await.body(), "1");
     assert_eq!(call(&router, &mut browser, "/count").await.body(), "2");
     assert_eq!(call(&router, &mut browser, "/peek").await.body(), "2");
-    assert_eq!(store.take_calls(), [Call::Create, Call::Load, Call::Save, Call::Load]);
-    assert_eq!(call(&router, &mut browser, "/untouched").await.body().len(), 22);
+    assert_eq!(
+        store.take_calls(),
+        [Call::Create, Call::Load, Call::Save, Call::Load]
+    );
+    assert_eq!(
+        call(&router, &mut browser, "/untouched").await.body().len(),
+        22
+    );
     assert_eq!(store.take_calls(), []);
 }
 
@@ -88,7 +112,10 @@ async fn an_outage_is_a_503_from_every_extractor() {
         assert_eq!(response.body(), "service unavailable\n");
         assert!(set_cookies(&response).is_empty());
     }
-    assert_eq!(call(&router, &mut browser, "/untouched").await.status(), StatusCode::OK);
+    assert_eq!(
+        call(&router, &mut browser, "/untouched").await.status(),
+        StatusCode::OK
+    );
     assert_eq!(call(&router, &mut browser, "/peek").await.body(), "1");
 }
 
@@ -120,7 +147,10 @@ async fn the_table_can_be_replaced() {
     for call_to_fail in [Call::Load, Call::Save] {
         store.fail(call_to_fail, StoreErrorKind::Refused);
         let response = call(&router, &mut browser, "/").await;
-        assert_eq!((response.status(), response.body().as_str()), (StatusCode::IM_A_TEAPOT, "Unavailable"));
+        assert_eq!(
+            (response.status(), response.body().as_str()),
+            (StatusCode::IM_A_TEAPOT, "Unavailable")
+        );
     }
 }
 
@@ -144,14 +174,23 @@ async fn a_failed_commit_leaves_no_stale_headers_and_no_cookie() {
             (header::CACHE_CONTROL, "max-age=60"),
             (header::SET_COOKIE, "other=1"),
         ] {
-            response.headers_mut().insert(name, value.parse().expect("a value"));
+            response
+                .headers_mut()
+                .insert(name, value.parse().expect("a value"));
         }
         Ok(response)
     })
     .await;
     let mut browser = Browser::new();
-    assert_eq!(browser.get(app.addr(), "/").await.status(), StatusCode::FOUND);
-    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Timeout, StoreErrorKind::Refused] {
+    assert_eq!(
+        browser.get(app.addr(), "/").await.status(),
+        StatusCode::FOUND
+    );
+    for kind in [
+        StoreErrorKind::Unavailable,
+        StoreErrorKind::Timeout,
+        StoreErrorKind::Refused,
+    ] {
         store.fail(Call::Save, kind);
         let before = browser.clone();
         let response = browser.get(app.addr(), "/").await;
@@ -159,9 +198,23 @@ async fn a_failed_commit_leaves_no_stale_headers_and_no_cookie() {
             (response.status(), response.body().as_str()),
             (StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n")
         );
-        let mut names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+        let mut names: Vec<_> = response
+            .headers()
+            .keys()
+            .map(|name| name.as_str())
+            .collect();
         names.sort();
-        assert_eq!(names, ["cache-control", "content-length", "content-type", "date", "retry-after", "vary"]);
+        assert_eq!(
+            names,
+            [
+                "cache-control",
+                "content-length",
+                "content-type",
+                "date",
+                "retry-after",
+                "vary"
+            ]
+        );
         assert_eq!(browser.cookie_header(), before.cookie_header());
     }
 }
@@ -178,7 +231,11 @@ async fn a_service_that_fails_with_a_session_error_is_answered() {
     .await;
     let response = Browser::new().get(app.addr(), "/").await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(store.take_calls(), [], "a handler that fails without a response commits nothing");
+    assert_eq!(
+        store.take_calls(),
+        [],
+        "a handler that fails without a response commits nothing"
+    );
 }
 
 #[tokio::test]
@@ -187,7 +244,11 @@ async fn a_missing_layer_is_a_500_that_names_the_fix() {
     let response = call(&router, &mut Browser::new(), "/").await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 
-    let error = Request::new(()).session().load().await.expect_err("no layer");
+    let error = Request::new(())
+        .session()
+        .load()
+        .await
+        .expect_err("no layer");
     assert_eq!(error.kind(), SessionErrorKind::MissingLayer);
 
     let log = Log::default();
@@ -195,7 +256,8 @@ async fn a_missing_layer_is_a_500_that_names_the_fix() {
     tracing::subscriber::with_default(subscriber, || drop(Request::new(()).session()));
     let line = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
     assert!(
-        line.contains("SessionLayer::new(sessions)") && line.contains("SessionService::new(sessions, service)"),
+        line.contains("SessionLayer::new(sessions)")
+            && line.contains("SessionService::new(sessions, service)"),
         "{line}"
     );
 }
@@ -234,7 +296,13 @@ async fn an_eager_service_answers_an_outage_before_the_handler_runs() {
             move |request: Request<_>| {
                 *ran.lock().expect("whole") += 1;
                 let session = request.session();
-                async move { text(if session.loaded().is_some() { "loaded" } else { "not loaded" }) }
+                async move {
+                    text(if session.loaded().is_some() {
+                        "loaded"
+                    } else {
+                        "not loaded"
+                    })
+                }
             },
         )
         .await
@@ -242,9 +310,15 @@ async fn an_eager_service_answers_an_outage_before_the_handler_runs() {
     let mut browser = Browser::new();
     assert_eq!(browser.get(app.addr(), "/").await.body(), "loaded");
     let mut visitor = Browser::new();
-    crate::visit::visit(&sessions(&store), &mut visitor, |session| session.insert(VIEWS, &1).expect("writable")).await;
+    crate::visit::visit(&sessions(&store), &mut visitor, |session| {
+        session.insert(VIEWS, &1).expect("writable")
+    })
+    .await;
     store.fail(Call::Load, StoreErrorKind::Unavailable);
-    assert_eq!(visitor.get(app.addr(), "/").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        visitor.get(app.addr(), "/").await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(*ran.lock().expect("whole"), 1);
 }
 
@@ -252,14 +326,32 @@ async fn an_eager_service_answers_an_outage_before_the_handler_runs() {
 #[tokio::test]
 async fn stacked_layers_share_a_name_or_stand_apart() {
     async fn both(request: AxumRequest) -> String {
-        let (inner, outer) = (request.session_named("__Host-b"), request.session_named("__Host-a"));
-        inner.load().await.expect("works").insert(VIEWS, &1).expect("writable");
-        outer.load().await.expect("works").insert(VIEWS, &2).expect("writable");
+        let (inner, outer) = (
+            request.session_named("__Host-b"),
+            request.session_named("__Host-a"),
+        );
+        inner
+            .load()
+            .await
+            .expect("works")
+            .insert(VIEWS, &1)
+            .expect("writable");
+        outer
+            .load()
+            .await
+            .expect("works")
+            .insert(VIEWS, &2)
+            .expect("writable");
         assert_eq!(request.session().cookie_name(), Some("__Host-b"));
         String::new()
     }
     let store = TestStore::default();
-    let named = |name| builder(&store).cookie(CookieOptions::new().name(name)).build().expect("legal");
+    let named = |name| {
+        builder(&store)
+            .cookie(CookieOptions::new().name(name))
+            .build()
+            .expect("legal")
+    };
     let (a, b) = (named("__Host-a"), named("__Host-b"));
     let router = Router::new()
         .route("/", get(both))
@@ -277,11 +369,20 @@ async fn stacked_layers_share_a_name_or_stand_apart() {
 #[tokio::test]
 async fn outside_of_the_cookies_path_there_is_no_session() {
     let store = TestStore::default();
-    let sessions = builder(&store).cookie(CookieOptions::new().path("/count")).build().expect("legal");
+    let sessions = builder(&store)
+        .cookie(CookieOptions::new().path("/count"))
+        .build()
+        .expect("legal");
     let router = router(sessions);
     let mut browser = Browser::new();
-    assert_eq!(call(&router, &mut browser, "/peek").await.body(), "no session");
-    assert_eq!(call(&router, &mut browser, "/wrong").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        call(&router, &mut browser, "/peek").await.body(),
+        "no session"
+    );
+    assert_eq!(
+        call(&router, &mut browser, "/wrong").await.status(),
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
     assert_eq!(call(&router, &mut browser, "/count").await.body(), "1");
 }
 
@@ -291,43 +392,80 @@ async fn under_a_nested_router_the_original_path_counts() {
     let store = TestStore::default();
     let sessions = builder(&store)
         .cookie(CookieOptions::new().path("/shop"))
-        .original_uri(|extensions| extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.0.clone()))
+        .original_uri(|extensions| {
+            extensions
+                .get::<axum::extract::OriginalUri>()
+                .map(|uri| uri.0.clone())
+        })
         .build()
         .expect("legal");
-    let shop = Router::new().route("/count", get(count)).layer(SessionLayer::new(sessions));
-    let router = Router::new().nest("/shop", shop.clone()).nest("/blog", shop);
+    let shop = Router::new()
+        .route("/count", get(count))
+        .layer(SessionLayer::new(sessions));
+    let router = Router::new()
+        .nest("/shop", shop.clone())
+        .nest("/blog", shop);
     let mut browser = Browser::new();
     assert_eq!(call(&router, &mut browser, "/shop/count").await.body(), "1");
-    assert_eq!(call(&router, &mut browser, "/blog/count").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        call(&router, &mut browser, "/blog/count").await.status(),
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
 }
 
 /// tower without a framework; and a body that is streamed long after the commit.
 #[tokio::test]
 async fn tower_services_and_streaming_bodies_work() {
     let store = TestStore::default();
-    let service = ServiceBuilder::new().layer(SessionLayer::new(sessions(&store))).service(service_fn(
-        |request: Request<Full<bytes::Bytes>>| async move {
-            let session = request.session().load().await.expect("works");
-            session.insert(VIEWS, &1).expect("writable");
-            let body = Body::from_stream(futures_stream(session));
-            Ok::<_, Infallible>(Response::new(body))
-        },
-    ));
-    let response = service.oneshot(Request::new(Full::default())).await.expect("infallible");
-    assert_eq!(store.take_calls(), [Call::Create], "committed before the body is read");
+    let service = ServiceBuilder::new()
+        .layer(SessionLayer::new(sessions(&store)))
+        .service(service_fn(
+            |request: Request<Full<bytes::Bytes>>| async move {
+                let session = request.session().load().await.expect("works");
+                session.insert(VIEWS, &1).expect("writable");
+                let body = Body::from_stream(futures_stream(session));
+                Ok::<_, Infallible>(Response::new(body))
+            },
+        ));
+    let response = service
+        .oneshot(Request::new(Full::default()))
+        .await
+        .expect("infallible");
+    assert_eq!(
+        store.take_calls(),
+        [Call::Create],
+        "committed before the body is read"
+    );
     assert_eq!(set_cookies(&response).len(), 1);
-    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
-    assert_eq!(body, "1Closed", "the stream may read; a write is an error, not a silent loss");
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a whole body")
+        .to_bytes();
+    assert_eq!(
+        body, "1Closed",
+        "the stream may read; a write is an error, not a silent loss"
+    );
 }
 
 /// Two chunks, which look at the session and try to write to it.
-fn futures_stream(session: session_core::Session) -> impl futures_core::Stream<Item = Result<String, Infallible>> {
+fn futures_stream(
+    session: session_core::Session,
+) -> impl futures_core::Stream<Item = Result<String, Infallible>> {
     let mut chunk = 0;
     stream(move || {
         chunk += 1;
         match chunk {
-            1 => Some(Ok(session.get(VIEWS).expect("a number").unwrap_or(0).to_string())),
-            2 => Some(Ok(format!("{:?}", session.insert(VIEWS, &2).expect_err("late").kind()))),
+            1 => Some(Ok(session
+                .get(VIEWS)
+                .expect("a number")
+                .unwrap_or(0)
+                .to_string())),
+            2 => Some(Ok(format!(
+                "{:?}",
+                session.insert(VIEWS, &2).expect_err("late").kind()
+            ))),
             _ => None,
         }
     })
@@ -337,7 +475,10 @@ fn stream<T>(next: impl FnMut() -> Option<T> + Unpin) -> impl futures_core::Stre
     struct Next<F>(F);
     impl<T, F: FnMut() -> Option<T> + Unpin> futures_core::Stream for Next<F> {
         type Item = T;
-        fn poll_next(mut self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<T>> {
+        fn poll_next(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<T>> {
             std::task::Poll::Ready((self.0)())
         }
     }
@@ -358,10 +499,14 @@ async fn a_panic_commits_nothing() {
     })
     .await;
     let addr = app.addr();
-    let panicked = tokio::spawn(async move { Browser::new().send(addr, Method::POST, "/", "").await }).await;
+    let panicked =
+        tokio::spawn(async move { Browser::new().send(addr, Method::POST, "/", "").await }).await;
     assert!(panicked.is_err(), "the connection ends");
     assert_eq!(store.take_calls(), []);
-    assert_eq!(Browser::new().get(app.addr(), "/").await.status(), StatusCode::OK);
+    assert_eq!(
+        Browser::new().get(app.addr(), "/").await.status(),
+        StatusCode::OK
+    );
 }
 
 #[derive(Clone, Default)]
@@ -378,7 +523,10 @@ impl Recorder for Counts {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn register_counter(&self, key: &MetricKey, _: &Metadata<'_>) -> Counter {
         let labels: Vec<_> = key.labels().map(|label| label.value().to_owned()).collect();
-        self.0.lock().expect("whole").push(format!("{} {}", key.name(), labels.join(" ")));
+        self.0
+            .lock()
+            .expect("whole")
+            .push(format!("{} {}", key.name(), labels.join(" ")));
         Counter::from_arc(Arc::new(self.clone()))
     }
     fn register_gauge(&self, _: &MetricKey, _: &Metadata<'_>) -> Gauge {
@@ -403,7 +551,10 @@ async fn outcomes_are_counted() {
     let counts = counts.0.lock().expect("whole").clone();
     let expected = ["created", "saved", "untouched", "error Unavailable"];
     for outcome in expected {
-        assert!(counts.contains(&format!("session_commits_total {outcome}")), "{outcome} in {counts:?}");
+        assert!(
+            counts.contains(&format!("session_commits_total {outcome}")),
+            "{outcome} in {counts:?}"
+        );
     }
 }
 
@@ -413,12 +564,27 @@ async fn every_method_has_a_session() {
     let store = TestStore::default();
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
-        text(session.update(VIEWS, |views| views.unwrap_or(0) + 1)?.to_string())
+        text(
+            session
+                .update(VIEWS, |views| views.unwrap_or(0) + 1)?
+                .to_string(),
+        )
     })
     .await;
     let mut browser = Browser::new();
-    for (n, method) in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH].into_iter().enumerate() {
-        let response = browser.send_with(app.addr(), method, "/any?query", "", HeaderMap::new()).await;
+    for (n, method) in [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let response = browser
+            .send_with(app.addr(), method, "/any?query", "", HeaderMap::new())
+            .await;
         assert_eq!(response.body(), &(n + 1).to_string());
     }
 }

@@ -39,10 +39,19 @@ struct Site {
 
 impl Site {
     fn start(redis: Redis) -> Self {
-        let instances: Vec<_> =
-            NAMES.into_iter().map(|name| Demo::start(INSTANCE, name, &redis.url(), OLD_KEY)).collect();
-        let servers: Vec<_> = instances.iter().map(|instance| (instance.name(), instance.addr())).collect();
-        Self { balancer: Balancer::start(&servers), instances, redis }
+        let instances: Vec<_> = NAMES
+            .into_iter()
+            .map(|name| Demo::start(INSTANCE, name, &redis.url(), OLD_KEY))
+            .collect();
+        let servers: Vec<_> = instances
+            .iter()
+            .map(|instance| (instance.name(), instance.addr()))
+            .collect();
+        Self {
+            balancer: Balancer::start(&servers),
+            instances,
+            redis,
+        }
     }
 
     fn addr(&self) -> SocketAddr {
@@ -67,11 +76,23 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 fn served_by(response: &Response<String>) -> Option<String> {
-    response.headers().get(SERVED_BY).map(|name| name.to_str().expect("ascii").to_owned())
+    response
+        .headers()
+        .get(SERVED_BY)
+        .map(|name| name.to_str().expect("ascii").to_owned())
 }
 
-async fn send(browser: &mut Browser, addr: SocketAddr, method: Method, path: &str, body: &str) -> Response<String> {
-    let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+async fn send(
+    browser: &mut Browser,
+    addr: SocketAddr,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> Response<String> {
+    let json = HeaderMap::from_iter([(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    )]);
     browser.send_with(addr, method, path, body, json).await
 }
 
@@ -85,7 +106,14 @@ async fn session(browser: &mut Browser, addr: SocketAddr) -> Value {
 /// A visitor who has put its name into its session.
 async fn visitor(addr: SocketAddr, name: &str) -> Browser {
     let mut browser = Browser::new();
-    let stored = send(&mut browser, addr, Method::PUT, "/api/session/tag", &format!("{name:?}")).await;
+    let stored = send(
+        &mut browser,
+        addr,
+        Method::PUT,
+        "/api/session/tag",
+        &format!("{name:?}"),
+    )
+    .await;
     assert_eq!(stored.status(), StatusCode::NO_CONTENT, "{}", stored.body());
     browser
 }
@@ -105,8 +133,17 @@ async fn logged_in_on_one_instance_read_on_another_logged_out_on_the_third() {
     let logout = send(&mut browser, site.addr(), Method::POST, "/api/logout", "").await;
     assert_eq!(logout.status(), StatusCode::NO_CONTENT);
     assert_eq!(browser.cookie(COOKIE), None);
-    let served: Vec<_> = [served_by(&login), ended["instance"].as_str().map(str::to_owned), served_by(&logout)].into();
-    assert_eq!(served.iter().flatten().collect::<BTreeSet<_>>().len(), 3, "{served:?}");
+    let served: Vec<_> = [
+        served_by(&login),
+        ended["instance"].as_str().map(str::to_owned),
+        served_by(&logout),
+    ]
+    .into();
+    assert_eq!(
+        served.iter().flatten().collect::<BTreeSet<_>>().len(),
+        3,
+        "{served:?}"
+    );
 
     // whoever kept a cookie, of before the login or of after it, is nobody on every instance
     for instance in &site.instances {
@@ -114,7 +151,10 @@ async fn logged_in_on_one_instance_read_on_another_logged_out_on_the_third() {
             let seen = session(&mut cookies.clone(), instance.addr()).await;
             assert_eq!(seen["instance"], instance.name());
             assert_eq!(seen["is_new"], true, "{seen}");
-            assert!(seen["id"] != ended["id"] && seen["data"]["tag"].is_null(), "{seen}");
+            assert!(
+                seen["id"] != ended["id"] && seen["data"]["tag"].is_null(),
+                "{seen}"
+            );
         }
     }
 }
@@ -125,11 +165,21 @@ async fn each_instance_sees_at_once_what_another_wrote() {
     let mut browser = visitor(site.addr(), "ann").await;
     let mut instances = BTreeSet::new();
     for written in 1..=12 {
-        let added = send(&mut browser, site.addr(), Method::POST, "/api/session/n/add", "{}").await;
+        let added = send(
+            &mut browser,
+            site.addr(),
+            Method::POST,
+            "/api/session/n/add",
+            "{}",
+        )
+        .await;
         assert_eq!(added.status(), StatusCode::OK, "{}", added.body());
         let seen = session(&mut browser, site.addr()).await;
         assert_eq!(seen["data"]["n"], written);
-        assert_ne!(seen["instance"].as_str().map(str::to_owned), served_by(&added));
+        assert_ne!(
+            seen["instance"].as_str().map(str::to_owned),
+            served_by(&added)
+        );
         instances.insert(seen["instance"].to_string());
     }
     assert_eq!(instances.len(), 3);
@@ -157,12 +207,26 @@ impl User {
         let mut browser = visitor(addr, &name).await;
         let id = session(&mut browser, addr).await["id"].clone();
         assert!(id.is_string());
-        Self { name, browser, id, counted: 0, unknown: 0, failures: Vec::new() }
+        Self {
+            name,
+            browser,
+            id,
+            counted: 0,
+            unknown: 0,
+            failures: Vec::new(),
+        }
     }
 
     /// Writes, and reads back.
     async fn visit(&mut self, addr: SocketAddr) {
-        let added = send(&mut self.browser, addr, Method::POST, "/api/session/n/add", "{}").await;
+        let added = send(
+            &mut self.browser,
+            addr,
+            Method::POST,
+            "/api/session/n/add",
+            "{}",
+        )
+        .await;
         match self.is_answered(&added) {
             true => self.counted += 1,
             false => self.unknown += 1,
@@ -183,7 +247,12 @@ impl User {
                 self.failures.push(status);
                 false
             }
-            _ => panic!("{} got {status} of {:?}: {}", self.name, served_by(response), response.body()),
+            _ => panic!(
+                "{} got {status} of {:?}: {}",
+                self.name,
+                served_by(response),
+                response.body()
+            ),
         }
     }
 
@@ -206,7 +275,10 @@ impl User {
 
 impl Load {
     async fn start(addr: SocketAddr, users: usize) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, answered) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let mut running = Vec::new();
         for number in 0..users {
             let mut user = User::begin(addr, format!("user {number}")).await;
@@ -221,7 +293,11 @@ impl Load {
                 user
             }));
         }
-        let load = Self { stop, answered, users: running };
+        let load = Self {
+            stop,
+            answered,
+            users: running,
+        };
         load.goes_on().await;
         load
     }
@@ -230,7 +306,10 @@ impl Load {
     async fn goes_on(&self) {
         let goal = self.answered.load(Ordering::Relaxed) + 100;
         let is_over = || self.users.iter().any(JoinHandle::is_finished);
-        eventually("visits", async || is_over() || self.answered.load(Ordering::Relaxed) >= goal).await;
+        eventually("visits", async || {
+            is_over() || self.answered.load(Ordering::Relaxed) >= goal
+        })
+        .await;
     }
 
     /// Ends the load, and asks every instance for every session. Answers which requests failed.
@@ -307,7 +386,11 @@ async fn keys_are_rotated_one_instance_after_the_other() {
         users.push(User::begin(site.addr(), name.to_owned()).await);
     }
     let signed_by_old = users[0].browser.clone();
-    for keys in [format!("{OLD_KEY},{NEW_KEY}"), format!("{NEW_KEY},{OLD_KEY}"), NEW_KEY.to_owned()] {
+    for keys in [
+        format!("{OLD_KEY},{NEW_KEY}"),
+        format!("{NEW_KEY},{OLD_KEY}"),
+        NEW_KEY.to_owned(),
+    ] {
         for number in 0..site.instances.len() {
             site.instances[number].terminate();
             site.instances[number].restart_with_keys(&keys);
@@ -331,7 +414,13 @@ async fn keys_are_rotated_one_instance_after_the_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_whose_first_keys_differ_share_their_sessions() {
     let mut site = Site::start(Redis::start());
-    for (number, keys) in [format!("{OLD_KEY},{NEW_KEY}"), format!("{NEW_KEY},{OLD_KEY}")].iter().enumerate() {
+    for (number, keys) in [
+        format!("{OLD_KEY},{NEW_KEY}"),
+        format!("{NEW_KEY},{OLD_KEY}"),
+    ]
+    .iter()
+    .enumerate()
+    {
         site.instances[number].terminate();
         site.instances[number].restart_with_keys(keys);
     }
@@ -342,7 +431,10 @@ async fn instances_whose_first_keys_differ_share_their_sessions() {
             let before = user.browser.cookie(COOKIE).expect("a cookie").to_owned();
             user.visit(addr).await;
             let after = user.browser.cookie(COOKIE).expect("a cookie");
-            assert!(before != after, "signed again with the key of the instance that answered");
+            assert!(
+                before != after,
+                "signed again with the key of the instance that answered"
+            );
         }
     }
 }
@@ -358,13 +450,26 @@ async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
         let cookie = user.browser.cookie(COOKIE).map(str::to_owned);
         for _ in 0..2 {
             for instance in &site.instances {
-                for (method, path) in
-                    [(Method::GET, "/api/session"), (Method::POST, "/api/session/n/add"), (Method::GET, "/")]
-                {
+                for (method, path) in [
+                    (Method::GET, "/api/session"),
+                    (Method::POST, "/api/session/n/add"),
+                    (Method::GET, "/"),
+                ] {
                     let response = send(&mut user.browser, instance.addr(), method, path, "").await;
-                    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", response.body());
-                    assert!(response.headers().contains_key(header::RETRY_AFTER), "{path}");
-                    assert!(!response.headers().contains_key(header::SET_COOKIE), "{path}");
+                    assert_eq!(
+                        response.status(),
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "{path}: {}",
+                        response.body()
+                    );
+                    assert!(
+                        response.headers().contains_key(header::RETRY_AFTER),
+                        "{path}"
+                    );
+                    assert!(
+                        !response.headers().contains_key(header::SET_COOKIE),
+                        "{path}"
+                    );
                 }
                 let health = user.browser.get(instance.addr(), "/healthz").await;
                 assert_eq!(health.status(), StatusCode::OK);
@@ -381,7 +486,9 @@ async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
             let path = "/api/session";
             eventually("an instance to find Redis", async || {
                 let response = user.browser.clone().get(instance.addr(), path).await;
-                assert!([StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status()));
+                assert!(
+                    [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status())
+                );
                 response.status() == StatusCode::OK
             })
             .await;
@@ -390,5 +497,11 @@ async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
     }
     assert_eq!(user.counted, 1 + 2 * 3);
     assert!(user.failures.is_empty(), "{:?}", user.failures);
-    assert_eq!(processes, site.instances.iter().map(Demo::process_id).collect::<Vec<_>>());
+    assert_eq!(
+        processes,
+        site.instances
+            .iter()
+            .map(Demo::process_id)
+            .collect::<Vec<_>>()
+    );
 }

@@ -34,7 +34,10 @@ async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
     let site = start_demo().await;
     let driver = Driver::start();
     let client = driver.open().await;
-    let visitor = Visitor { client: client.clone(), site: format!("http://{site}") };
+    let visitor = Visitor {
+        client: client.clone(),
+        site: format!("http://{site}"),
+    };
     // in a task of its own, so that the browser is closed whatever happens there
     let journey = tokio::spawn(async move {
         let anonymous = visitor.counts_visits().await;
@@ -76,7 +79,11 @@ impl Visitor {
         assert_eq!(cookie.path(), Some("/"));
         assert_eq!(cookie.domain(), Some("127.0.0.1"));
         assert_eq!(cookie.expires(), None, "it ends with the browser");
-        let seen = self.client.execute("return document.cookie", vec![]).await.expect("runs");
+        let seen = self
+            .client
+            .execute("return document.cookie", vec![])
+            .await
+            .expect("runs");
         assert_eq!(seen, json!(""), "scripts do not see it");
         cookie
     }
@@ -85,7 +92,11 @@ impl Visitor {
         let id = self.text("#session-id").await;
         self.submit_login("ann", "incorrect horse", false).await;
         self.shows("#failed", "1").await;
-        assert_eq!(self.cookie().await.expect("cookie").value(), anonymous.value(), "nothing has changed");
+        assert_eq!(
+            self.cookie().await.expect("cookie").value(),
+            anonymous.value(),
+            "nothing has changed"
+        );
         self.submit_login("ann", "correct horse", false).await;
         self.shows("#user", "ann").await;
 
@@ -99,7 +110,9 @@ impl Visitor {
     async fn fills_the_cart(&self) {
         self.click("button[value=tea]").await;
         self.eventually("the cart shows tea", || async {
-            self.text("#cart").await.is_some_and(|cart| cart.contains("Green tea"))
+            self.text("#cart")
+                .await
+                .is_some_and(|cart| cart.contains("Green tea"))
         })
         .await;
     }
@@ -107,11 +120,21 @@ impl Visitor {
     async fn logs_out(&self, ann: Cookie<'static>) {
         let id = self.text("#session-id").await;
         self.click("#logout").await;
-        self.eventually("the farewell shows", || async { self.text("#goodbye").await.is_some() }).await;
+        self.eventually("the farewell shows", || async {
+            self.text("#goodbye").await.is_some()
+        })
+        .await;
         self.is_anonymous().await;
-        assert_ne!(self.text("#session-id").await, id, "the old session does not return");
+        assert_ne!(
+            self.text("#session-id").await,
+            id,
+            "the old session does not return"
+        );
         let left = self.cookie().await;
-        assert!(left.is_none_or(|left| left.value() != ann.value()), "the old cookie is gone");
+        assert!(
+            left.is_none_or(|left| left.value() != ann.value()),
+            "the old cookie is gone"
+        );
     }
 
     /// The page before the logout was ann's; the browser must ask again instead of showing it.
@@ -119,7 +142,10 @@ impl Visitor {
         self.client.back().await.expect("goes back");
         let url = format!("{}/", self.site);
         self.eventually("the page before the logout is back", || async {
-            self.client.current_url().await.is_ok_and(|current| current.as_str() == url)
+            self.client
+                .current_url()
+                .await
+                .is_ok_and(|current| current.as_str() == url)
                 && self.text("#views").await.is_some()
         })
         .await;
@@ -131,16 +157,27 @@ impl Visitor {
         self.submit_login("bob", "battery staple", true).await;
         self.shows("#user", "bob").await;
         let cookie = self.cookie().await.expect("cookie");
-        let expires_at = cookie.expires_datetime().expect("it outlives the browser").unix_timestamp();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("clock").as_secs();
+        let expires_at = cookie
+            .expires_datetime()
+            .expect("it outlives the browser")
+            .unix_timestamp();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("clock")
+            .as_secs();
         let left = u64::try_from(expires_at).expect("after 1970") - now;
-        assert!((30 * DAY - 120..=30 * DAY + 1).contains(&left), "{left} seconds are left");
+        assert!(
+            (30 * DAY - 120..=30 * DAY + 1).contains(&left),
+            "{left} seconds are left"
+        );
         assert_eq!(cookie.http_only(), Some(true));
     }
 
     async fn is_not_fooled_by_another_site(&self) {
-        let forged =
-            format!("data:text/html,<form method=post action={}/logout><button>Win a prize</button></form>", self.site);
+        let forged = format!(
+            "data:text/html,<form method=post action={}/logout><button>Win a prize</button></form>",
+            self.site
+        );
         self.client.goto(&forged).await.expect("opens");
         self.click("button").await;
         self.shows("h1", "Forbidden").await;
@@ -149,13 +186,22 @@ impl Visitor {
     }
 
     async fn is_anonymous(&self) {
-        for (selector, present) in [("#login", true), ("#cart-empty", true), ("#user", false), ("#cart", false)] {
+        for (selector, present) in [
+            ("#login", true),
+            ("#cart-empty", true),
+            ("#user", false),
+            ("#cart", false),
+        ] {
             assert_eq!(self.text(selector).await.is_some(), present, "{selector}");
         }
     }
 
     async fn submit_login(&self, username: &str, password: &str, remember: bool) {
-        let form = self.client.form(Locator::Css("#login")).await.expect("the login form");
+        let form = self
+            .client
+            .form(Locator::Css("#login"))
+            .await
+            .expect("the login form");
         form.set_by_name("username", username).await.expect("types");
         form.set_by_name("password", password).await.expect("types");
         if remember {
@@ -165,11 +211,20 @@ impl Visitor {
     }
 
     async fn goto(&self, path: &str) {
-        self.client.goto(&format!("{}{path}", self.site)).await.expect("opens");
+        self.client
+            .goto(&format!("{}{path}", self.site))
+            .await
+            .expect("opens");
     }
 
     async fn click(&self, selector: &str) {
-        let element = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await.expect(selector);
+        let element = self
+            .client
+            .wait()
+            .at_most(PATIENCE)
+            .for_element(Locator::Css(selector))
+            .await
+            .expect(selector);
         element.click().await.expect("clicks");
     }
 
@@ -181,7 +236,12 @@ impl Visitor {
     /// What an element says; `None` where there is none, or where the page is just being replaced.
     async fn text(&self, selector: &str) -> Option<String> {
         let script = "return document.querySelector(arguments[0])?.textContent ?? null";
-        self.client.execute(script, vec![json!(selector)]).await.ok()?.as_str().map(str::to_owned)
+        self.client
+            .execute(script, vec![json!(selector)])
+            .await
+            .ok()?
+            .as_str()
+            .map(str::to_owned)
     }
 
     async fn shows(&self, selector: &str, expected: &str) {
@@ -198,7 +258,10 @@ impl Visitor {
             }
         });
         if shown.await.is_err() {
-            panic!("not within {PATIENCE:?}: {what}; the page is\n{}", self.client.source().await.unwrap_or_default());
+            panic!(
+                "not within {PATIENCE:?}: {what}; the page is\n{}",
+                self.client.source().await.unwrap_or_default()
+            );
         }
     }
 }
@@ -224,7 +287,12 @@ impl Driver {
             .spawn()
             .expect("chromedriver starts");
         let stdout = process.stdout.take().expect("piped");
-        let mut driver = Self { process, url: String::new(), chromium, profile };
+        let mut driver = Self {
+            process,
+            url: String::new(),
+            chromium,
+            profile,
+        };
         // it says which port it took when it is ready; reading on keeps its pipe from filling up
         let (port, told) = mpsc::channel();
         thread::spawn(move || {
@@ -234,7 +302,9 @@ impl Driver {
                 }
             }
         });
-        let port = told.recv_timeout(PATIENCE).expect("chromedriver tells its port");
+        let port = told
+            .recv_timeout(PATIENCE)
+            .expect("chromedriver tells its port");
         driver.url = format!("http://127.0.0.1:{port}");
         driver
     }
@@ -256,10 +326,15 @@ impl Driver {
             &profile,
         ];
         let options = json!({ "binary": self.chromium, "args": arguments });
-        let capabilities = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
+        let capabilities = [("goog:chromeOptions".to_owned(), options)]
+            .into_iter()
+            .collect();
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let connecting = builder.capabilities(capabilities).connect(&self.url);
-        time::timeout(PATIENCE * 3, connecting).await.expect("the browser opens in time").expect("the browser opens")
+        time::timeout(PATIENCE * 3, connecting)
+            .await
+            .expect("the browser opens in time")
+            .expect("the browser opens")
     }
 }
 
@@ -273,7 +348,8 @@ impl Drop for Driver {
 async fn start_demo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("address");
-    let options = Options::from_arguments(["--instance", "browser-test", "--store", "memory:"]).expect("flags");
+    let options = Options::from_arguments(["--instance", "browser-test", "--store", "memory:"])
+        .expect("flags");
     tokio::spawn(async move { demo::serve(listener, options).await.expect("serves") });
     address
 }
@@ -281,7 +357,9 @@ async fn start_demo() -> SocketAddr {
 /// The program of that name.
 fn on_path(program: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|directory| directory.join(program)).find(|program| program.is_file());
+    let found = env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|program| program.is_file());
     found.unwrap_or_else(|| {
         panic!("{program} is not on PATH: this test needs Chromium and its driver (on Debian: apt-get install chromium chromium-driver)")
     })

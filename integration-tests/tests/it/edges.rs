@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::Response;
 use integration_tests::{Backend, Browser, Call, TestStore};
-use session_core::{CookieOptions, Key, Outcome, Session, SessionErrorKind, Sessions, StoreErrorKind};
+use session_core::{
+    CookieOptions, Key, Outcome, Session, SessionErrorKind, Sessions, StoreErrorKind,
+};
 
 use crate::visit::{begin, builder, finish, on_every_store, request, sessions, visit};
 
@@ -31,16 +33,25 @@ const NUMBER: Key<u32> = Key::new("number");
 /// A visitor whose session holds a number.
 async fn visitor(sessions: &Sessions) -> Browser {
     let mut browser = Browser::new();
-    visit(sessions, &mut browser, |session| session.insert(NUMBER, &0).expect("writable")).await;
+    visit(sessions, &mut browser, |session| {
+        session.insert(NUMBER, &0).expect("writable")
+    })
+    .await;
     browser
 }
 
 fn add(session: &Session) {
-    session.update(NUMBER, |number| number.unwrap_or(0) + 1).expect("writable");
+    session
+        .update(NUMBER, |number| number.unwrap_or(0) + 1)
+        .expect("writable");
 }
 
 async fn number(sessions: &Sessions, browser: &Browser) -> Option<u32> {
-    begin(sessions, browser).await.1.get(NUMBER).expect("a number")
+    begin(sessions, browser)
+        .await
+        .1
+        .get(NUMBER)
+        .expect("a number")
 }
 
 /// A write that was let in before a login is kept; what it merged with is not shown, and cannot be renewed away.
@@ -56,18 +67,35 @@ async fn who_holds_an_old_token_never_gets_the_session_that_logged_in(store: Tes
     .await;
     add(&held);
     assert_eq!(held.save().await.expect("no fault"), Outcome::Saved);
-    assert_eq!((held.principal(), held.get::<String>("secret").expect("text")), (None, None));
+    assert_eq!(
+        (
+            held.principal(),
+            held.get::<String>("secret").expect("text")
+        ),
+        (None, None)
+    );
     held.renew();
-    let _ = finish(&sessions, &handle, &mut attacker).await.expect("no fault");
+    let _ = finish(&sessions, &handle, &mut attacker)
+        .await
+        .expect("no fault");
     assert!(begin(&sessions, &attacker).await.1.is_new());
     let victims = begin(&sessions, &victim).await.1;
-    assert_eq!((victims.principal().as_deref(), victims.get(NUMBER).expect("a number")), (Some("victim"), Some(1)));
+    assert_eq!(
+        (
+            victims.principal().as_deref(),
+            victims.get(NUMBER).expect("a number")
+        ),
+        (Some("victim"), Some(1))
+    );
 }
 
 async fn what_one_user_writes_does_not_land_with_the_next(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
-    visit(&sessions, &mut browser, |session| session.set_principal(Some("ann")).expect("writable")).await;
+    visit(&sessions, &mut browser, |session| {
+        session.set_principal(Some("ann")).expect("writable")
+    })
+    .await;
     let mut slow_browser = browser.clone();
     let (handle, slow) = begin(&sessions, &slow_browser).await;
     slow.insert("draft", "of ann").expect("writable");
@@ -76,7 +104,9 @@ async fn what_one_user_writes_does_not_land_with_the_next(store: Tested) {
         session.set_principal(Some("bob")).expect("writable");
     })
     .await;
-    let (outcome, _) = finish(&sessions, &handle, &mut slow_browser).await.expect("no fault");
+    let (outcome, _) = finish(&sessions, &handle, &mut slow_browser)
+        .await
+        .expect("no fault");
     assert_eq!(outcome, Outcome::Gone);
     assert!(!begin(&sessions, &browser).await.1.contains("draft"));
 }
@@ -87,9 +117,14 @@ async fn a_save_whose_answer_is_lost_counts_once(store: Tested) {
     let (handle, session) = begin(&sessions, &browser).await;
     add(&session);
     store.lose_answer(Call::Save);
-    assert_eq!(session.save().await.expect_err("unknown").kind(), SessionErrorKind::Timeout);
+    assert_eq!(
+        session.save().await.expect_err("unknown").kind(),
+        SessionErrorKind::Timeout
+    );
     add(&session);
-    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+    let _ = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
     assert_eq!(number(&sessions, &browser).await, Some(2));
 }
 
@@ -103,15 +138,23 @@ async fn a_save_that_is_dropped_counts_once(store: Tested) {
         {
             let mut saving = std::pin::pin!(session.save());
             for _ in 0..polls {
-                let once = std::future::poll_fn(|cx| std::task::Poll::Ready(saving.as_mut().poll(cx).is_ready()));
+                let once = std::future::poll_fn(|cx| {
+                    std::task::Poll::Ready(saving.as_mut().poll(cx).is_ready())
+                });
                 if once.await {
                     break;
                 }
                 tokio::task::yield_now().await;
             }
         }
-        let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
-        assert_eq!(number(&sessions, &browser).await, Some(1), "dropped after {polls} polls");
+        let _ = finish(&sessions, &handle, &mut browser)
+            .await
+            .expect("no fault");
+        assert_eq!(
+            number(&sessions, &browser).await,
+            Some(1),
+            "dropped after {polls} polls"
+        );
     }
 }
 
@@ -121,10 +164,22 @@ async fn a_renewal_whose_answer_is_lost_is_told_by_the_next_commit(store: Tested
     let (handle, session) = begin(&sessions, &browser).await;
     session.set_principal(Some("ann")).expect("writable");
     store.lose_answer(Call::Save);
-    assert_eq!(session.save().await.expect_err("unknown").kind(), SessionErrorKind::Timeout);
-    assert_eq!(handle.settled_cookie(), None, "nothing is told that is not known");
-    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
-    assert_eq!(begin(&sessions, &browser).await.1.principal().as_deref(), Some("ann"));
+    assert_eq!(
+        session.save().await.expect_err("unknown").kind(),
+        SessionErrorKind::Timeout
+    );
+    assert_eq!(
+        handle.settled_cookie(),
+        None,
+        "nothing is told that is not known"
+    );
+    let _ = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
+    assert_eq!(
+        begin(&sessions, &browser).await.1.principal().as_deref(),
+        Some("ann")
+    );
 }
 
 async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
@@ -141,10 +196,18 @@ async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
     session.discard();
     session.insert("after", &2).expect("writable");
     gate.open();
-    assert_eq!(saving.await.expect("no panic").expect("no fault"), Outcome::Saved);
+    assert_eq!(
+        saving.await.expect("no panic").expect("no fault"),
+        Outcome::Saved
+    );
     assert!(session.is_modified());
-    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
-    assert_eq!(begin(&sessions, &browser).await.1.names(), ["after", "before", "number"]);
+    let _ = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
+    assert_eq!(
+        begin(&sessions, &browser).await.1.names(),
+        ["after", "before", "number"]
+    );
 }
 
 /// The new session cannot be stored, or the old one cannot be ended: either way the old one lives, and alone.
@@ -158,8 +221,14 @@ async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
         assert_eq!(session.save().await.expect("no fault"), Outcome::Created);
         session.regenerate().expect("entropy");
         store.fail(call, StoreErrorKind::Unavailable);
-        let error = finish(&sessions, &handle, &mut browser).await.expect_err("half done");
-        assert_eq!((error.kind(), handle.settled_cookie()), (SessionErrorKind::Unavailable, None), "{call:?}");
+        let error = finish(&sessions, &handle, &mut browser)
+            .await
+            .expect_err("half done");
+        assert_eq!(
+            (error.kind(), handle.settled_cookie()),
+            (SessionErrorKind::Unavailable, None),
+            "{call:?}"
+        );
         assert_eq!(store.inner().len(), 1, "{call:?}");
     }
 }
@@ -169,15 +238,32 @@ async fn a_superseded_token_never_replaces_the_new_one(store: Tested) {
     for rolling in [true, false] {
         let store = store.fresh();
         let lasting = CookieOptions::new().max_age(Duration::from_secs(3600));
-        let cookie = if rolling { CookieOptions::new() } else { lasting };
-        let built = builder(&store).cookie(cookie).rolling(rolling).touch_after(Duration::ZERO).build();
+        let cookie = if rolling {
+            CookieOptions::new()
+        } else {
+            lasting
+        };
+        let built = builder(&store)
+            .cookie(cookie)
+            .rolling(rolling)
+            .touch_after(Duration::ZERO)
+            .build();
         let sessions = built.expect("legal");
         let mut browser = visitor(&sessions).await;
         let (slow, session) = begin(&sessions, &browser).await;
         session.touch();
-        visit(&sessions, &mut browser, |session| session.set_principal(Some("ann")).expect("writable")).await;
-        let _ = finish(&sessions, &slow, &mut browser).await.expect("no fault");
-        assert_eq!(begin(&sessions, &browser).await.1.principal().as_deref(), Some("ann"), "rolling: {rolling}");
+        visit(&sessions, &mut browser, |session| {
+            session.set_principal(Some("ann")).expect("writable")
+        })
+        .await;
+        let _ = finish(&sessions, &slow, &mut browser)
+            .await
+            .expect("no fault");
+        assert_eq!(
+            begin(&sessions, &browser).await.1.principal().as_deref(),
+            Some("ann"),
+            "rolling: {rolling}"
+        );
     }
 }
 
@@ -185,10 +271,16 @@ async fn a_session_that_is_loaded_too_late_is_closed(store: Tested) {
     let sessions = sessions(&store);
     let browser = visitor(&sessions).await;
     let handle = sessions.begin(&request(&browser));
-    let _ = sessions.finish(&handle, &mut Response::new(())).await.expect("no fault");
+    let _ = sessions
+        .finish(&handle, &mut Response::new(()))
+        .await
+        .expect("no fault");
     let late = handle.load().await.expect("it may be read");
     assert_eq!(late.get(NUMBER).expect("a number"), Some(0));
-    assert_eq!(late.insert(NUMBER, &1).expect_err("late").kind(), SessionErrorKind::Closed);
+    assert_eq!(
+        late.insert(NUMBER, &1).expect_err("late").kind(),
+        SessionErrorKind::Closed
+    );
 }
 
 async fn a_logout_does_not_wait_for_its_farewell(store: Tested) {
@@ -199,8 +291,14 @@ async fn a_logout_does_not_wait_for_its_farewell(store: Tested) {
     session.destroy();
     session.insert("flash", "goodbye").expect("a new session");
     store.fail(Call::Create, StoreErrorKind::Refused);
-    assert!(finish(&sessions, &handle, &mut browser).await.is_err(), "the farewell cannot be stored");
-    assert!(sessions.open(&token).await.expect("no fault").is_none(), "the user is logged out");
+    assert!(
+        finish(&sessions, &handle, &mut browser).await.is_err(),
+        "the farewell cannot be stored"
+    );
+    assert!(
+        sessions.open(&token).await.expect("no fault").is_none(),
+        "the user is logged out"
+    );
 }
 
 async fn half_a_regeneration_leaves_nothing_behind(store: Tested) {
@@ -212,7 +310,9 @@ async fn half_a_regeneration_leaves_nothing_behind(store: Tested) {
     store.fail(Call::Destroy, StoreErrorKind::Unavailable);
     assert!(session.save().await.is_err());
     session.destroy();
-    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+    let _ = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
     assert!(store.inner().is_empty());
 }
 
@@ -220,10 +320,18 @@ async fn an_ended_session_says_so_to_every_write(store: Tested) {
     let sessions = sessions(&store);
     let browser = visitor(&sessions).await;
     let (_, session) = begin(&sessions, &browser).await;
-    sessions.revoke(&session.id().expect("live")).await.expect("no fault");
+    sessions
+        .revoke(&session.id().expect("live"))
+        .await
+        .expect("no fault");
     add(&session);
     assert_eq!(session.save().await.expect("no fault"), Outcome::Gone);
-    for error in [session.clear(), session.set_principal(None), session.insert(NUMBER, &1), session.set_max_age(None)] {
+    for error in [
+        session.clear(),
+        session.set_principal(None),
+        session.insert(NUMBER, &1),
+        session.set_max_age(None),
+    ] {
         assert_eq!(error.expect_err("ended").kind(), SessionErrorKind::Gone);
     }
 }
@@ -232,8 +340,13 @@ async fn a_principal_counts_towards_the_limit(store: Tested) {
     let sessions = builder(&store).max_bytes(100).build().expect("legal");
     let mut browser = visitor(&sessions).await;
     visit(&sessions, &mut browser, |session| {
-        let error = session.set_principal(Some(&"x".repeat(1000))).expect_err("too large");
-        assert_eq!((error.kind(), session.principal()), (SessionErrorKind::TooLarge, None));
+        let error = session
+            .set_principal(Some(&"x".repeat(1000)))
+            .expect_err("too large");
+        assert_eq!(
+            (error.kind(), session.principal()),
+            (SessionErrorKind::TooLarge, None)
+        );
     })
     .await;
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
 use integration_tests::{Call, ManualClock, TestStore, keys};
-use session_core::{CookieOptions, Key, MemoryStore, Session, SessionError, SessionId, Sessions, Unset};
+use session_core::{
+    CookieOptions, Key, MemoryStore, Session, SessionError, SessionId, Sessions, Unset,
+};
 
 const VALUE: Key<u32> = Key::new("value");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -70,9 +72,12 @@ const LIFETIME_CHANGED: &str = "a change of lifetime is a change, and the browse
 const COOKIE_IN_STEP: &str = "when the life in the store is extended, so is that of a persistent cookie (E95); a cookie goes out with a save only, \
      which proves that nobody has renewed the token meanwhile";
 const ONE_WRITE: &str = "a save gives full life, so no touch follows it (E91, E92)";
-const SAVE_OF_NOTHING: &str = "an explicit save of what has not changed extends its life in one call (E91, E92)";
-const CREATED_FIRST: &str = "the new session is created before the old one is destroyed, and written once (E83, E85)";
-const COOKIE_REMOVED: &str = "a session that ends takes its cookie with it (E81), and is destroyed once (E79)";
+const SAVE_OF_NOTHING: &str =
+    "an explicit save of what has not changed extends its life in one call (E91, E92)";
+const CREATED_FIRST: &str =
+    "the new session is created before the old one is destroyed, and written once (E83, E85)";
+const COOKIE_REMOVED: &str =
+    "a session that ends takes its cookie with it (E81), and is destroyed once (E79)";
 
 /// The calls, and `SC` where the cookie is set.
 fn sc(calls: &str, set: bool) -> String {
@@ -83,13 +88,29 @@ fn sc(calls: &str, set: bool) -> String {
 fn cases() -> Vec<Case> {
     use Verb::*;
     let mut cases = vec![];
-    for (row, verbs) in [("E136 ro", &[] as &[_]), ("E136 conly", &[MaxAge]), ("E136 touch()", &[Touch])] {
+    for (row, verbs) in [
+        ("E136 ro", &[] as &[_]),
+        ("E136 conly", &[MaxAge]),
+        ("E136 touch()", &[Touch]),
+    ] {
         cases.push(Case {
             row,
             brings: Brings::Nothing,
             verbs,
-            express: |o| if o.save_uninitialized { sc("set", true) } else { sc("", false) },
-            ours: |o| if o.save_uninitialized { sc("create", true) } else { sc("", false) },
+            express: |o| {
+                if o.save_uninitialized {
+                    sc("set", true)
+                } else {
+                    sc("", false)
+                }
+            },
+            ours: |o| {
+                if o.save_uninitialized {
+                    sc("create", true)
+                } else {
+                    sc("", false)
+                }
+            },
             differs: "",
         });
     }
@@ -175,7 +196,14 @@ fn cases() -> Vec<Case> {
             express: |o| sc(if o.resave { "get set" } else { "get touch" }, o.rolling),
             ours: |o| {
                 let told = o.rolling || o.max_age;
-                sc(if o.resave || told { "load save" } else { "load touch" }, told)
+                sc(
+                    if o.resave || told {
+                        "load save"
+                    } else {
+                        "load touch"
+                    },
+                    told,
+                )
             },
             differs: COOKIE_IN_STEP,
         });
@@ -225,15 +253,34 @@ fn cases() -> Vec<Case> {
             row: "E150 reload",
             brings: Brings::Session,
             verbs: &[Reload],
-            express: |o| sc(if o.resave { "get get set" } else { "get get touch" }, o.rolling),
+            express: |o| {
+                sc(
+                    if o.resave {
+                        "get get set"
+                    } else {
+                        "get get touch"
+                    },
+                    o.rolling,
+                )
+            },
             ours: |o| {
                 let told = o.rolling || o.max_age;
-                sc(if o.resave || told { "load load save" } else { "load load touch" }, told)
+                sc(
+                    if o.resave || told {
+                        "load load save"
+                    } else {
+                        "load load touch"
+                    },
+                    told,
+                )
             },
             differs: COOKIE_IN_STEP,
         },
     ]);
-    for (row, verbs) in [("E151 regenerate", &[Regenerate] as &[_]), ("E151 regenerate+mod", &[Regenerate, Write])] {
+    for (row, verbs) in [
+        ("E151 regenerate", &[Regenerate] as &[_]),
+        ("E151 regenerate+mod", &[Regenerate, Write]),
+    ] {
         cases.push(Case {
             row,
             brings: Brings::Session,
@@ -256,7 +303,16 @@ fn cases() -> Vec<Case> {
             row: "E153 destroy",
             brings: Brings::Session,
             verbs: &[Destroy],
-            express: |o| sc(if o.unset_destroys { "get destroy destroy" } else { "get destroy" }, false),
+            express: |o| {
+                sc(
+                    if o.unset_destroys {
+                        "get destroy destroy"
+                    } else {
+                        "get destroy"
+                    },
+                    false,
+                )
+            },
             ours: |_| "load destroy removal".into(),
             differs: COOKIE_REMOVED,
         },
@@ -264,24 +320,66 @@ fn cases() -> Vec<Case> {
             row: "E154 =null",
             brings: Brings::Session,
             verbs: &[Unset],
-            express: |o| sc(if o.unset_destroys { "get destroy" } else { "get" }, false),
-            ours: |o| if o.unset_destroys { "load destroy removal".into() } else { sc("load", false) },
+            express: |o| {
+                sc(
+                    if o.unset_destroys {
+                        "get destroy"
+                    } else {
+                        "get"
+                    },
+                    false,
+                )
+            },
+            ours: |o| {
+                if o.unset_destroys {
+                    "load destroy removal".into()
+                } else {
+                    sc("load", false)
+                }
+            },
             differs: COOKIE_REMOVED,
         },
         Case {
             row: "E154 mod, =null",
             brings: Brings::Session,
             verbs: &[Write, Unset],
-            express: |o| sc(if o.unset_destroys { "get destroy" } else { "get" }, false),
-            ours: |o| if o.unset_destroys { "load destroy removal".into() } else { sc("load", false) },
+            express: |o| {
+                sc(
+                    if o.unset_destroys {
+                        "get destroy"
+                    } else {
+                        "get"
+                    },
+                    false,
+                )
+            },
+            ours: |o| {
+                if o.unset_destroys {
+                    "load destroy removal".into()
+                } else {
+                    sc("load", false)
+                }
+            },
             differs: COOKIE_REMOVED,
         },
         Case {
             row: "E155 ro",
             brings: Brings::Ended,
             verbs: &[],
-            express: |o| if o.save_uninitialized { sc("get set", true) } else { sc("get", false) },
-            ours: |o| if o.save_uninitialized { sc("load create", true) } else { sc("load", false) },
+            express: |o| {
+                if o.save_uninitialized {
+                    sc("get set", true)
+                } else {
+                    sc("get", false)
+                }
+            },
+            ours: |o| {
+                if o.save_uninitialized {
+                    sc("load create", true)
+                } else {
+                    sc("load", false)
+                }
+            },
             differs: "",
         },
         Case {
@@ -296,8 +394,20 @@ fn cases() -> Vec<Case> {
             row: "E157 ro",
             brings: Brings::Forged,
             verbs: &[],
-            express: |o| if o.save_uninitialized { sc("set", true) } else { sc("", false) },
-            ours: |o| if o.save_uninitialized { sc("create", true) } else { sc("", false) },
+            express: |o| {
+                if o.save_uninitialized {
+                    sc("set", true)
+                } else {
+                    sc("", false)
+                }
+            },
+            ours: |o| {
+                if o.save_uninitialized {
+                    sc("create", true)
+                } else {
+                    sc("", false)
+                }
+            },
             differs: "",
         },
         Case {
@@ -332,15 +442,30 @@ async fn every_case_under_every_setting() {
         for options in settings() {
             let (express, ours) = ((case.express)(options), (case.ours)(options));
             differs |= in_words_of_express(&ours) != express;
-            let seen = run(&store, &clock, options, case.brings, case.verbs).await.expect("the store answers");
+            let seen = run(&store, &clock, options, case.brings, case.verbs)
+                .await
+                .expect("the store answers");
             if seen != ours {
-                wrong.push(format!("{}: {seen:?} instead of {ours:?} with {options:?}", case.row));
+                wrong.push(format!(
+                    "{}: {seen:?} instead of {ours:?} with {options:?}",
+                    case.row
+                ));
             }
             checked += 1;
         }
-        assert_eq!(differs, !case.differs.is_empty(), "{}: is the difference stated, and is there one?", case.row);
+        assert_eq!(
+            differs,
+            !case.differs.is_empty(),
+            "{}: is the difference stated, and is there one?",
+            case.row
+        );
     }
-    assert!(wrong.is_empty(), "{} of {checked} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {checked} are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert_eq!(checked, cases().len() * 32);
 }
 
@@ -349,18 +474,30 @@ async fn every_case_under_every_setting() {
 async fn touches_are_throttled_unless_every_one_is_asked_for() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
-    let sessions =
-        Sessions::builder(store.clone()).signing_keys(keys()).clock(clock.clone()).idle_timeout(HOUR).build();
+    let sessions = Sessions::builder(store.clone())
+        .signing_keys(keys())
+        .clock(clock.clone())
+        .idle_timeout(HOUR)
+        .build();
     let sessions = sessions.expect("legal options");
     let cookie = begin_session(&sessions).await;
     let mut calls = String::new();
     for _ in 0..20 {
         clock.advance(HOUR / 20);
         store.take_calls();
-        visit(&sessions, Some(&cookie), &[]).await.expect("the store answers");
-        calls += if store.take_calls().contains(&Call::Touch) { "T" } else { "." };
+        visit(&sessions, Some(&cookie), &[])
+            .await
+            .expect("the store answers");
+        calls += if store.take_calls().contains(&Call::Touch) {
+            "T"
+        } else {
+            "."
+        };
     }
-    assert_eq!(calls, "..T..T..T..T..T..T..", "at 5 % each, a touch is due when more than 10 % would be regained");
+    assert_eq!(
+        calls, "..T..T..T..T..T..T..",
+        "at 5 % each, a touch is due when more than 10 % would be regained"
+    );
 }
 
 fn settings() -> impl Iterator<Item = Options> {
@@ -390,16 +527,31 @@ async fn run(
             sessions.revoke(&presented(&sessions, &cookie)).await?;
             Some(cookie)
         }
-        Brings::Forged => Some(format!("{}=v1.{}.{}", sessions.cookie_name(), "A".repeat(43), "A".repeat(43))),
+        Brings::Forged => Some(format!(
+            "{}=v1.{}.{}",
+            sessions.cookie_name(),
+            "A".repeat(43),
+            "A".repeat(43)
+        )),
     };
     clock.advance(Duration::from_secs(1));
     store.take_calls();
     let response = visit(&sessions, cookie.as_deref(), verbs).await?;
     let mut seen: Vec<_> = store.take_calls().into_iter().map(word).collect();
-    seen.extend(response.headers().get_all(header::SET_COOKIE).iter().map(|set| {
-        let set = set.to_str().expect("ascii");
-        if set.contains("Max-Age=0") { "removal" } else { "SC" }
-    }));
+    seen.extend(
+        response
+            .headers()
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .map(|set| {
+                let set = set.to_str().expect("ascii");
+                if set.contains("Max-Age=0") {
+                    "removal"
+                } else {
+                    "SC"
+                }
+            }),
+    );
     Ok(seen.join(" "))
 }
 
@@ -414,20 +566,32 @@ fn sessions(store: &TestStore, clock: &ManualClock, options: Options) -> Session
         .resave(options.resave)
         .save_uninitialized(options.save_uninitialized)
         .rolling(options.rolling)
-        .unset(if options.unset_destroys { Unset::Destroy } else { Unset::Discard })
+        .unset(if options.unset_destroys {
+            Unset::Destroy
+        } else {
+            Unset::Discard
+        })
         .build()
         .expect("legal options")
 }
 
 /// Stores a session and gives its cookie.
 async fn begin_session(sessions: &Sessions) -> String {
-    let response = visit(sessions, None, &[Verb::Write]).await.expect("the store answers");
-    let set = response.headers()[header::SET_COOKIE].to_str().expect("ascii");
+    let response = visit(sessions, None, &[Verb::Write])
+        .await
+        .expect("the store answers");
+    let set = response.headers()[header::SET_COOKIE]
+        .to_str()
+        .expect("ascii");
     set.split(';').next().expect("a pair").to_owned()
 }
 
 /// One request, from its cookie to the headers of its response.
-async fn visit(sessions: &Sessions, cookie: Option<&str>, verbs: &[Verb]) -> Result<Response<()>, SessionError> {
+async fn visit(
+    sessions: &Sessions,
+    cookie: Option<&str>,
+    verbs: &[Verb],
+) -> Result<Response<()>, SessionError> {
     let handle = sessions.begin(&request(cookie));
     let session = handle.load().await?;
     for verb in verbs {
@@ -456,13 +620,19 @@ async fn act(session: &Session, verb: Verb) -> Result<(), SessionError> {
 fn request(cookie: Option<&str>) -> Request<()> {
     let mut request = Request::new(());
     if let Some(cookie) = cookie {
-        request.headers_mut().insert(header::COOKIE, HeaderValue::from_str(cookie).expect("ascii"));
+        request.headers_mut().insert(
+            header::COOKIE,
+            HeaderValue::from_str(cookie).expect("ascii"),
+        );
     }
     request
 }
 
 fn presented(sessions: &Sessions, cookie: &str) -> SessionId {
-    sessions.begin(&request(Some(cookie))).presented_id().expect("signed")
+    sessions
+        .begin(&request(Some(cookie)))
+        .presented_id()
+        .expect("signed")
 }
 
 fn word(call: Call) -> &'static str {

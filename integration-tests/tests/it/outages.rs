@@ -20,25 +20,46 @@ async fn handler(request: Request<Incoming>) -> Reply {
     match request.uri().path() {
         "/untouched" => text("served"),
         "/read" => text(handle.load().await?.get(VIEWS)?.unwrap_or(0).to_string()),
-        _ => text(handle.load().await?.update(VIEWS, |views| views.unwrap_or(0) + 1)?.to_string()),
+        _ => text(
+            handle
+                .load()
+                .await?
+                .update(VIEWS, |views| views.unwrap_or(0) + 1)?
+                .to_string(),
+        ),
     }
 }
 
 async fn start(url: &str) -> App {
     let config = RedisConfig::from_url(url).expect("a URL");
-    let config = config.response_timeout(Duration::from_millis(300)).total_timeout(Duration::from_secs(1));
+    let config = config
+        .response_timeout(Duration::from_millis(300))
+        .total_timeout(Duration::from_secs(1));
     let store = RedisStore::open(config).await.expect("the server answers");
-    App::start(Sessions::builder(store).signing_keys(keys()).build().expect("legal options"), handler).await
+    App::start(
+        Sessions::builder(store)
+            .signing_keys(keys())
+            .build()
+            .expect("legal options"),
+        handler,
+    )
+    .await
 }
 
 async fn get(browser: &mut Browser, app: &App, path: &str) -> http::Response<String> {
-    timeout(BOUND, browser.get(app.addr(), path)).await.expect("an answer in bounded time")
+    timeout(BOUND, browser.get(app.addr(), path))
+        .await
+        .expect("an answer in bounded time")
 }
 
 /// While the store is away: routes with a session are 503, others are served, and no cookie changes.
 async fn suffers(app: &App, browser: &mut Browser, writes_only: bool) {
     let cookie = browser.cookie(COOKIE).map(str::to_owned);
-    let paths: &[_] = if writes_only { &["/write"] } else { &["/read", "/write"] };
+    let paths: &[_] = if writes_only {
+        &["/write"]
+    } else {
+        &["/read", "/write"]
+    };
     for _ in 0..10 {
         for path in paths {
             let response = get(browser, app, path).await;
@@ -65,7 +86,10 @@ async fn recovers(app: &App, browser: &mut Browser) -> u32 {
             return response.body().parse().expect("a number");
         }
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(begun.elapsed() < Duration::from_secs(30), "the store is back and nobody notices");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the store is back and nobody notices"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -96,7 +120,10 @@ async fn r4_a_server_that_hangs() {
     suffers(&app, &mut browser, false).await;
     server.resume();
     let views = recovers(&app, &mut browser).await;
-    assert!(views >= 2, "what was sent before the breaker opened may have been carried out since: {views}");
+    assert!(
+        views >= 2,
+        "what was sent before the breaker opened may have been carried out since: {views}"
+    );
 }
 
 /// R7: everything forgotten is an unknown session, not an error; scripts are sent again.
@@ -112,7 +139,11 @@ async fn r7_t19_a_server_that_forgets() {
     server.command::<()>(&["FLUSHALL"]);
     server.command::<()>(&["SCRIPT", "FLUSH"]);
     assert_eq!(get(&mut browser, &app, "/write").await.body(), "1");
-    assert_ne!(browser.cookie(COOKIE).map(str::to_owned), old, "under a fresh token");
+    assert_ne!(
+        browser.cookie(COOKIE).map(str::to_owned),
+        old,
+        "under a fresh token"
+    );
 }
 
 /// R4, R6 on the wire: cut, stalled, far too slow.
@@ -123,8 +154,16 @@ async fn r4_r6_a_network_that_fails() {
     let app = start(&proxy.url()).await;
     let mut browser = Browser::new();
     get(&mut browser, &app, "/write").await;
-    for fault in [Fault::Cut, Fault::Stall, Fault::Delay(Duration::from_secs(5))] {
-        let before: u32 = get(&mut browser, &app, "/read").await.body().parse().expect("a number");
+    for fault in [
+        Fault::Cut,
+        Fault::Stall,
+        Fault::Delay(Duration::from_secs(5)),
+    ] {
+        let before: u32 = get(&mut browser, &app, "/read")
+            .await
+            .body()
+            .parse()
+            .expect("a number");
         proxy.set(fault);
         suffers(&app, &mut browser, false).await;
         proxy.set(Fault::None);
@@ -140,9 +179,16 @@ async fn a_network_that_is_slow_is_used() {
     let app = start(&proxy.url()).await;
     let mut browser = Browser::new();
     get(&mut browser, &app, "/write").await;
-    for (fault, views) in [(Fault::Delay(Duration::from_millis(20)), "2"), (Fault::Trickle, "3")] {
+    for (fault, views) in [
+        (Fault::Delay(Duration::from_millis(20)), "2"),
+        (Fault::Trickle, "3"),
+    ] {
         proxy.set(fault);
-        assert_eq!(get(&mut browser, &app, "/write").await.body(), views, "{fault:?}");
+        assert_eq!(
+            get(&mut browser, &app, "/write").await.body(),
+            views,
+            "{fault:?}"
+        );
     }
 }
 
@@ -159,10 +205,18 @@ async fn r26_an_answer_that_is_lost() {
     for _ in 0..5 {
         proxy.set(Fault::DropReply);
         let response = get(&mut browser, &app, "/write").await;
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "the load's answer is lost already");
+        assert_eq!(
+            response.status(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the load's answer is lost already"
+        );
         proxy.set(Fault::None);
         told += 1;
-        assert_eq!(recovers(&app, &mut browser).await, told, "nothing was counted that was not told");
+        assert_eq!(
+            recovers(&app, &mut browser).await,
+            told,
+            "nothing was counted that was not told"
+        );
     }
 }
 
@@ -170,17 +224,33 @@ async fn r26_an_answer_that_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r22_a_crowd_is_served() {
     let server = Redis::start();
-    let config = RedisConfig::from_url(&server.url()).expect("a URL").connections(2).max_in_flight(64);
+    let config = RedisConfig::from_url(&server.url())
+        .expect("a URL")
+        .connections(2)
+        .max_in_flight(64);
     let store = RedisStore::open(config).await.expect("the server answers");
-    let sessions = Sessions::builder(store).signing_keys(keys()).max_bytes(16 << 20).build().expect("legal options");
+    let sessions = Sessions::builder(store)
+        .signing_keys(keys())
+        .max_bytes(16 << 20)
+        .build()
+        .expect("legal options");
     let mut large = Browser::new();
     crate::visit::visit(&sessions, &mut large, |session| {
-        session.insert("large", &"x".repeat(10 << 20)).expect("within the limit");
+        session
+            .insert("large", &"x".repeat(10 << 20))
+            .expect("within the limit");
     })
     .await;
     let tasks: Vec<_> = (0..5000)
         .map(|n| {
-            let (sessions, browser) = (sessions.clone(), if n % 500 == 0 { large.clone() } else { Browser::new() });
+            let (sessions, browser) = (
+                sessions.clone(),
+                if n % 500 == 0 {
+                    large.clone()
+                } else {
+                    Browser::new()
+                },
+            );
             tokio::spawn(async move {
                 let handle = sessions.begin(&crate::visit::request(&browser));
                 let session = handle.load().await?;
@@ -192,7 +262,13 @@ async fn r22_a_crowd_is_served() {
     let mut served = 0;
     for task in tasks {
         // a refusal is an answer; what must not be is a hang, or a panic
-        served += u32::from(timeout(Duration::from_secs(60), task).await.expect("bounded").expect("no panic").is_ok());
+        served += u32::from(
+            timeout(Duration::from_secs(60), task)
+                .await
+                .expect("bounded")
+                .expect("no panic")
+                .is_ok(),
+        );
     }
     assert!(served > 0);
     // the connections may just be replaced
@@ -201,10 +277,17 @@ async fn r22_a_crowd_is_served() {
         let handle = sessions.begin(&crate::visit::request(&Browser::new()));
         let session = handle.load().await.expect("no store needed");
         session.insert(VIEWS, &1).expect("writable");
-        if sessions.finish(&handle, &mut http::Response::new(())).await.is_ok() {
+        if sessions
+            .finish(&handle, &mut http::Response::new(()))
+            .await
+            .is_ok()
+        {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "the crowd is gone and nobody is served");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the crowd is gone and nobody is served"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -11,12 +11,14 @@ use std::{
 use http::{Response, StatusCode};
 use integration_tests::{App, Backend, Browser, Call, ManualClock, TestStore, keys, text};
 use session_core::{
-    CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind, SessionId, Sessions,
-    SigningKeys, Store, StoreErrorKind, Undecodable,
+    CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind,
+    SessionId, Sessions, SigningKeys, Store, StoreErrorKind, Undecodable,
 };
 use session_hyper::RequestSession;
 
-use crate::visit::{begin, builder, calls_of, finish, on_every_store, request, sessions, set_cookies, visit};
+use crate::visit::{
+    begin, builder, calls_of, finish, on_every_store, request, sessions, set_cookies, visit,
+};
 
 type Tested = TestStore<Backend>;
 
@@ -59,11 +61,16 @@ const COOKIE: &str = "__Host-id";
 const MIN: Duration = Duration::from_secs(60);
 
 fn count(session: &session_core::Session) -> u32 {
-    session.update(VIEWS, |views| views.unwrap_or(0) + 1).expect("a number")
+    session
+        .update(VIEWS, |views| views.unwrap_or(0) + 1)
+        .expect("a number")
 }
 
 async fn counted(sessions: &Sessions, browser: &mut Browser) -> Option<u32> {
-    visit(sessions, browser, |session| session.get(VIEWS).expect("a number")).await
+    visit(sessions, browser, |session| {
+        session.get(VIEWS).expect("a number")
+    })
+    .await
 }
 
 async fn t1_two_parallel_increments_both_count(store: Tested) {
@@ -93,14 +100,19 @@ async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
     let store = store.fresh().yielding();
     let sessions = sessions(&store);
     let mut browser = Browser::new();
-    visit(&sessions, &mut browser, |session| session.insert(VIEWS, &0).expect("writable")).await;
+    visit(&sessions, &mut browser, |session| {
+        session.insert(VIEWS, &0).expect("writable")
+    })
+    .await;
     let writers = (0..WRITERS).map(|writer| {
         let (sessions, mut browser) = (sessions.clone(), browser.clone());
         tokio::spawn(async move {
             for n in 0..EACH {
                 visit(&sessions, &mut browser, |session| {
                     count(session);
-                    session.insert(&format!("writer {writer}"), &n).expect("writable");
+                    session
+                        .insert(&format!("writer {writer}"), &n)
+                        .expect("writable");
                 })
                 .await;
             }
@@ -112,7 +124,12 @@ async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
     visit(&sessions, &mut browser, |session| {
         assert_eq!(session.get(VIEWS).expect("a number"), Some(WRITERS * EACH));
         for writer in 0..WRITERS {
-            assert_eq!(session.get::<u32>(&format!("writer {writer}")).expect("a number"), Some(EACH - 1));
+            assert_eq!(
+                session
+                    .get::<u32>(&format!("writer {writer}"))
+                    .expect("a number"),
+                Some(EACH - 1)
+            );
         }
     })
     .await;
@@ -121,7 +138,10 @@ async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
 async fn t2_a_logout_during_a_slow_write_is_final(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
-    visit(&sessions, &mut browser, |session| session.insert(USER, "ann").expect("writable")).await;
+    visit(&sessions, &mut browser, |session| {
+        session.insert(USER, "ann").expect("writable")
+    })
+    .await;
 
     let mut slow_browser = browser.clone();
     let (slow_handle, slow) = begin(&sessions, &slow_browser).await;
@@ -130,8 +150,13 @@ async fn t2_a_logout_during_a_slow_write_is_final(store: Tested) {
     assert_eq!(browser.cookie(COOKIE), None);
 
     assert_eq!(slow.save().await.expect("no fault"), Outcome::Gone);
-    assert_eq!(slow.insert(VIEWS, &8).expect_err("ended").kind(), SessionErrorKind::Gone);
-    let (outcome, response) = finish(&sessions, &slow_handle, &mut slow_browser).await.expect("no fault");
+    assert_eq!(
+        slow.insert(VIEWS, &8).expect_err("ended").kind(),
+        SessionErrorKind::Gone
+    );
+    let (outcome, response) = finish(&sessions, &slow_handle, &mut slow_browser)
+        .await
+        .expect("no fault");
     assert_eq!(outcome, Outcome::Gone);
     assert!(set_cookies(&response).is_empty());
     assert!(store.inner().is_empty());
@@ -148,11 +173,16 @@ async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_eithe
         let store = store.fresh();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
-        visit(&sessions, &mut browser, |session| session.insert(USER, "ann").expect("writable")).await;
+        visit(&sessions, &mut browser, |session| {
+            session.insert(USER, "ann").expect("writable")
+        })
+        .await;
         let (handle, slow) = begin(&sessions, &browser).await;
         act(&slow);
         visit(&sessions, &mut browser.clone(), |session| session.destroy()).await;
-        let (outcome, response) = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+        let (outcome, response) = finish(&sessions, &handle, &mut browser)
+            .await
+            .expect("no fault");
         assert_eq!(outcome, Outcome::Gone);
         assert!(set_cookies(&response).is_empty());
         assert!(store.inner().is_empty());
@@ -160,14 +190,22 @@ async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_eithe
 }
 
 async fn t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error(store: Tested) {
-    let sessions = builder(&store).on_gone(OnGone::Reject(StatusCode::UNAUTHORIZED)).build().expect("legal");
+    let sessions = builder(&store)
+        .on_gone(OnGone::Reject(StatusCode::UNAUTHORIZED))
+        .build()
+        .expect("legal");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     let (handle, slow) = begin(&sessions, &browser).await;
     count(&slow);
     visit(&sessions, &mut browser.clone(), |session| session.destroy()).await;
-    let error = finish(&sessions, &handle, &mut browser).await.expect_err("rejected");
-    assert_eq!(error.kind(), SessionErrorKind::Rejected(StatusCode::UNAUTHORIZED));
+    let error = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect_err("rejected");
+    assert_eq!(
+        error.kind(),
+        SessionErrorKind::Rejected(StatusCode::UNAUTHORIZED)
+    );
 }
 
 async fn t3_a_cookie_from_elsewhere_is_never_adopted(store: Tested) {
@@ -181,24 +219,35 @@ async fn t3_a_cookie_from_elsewhere_is_never_adopted(store: Tested) {
     .await;
     assert_eq!(ended_id, None);
 
-    let other_keys = SigningKeys::new(["the signing key of another application"]).expect("long enough");
-    let theirs = Sessions::builder(TestStore::default()).signing_keys(other_keys).build().expect("legal");
+    let other_keys =
+        SigningKeys::new(["the signing key of another application"]).expect("long enough");
+    let theirs = Sessions::builder(TestStore::default())
+        .signing_keys(other_keys)
+        .build()
+        .expect("legal");
     let mut foreign = Browser::new();
     visit(&theirs, &mut foreign, count).await;
 
     let mut arbitrary = Browser::new();
-    arbitrary.set_cookie(COOKIE, "v1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.AAAA");
+    arbitrary.set_cookie(
+        COOKIE,
+        "v1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.AAAA",
+    );
 
-    for (mut browser, expected) in
-        [(ended, vec![Call::Load, Call::Create]), (foreign, vec![Call::Create]), (arbitrary, vec![Call::Create])]
-    {
+    for (mut browser, expected) in [
+        (ended, vec![Call::Load, Call::Create]),
+        (foreign, vec![Call::Create]),
+        (arbitrary, vec![Call::Create]),
+    ] {
         let presented = browser.cookie(COOKIE).expect("a cookie").to_owned();
         store.take_calls();
         let (handle, session) = begin(&ours, &browser).await;
         assert!(session.is_new());
         assert_ne!(handle.presented_id(), session.id());
         count(&session);
-        let _ = finish(&ours, &handle, &mut browser).await.expect("no fault");
+        let _ = finish(&ours, &handle, &mut browser)
+            .await
+            .expect("no fault");
         assert_ne!(browser.cookie(COOKIE), Some(presented.as_str()));
         assert_eq!(store.take_calls(), expected);
     }
@@ -240,7 +289,11 @@ async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell(
     })
     .await;
     assert_eq!(id, renewed, "the same session");
-    assert_eq!(counted(&sessions, &mut browser).await, Some(1), "with its data");
+    assert_eq!(
+        counted(&sessions, &mut browser).await,
+        Some(1),
+        "with its data"
+    );
     assert_eq!(counted(&sessions, &mut old).await, None);
 
     let mut loggedin = browser.clone();
@@ -252,7 +305,10 @@ async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell(
     .await;
     assert_ne!(farewell, id, "under a fresh id");
     visit(&sessions, &mut browser, |session| {
-        assert_eq!(session.get::<String>("flash").expect("text").as_deref(), Some("goodbye"));
+        assert_eq!(
+            session.get::<String>("flash").expect("text").as_deref(),
+            Some("goodbye")
+        );
         assert_eq!(session.get(USER).expect("text"), None);
     })
     .await;
@@ -270,7 +326,9 @@ async fn t6_a_remembered_session_keeps_its_life_through_later_writes() {
     visit(&sessions, &mut browser, |session| {
         session.set_principal(Some("ann")).expect("writable");
         session.set_max_age(Some(30 * DAY)).expect("writable");
-        session.set_absolute_timeout(Some(90 * DAY)).expect("writable");
+        session
+            .set_absolute_timeout(Some(90 * DAY))
+            .expect("writable");
     })
     .await;
     for _ in 0..10 {
@@ -279,12 +337,20 @@ async fn t6_a_remembered_session_keeps_its_life_through_later_writes() {
         assert_eq!(session.principal().as_deref(), Some("ann"));
         assert_eq!(session.original_max_age(), Some(30 * DAY));
         count(&session);
-        let (_, response) = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+        let (_, response) = finish(&sessions, &handle, &mut browser)
+            .await
+            .expect("no fault");
         let days = session.max_age().expect("persistent").as_secs() / 86400;
-        assert!(set_cookies(&response)[0].contains(&format!("Max-Age={}", days * 86400)), "{response:?}");
+        assert!(
+            set_cookies(&response)[0].contains(&format!("Max-Age={}", days * 86400)),
+            "{response:?}"
+        );
     }
     // 80 days old: the idle timeout would give 30 more, the absolute one gives 10
-    assert_eq!(visit(&sessions, &mut browser, |session| session.max_age()).await, Some(10 * DAY));
+    assert_eq!(
+        visit(&sessions, &mut browser, |session| session.max_age()).await,
+        Some(10 * DAY)
+    );
     clock.advance(10 * DAY);
     assert!(visit(&sessions, &mut browser, |session| session.is_new()).await);
 }
@@ -293,19 +359,31 @@ async fn t6_a_remembered_session_keeps_its_life_through_later_writes() {
 async fn t6_idle_and_absolute_timeout_hold_together() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
-    let sessions =
-        builder(&store).clock(clock.clone()).idle_timeout(30 * MIN).absolute_timeout(100 * MIN).build().expect("legal");
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .idle_timeout(30 * MIN)
+        .absolute_timeout(100 * MIN)
+        .build()
+        .expect("legal");
     let mut idle = Browser::new();
     visit(&sessions, &mut idle, count).await;
     let mut busy = idle.clone();
     clock.advance(29 * MIN);
     assert_eq!(counted(&sessions, &mut busy).await, Some(1));
     clock.advance(29 * MIN);
-    assert_eq!(counted(&sessions, &mut busy).await, Some(1), "every request gives it another half hour");
+    assert_eq!(
+        counted(&sessions, &mut busy).await,
+        Some(1),
+        "every request gives it another half hour"
+    );
     clock.advance(29 * MIN);
     assert_eq!(counted(&sessions, &mut busy).await, Some(1));
     clock.advance(13 * MIN);
-    assert_eq!(counted(&sessions, &mut busy).await, None, "but not beyond the absolute timeout");
+    assert_eq!(
+        counted(&sessions, &mut busy).await,
+        None,
+        "but not beyond the absolute timeout"
+    );
 
     let mut idle = Browser::new();
     visit(&sessions, &mut idle, count).await;
@@ -315,7 +393,10 @@ async fn t6_idle_and_absolute_timeout_hold_together() {
 
 async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten(store: Tested) {
     let lenient = sessions(&store);
-    let strict = builder(&store).undecodable(Undecodable::Fail).build().expect("legal");
+    let strict = builder(&store)
+        .undecodable(Undecodable::Fail)
+        .build()
+        .expect("legal");
     for garbage in [&b"garbage"[..], b"", b"\x01 short", &[0xff; 100], &[1; 60]] {
         let mut browser = Browser::new();
         let id = visit(&lenient, &mut browser, |session| {
@@ -325,9 +406,20 @@ async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten(store: Test
         .await;
         let garbage = RecordBytes::new(garbage.to_vec());
         store.inner().destroy(&id).await.expect("memory");
-        assert_eq!(store.inner().create(&id, &garbage, MIN).await.expect("memory"), Created::Created);
+        assert_eq!(
+            store
+                .inner()
+                .create(&id, &garbage, MIN)
+                .await
+                .expect("memory"),
+            Created::Created
+        );
 
-        let error = strict.begin(&request(&browser)).load().await.expect_err("undecodable");
+        let error = strict
+            .begin(&request(&browser))
+            .load()
+            .await
+            .expect_err("undecodable");
         assert_eq!(error.kind(), SessionErrorKind::Corrupt);
         let login = visit(&lenient, &mut browser, |session| {
             session.insert(USER, "ann").expect("writable");
@@ -335,9 +427,22 @@ async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten(store: Test
         })
         .await;
         assert_ne!(login, id);
-        assert_eq!(store.inner().load(&id).await.expect("memory").expect("still there").record, garbage);
         assert_eq!(
-            visit(&lenient, &mut browser, |session| session.get(USER).expect("text")).await.as_deref(),
+            store
+                .inner()
+                .load(&id)
+                .await
+                .expect("memory")
+                .expect("still there")
+                .record,
+            garbage
+        );
+        assert_eq!(
+            visit(&lenient, &mut browser, |session| session
+                .get(USER)
+                .expect("text"))
+            .await
+            .as_deref(),
             Some("ann")
         );
     }
@@ -350,12 +455,33 @@ async fn t7_garbage_that_appears_during_a_request_is_not_overwritten(store: Test
     visit(&sessions, &mut browser, count).await;
     let (handle, session) = begin(&sessions, &browser).await;
     count(&session);
-    let (id, garbage) = (session.id().expect("live"), RecordBytes::new(&b"garbage"[..]));
+    let (id, garbage) = (
+        session.id().expect("live"),
+        RecordBytes::new(&b"garbage"[..]),
+    );
     store.inner().destroy(&id).await.expect("memory");
-    assert_eq!(store.inner().create(&id, &garbage, MIN).await.expect("memory"), Created::Created);
-    let error = finish(&sessions, &handle, &mut browser).await.expect_err("undecodable");
+    assert_eq!(
+        store
+            .inner()
+            .create(&id, &garbage, MIN)
+            .await
+            .expect("memory"),
+        Created::Created
+    );
+    let error = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect_err("undecodable");
     assert_eq!(error.kind(), SessionErrorKind::Corrupt);
-    assert_eq!(store.inner().load(&id).await.expect("memory").expect("still there").record, garbage);
+    assert_eq!(
+        store
+            .inner()
+            .load(&id)
+            .await
+            .expect("memory")
+            .expect("still there")
+            .record,
+        garbage
+    );
 }
 
 async fn t9_a_failing_read_erases_nothing(store: Tested) {
@@ -371,7 +497,11 @@ async fn t9_a_failing_read_erases_nothing(store: Tested) {
     let mut browser = Browser::new();
     assert_eq!(browser.get(app.addr(), "/").await.body(), "1");
     let cookie = browser.cookie(COOKIE).map(str::to_owned);
-    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Timeout, StoreErrorKind::Refused] {
+    for kind in [
+        StoreErrorKind::Unavailable,
+        StoreErrorKind::Timeout,
+        StoreErrorKind::Refused,
+    ] {
         store.fail(Call::Load, kind);
         let response = browser.get(app.addr(), "/").await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -379,7 +509,10 @@ async fn t9_a_failing_read_erases_nothing(store: Tested) {
         assert!(set_cookies(&response).is_empty());
         store.fail(Call::Load, kind);
         let response = browser.get(app.addr(), "/shrug").await;
-        assert_eq!((response.status(), response.body().as_str()), (StatusCode::OK, "shrug"));
+        assert_eq!(
+            (response.status(), response.body().as_str()),
+            (StatusCode::OK, "shrug")
+        );
         assert!(set_cookies(&response).is_empty());
     }
     assert_eq!(browser.cookie(COOKIE).map(str::to_owned), cookie);
@@ -398,7 +531,10 @@ async fn t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end(store
         drop_after(polls, sessions.finish(&handle, &mut response)).await;
         drop((session, handle));
         let views = counted(&sessions, &mut browser).await;
-        assert!(views == Some(1) || views == Some(2), "the old record or the new one");
+        assert!(
+            views == Some(1) || views == Some(2),
+            "the old record or the new one"
+        );
         visit(&sessions, &mut browser, |session| session.destroy()).await;
         assert!(store.inner().is_empty());
     }
@@ -426,9 +562,19 @@ async fn t11_anonymous_traffic_costs_nothing(store: Tested) {
         }
         let handle = sessions.begin(&request(&browser));
         if n % 2 == 0 {
-            assert_eq!(handle.load().await.expect("no store needed").get(VIEWS).expect("a number"), None);
+            assert_eq!(
+                handle
+                    .load()
+                    .await
+                    .expect("no store needed")
+                    .get(VIEWS)
+                    .expect("a number"),
+                None
+            );
         }
-        let (_, response) = finish(&sessions, &handle, &mut browser).await.expect("no fault");
+        let (_, response) = finish(&sessions, &handle, &mut browser)
+            .await
+            .expect("no fault");
         assert!(set_cookies(&response).is_empty());
     }
     assert_eq!(store.take_calls(), []);
@@ -471,7 +617,11 @@ async fn untouched_is_free_a_read_is_one_call_a_write_one_more(store: Tested) {
         assert_eq!(store.take_calls(), expected, "{path}");
         let silent = path == "/untouched";
         assert_eq!(response.headers().contains_key("vary"), !silent, "{path}");
-        assert_eq!(response.headers().contains_key("cache-control"), !silent, "{path}");
+        assert_eq!(
+            response.headers().contains_key("cache-control"),
+            !silent,
+            "{path}"
+        );
     }
 }
 
@@ -507,7 +657,11 @@ async fn t13_an_update_persists(store: Tested) {
         .expect("writable");
     }
     assert_eq!(
-        visit(&sessions, &mut browser, |session| session.get(cart)).await.expect("a cart").expect("a cart").len(),
+        visit(&sessions, &mut browser, |session| session.get(cart))
+            .await
+            .expect("a cart")
+            .expect("a cart")
+            .len(),
         2
     );
 }
@@ -550,7 +704,10 @@ async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error(store: Tested) 
     store.fail(Call::Save, StoreErrorKind::Unavailable);
     let response = browser.get(app.addr(), "/").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(browser.cookie(COOKIE).is_some(), "what was saved is addressed");
+    assert!(
+        browser.cookie(COOKIE).is_some(),
+        "what was saved is addressed"
+    );
     browser.get(app.addr(), "/").await;
     assert_eq!(counted(&sessions(&store), &mut browser).await, Some(3));
 }
@@ -577,7 +734,11 @@ async fn t16_keys_rotate_without_a_logout(store: Tested) {
     assert_eq!(counted(&with(&[NEW]), &mut browser).await, Some(1));
     let mut late = Browser::new();
     late.set_cookie(COOKIE, &old_cookie.expect("a cookie"));
-    assert_eq!(counted(&with(&[NEW]), &mut late).await, None, "the old key is out of the ring");
+    assert_eq!(
+        counted(&with(&[NEW]), &mut late).await,
+        None,
+        "the old key is out of the ring"
+    );
 }
 
 async fn t18_a_taken_id_is_never_overwritten(store: Tested) {
@@ -590,13 +751,18 @@ async fn t18_a_taken_id_is_never_overwritten(store: Tested) {
             .expect("legal")
     };
     let mut first = Browser::new();
-    visit(&named, &mut first, |session| session.insert(USER, "ann").expect("writable")).await;
+    visit(&named, &mut first, |session| {
+        session.insert(USER, "ann").expect("writable")
+    })
+    .await;
 
     let mut second = Browser::new();
     let (handle, session) = begin(&named, &second).await;
     session.insert(USER, "bob").expect("writable");
     store.take_calls();
-    let error = finish(&named, &handle, &mut second).await.expect_err("always the same id");
+    let error = finish(&named, &handle, &mut second)
+        .await
+        .expect_err("always the same id");
     assert_eq!(error.kind(), SessionErrorKind::Entropy);
     assert_eq!(store.take_calls(), [Call::Create; 8], "bounded");
     assert_eq!(second.cookie(COOKIE), None);
@@ -604,10 +770,18 @@ async fn t18_a_taken_id_is_never_overwritten(store: Tested) {
     let (handle, session) = begin(&named, &second).await;
     session.insert(USER, "bob").expect("writable");
     source.store(1, Ordering::SeqCst);
-    let _ = finish(&named, &handle, &mut second).await.expect("the next id is free");
+    let _ = finish(&named, &handle, &mut second)
+        .await
+        .expect("the next id is free");
     let user = |session: &session_core::Session| session.get(USER).expect("text");
-    assert_eq!(visit(&named, &mut first, user).await.as_deref(), Some("ann"));
-    assert_eq!(visit(&named, &mut second, user).await.as_deref(), Some("bob"));
+    assert_eq!(
+        visit(&named, &mut first, user).await.as_deref(),
+        Some("ann")
+    );
+    assert_eq!(
+        visit(&named, &mut second, user).await.as_deref(),
+        Some("bob")
+    );
 }
 
 /// A commit whose answer is lost is reported, never guessed: no cookie is set, and nothing is handed out.
@@ -616,7 +790,9 @@ async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone(store: Tested) {
         (Call::Save, |session| _ = count(session)),
         (Call::Save, |session| session.renew()),
         (Call::Destroy, |session| session.destroy()),
-        (Call::Destroy, |session| session.regenerate().expect("entropy")),
+        (Call::Destroy, |session| {
+            session.regenerate().expect("entropy")
+        }),
     ];
     for (call, act) in act {
         let store = store.fresh();
@@ -626,7 +802,9 @@ async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone(store: Tested) {
         let (handle, session) = begin(&sessions, &browser).await;
         act(&session);
         store.lose_answer(call);
-        let error = finish(&sessions, &handle, &mut browser).await.expect_err("unknown");
+        let error = finish(&sessions, &handle, &mut browser)
+            .await
+            .expect_err("unknown");
         assert_eq!(error.kind(), SessionErrorKind::Timeout);
         assert_eq!(handle.settled_cookie(), None);
     }
@@ -641,12 +819,25 @@ async fn of_two_racing_renewals_one_is_gone(store: Tested) {
 
     let (thief_handle, stolen) = begin(&sessions, &thief).await;
     stolen.renew();
-    visit(&sessions, &mut victim, |session| session.set_principal(Some("ann")).expect("writable")).await;
-    let (outcome, response) = finish(&sessions, &thief_handle, &mut thief).await.expect("no fault");
+    visit(&sessions, &mut victim, |session| {
+        session.set_principal(Some("ann")).expect("writable")
+    })
+    .await;
+    let (outcome, response) = finish(&sessions, &thief_handle, &mut thief)
+        .await
+        .expect("no fault");
     assert_eq!(outcome, Outcome::Gone);
     assert!(set_cookies(&response).is_empty());
-    assert_eq!(visit(&sessions, &mut thief, |session| session.principal()).await, None);
-    assert_eq!(visit(&sessions, &mut victim, |session| session.principal()).await.as_deref(), Some("ann"));
+    assert_eq!(
+        visit(&sessions, &mut thief, |session| session.principal()).await,
+        None
+    );
+    assert_eq!(
+        visit(&sessions, &mut victim, |session| session.principal())
+            .await
+            .as_deref(),
+        Some("ann")
+    );
 }
 
 /// A write that was let in before a renewal is kept, and does not undo it.
@@ -658,10 +849,18 @@ async fn a_write_that_races_with_a_renewal_is_kept(store: Tested) {
     let mut slow_browser = browser.clone();
     let (slow_handle, slow) = begin(&sessions, &slow_browser).await;
     count(&slow);
-    visit(&sessions, &mut browser, |session| session.set_principal(Some("ann")).expect("writable")).await;
-    let (outcome, response) = finish(&sessions, &slow_handle, &mut slow_browser).await.expect("no fault");
+    visit(&sessions, &mut browser, |session| {
+        session.set_principal(Some("ann")).expect("writable")
+    })
+    .await;
+    let (outcome, response) = finish(&sessions, &slow_handle, &mut slow_browser)
+        .await
+        .expect("no fault");
     assert_eq!(outcome, Outcome::Saved);
-    assert!(set_cookies(&response).is_empty(), "its token is dead, and must not replace the new one in the browser");
+    assert!(
+        set_cookies(&response).is_empty(),
+        "its token is dead, and must not replace the new one in the browser"
+    );
     visit(&sessions, &mut browser, |session| {
         assert_eq!(session.get(VIEWS).expect("a number"), Some(2));
         assert_eq!(session.principal().as_deref(), Some("ann"));
@@ -677,7 +876,9 @@ async fn a_required_unchanged_session_makes_a_conflict_an_error(store: Tested) {
     session.require_unchanged();
     count(&session);
     visit(&sessions, &mut browser.clone(), count).await;
-    let error = finish(&sessions, &handle, &mut browser).await.expect_err("conflict");
+    let error = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect_err("conflict");
     assert_eq!(error.kind(), SessionErrorKind::Conflict);
     assert_eq!(counted(&sessions, &mut browser).await, Some(2));
 }
@@ -691,8 +892,11 @@ async fn replays_are_bounded(store: Tested) {
     let finished = {
         let (sessions, mut mine) = (sessions.clone(), browser.clone());
         let gates: Vec<_> = (0..3).map(|_| store.hold(Call::Save)).collect();
-        let finishing =
-            tokio::spawn(async move { finish(&sessions, &handle, &mut mine).await.map(|(outcome, _)| outcome) });
+        let finishing = tokio::spawn(async move {
+            finish(&sessions, &handle, &mut mine)
+                .await
+                .map(|(outcome, _)| outcome)
+        });
         for gate in gates {
             gate.arrived().await;
             visit_around(&store, &browser).await;
@@ -700,12 +904,18 @@ async fn replays_are_bounded(store: Tested) {
         }
         finishing.await.expect("no panic")
     };
-    assert_eq!(finished.expect_err("others are always first").kind(), SessionErrorKind::Contention);
+    assert_eq!(
+        finished.expect_err("others are always first").kind(),
+        SessionErrorKind::Contention
+    );
 }
 
 /// Somebody else's write, by a way around the gates.
 async fn visit_around(store: &Tested, browser: &Browser) {
-    let around = Sessions::builder(store.inner().clone()).signing_keys(keys()).build().expect("legal");
+    let around = Sessions::builder(store.inner().clone())
+        .signing_keys(keys())
+        .build()
+        .expect("legal");
     visit(&around, &mut browser.clone(), count).await;
 }
 
@@ -714,9 +924,17 @@ async fn after_the_response_a_write_is_an_error(store: Tested) {
     let mut browser = Browser::new();
     let (handle, session) = begin(&sessions, &browser).await;
     count(&session);
-    let _ = finish(&sessions, &handle, &mut browser).await.expect("no fault");
-    assert_eq!(session.insert(VIEWS, &9).expect_err("late").kind(), SessionErrorKind::Closed);
-    assert_eq!(session.save().await.expect_err("late").kind(), SessionErrorKind::Closed);
+    let _ = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
+    assert_eq!(
+        session.insert(VIEWS, &9).expect_err("late").kind(),
+        SessionErrorKind::Closed
+    );
+    assert_eq!(
+        session.save().await.expect_err("late").kind(),
+        SessionErrorKind::Closed
+    );
     assert_eq!(session.get(VIEWS).expect("reading goes on"), Some(1));
 }
 
@@ -725,8 +943,15 @@ async fn a_session_is_opened_outside_of_a_request(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
-    let token = visit(&sessions, &mut browser, |session| session.token().expect("live")).await;
-    let opened = sessions.open(&token).await.expect("no fault").expect("live");
+    let token = visit(&sessions, &mut browser, |session| {
+        session.token().expect("live")
+    })
+    .await;
+    let opened = sessions
+        .open(&token)
+        .await
+        .expect("no fault")
+        .expect("live");
     assert_eq!(count(&opened), 2);
     visit(&sessions, &mut browser, count).await;
     assert_eq!(opened.save().await.expect("no fault"), Outcome::Saved);
@@ -734,6 +959,9 @@ async fn a_session_is_opened_outside_of_a_request(store: Tested) {
     opened.reload().await.expect("live");
     assert_eq!(opened.get(VIEWS).expect("a number"), Some(3));
     sessions.revoke(&token.id()).await.expect("no fault");
-    assert_eq!(opened.reload().await.expect_err("ended").kind(), SessionErrorKind::Gone);
+    assert_eq!(
+        opened.reload().await.expect_err("ended").kind(),
+        SessionErrorKind::Gone
+    );
     assert!(sessions.open(&token).await.expect("no fault").is_none());
 }

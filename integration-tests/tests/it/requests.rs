@@ -17,7 +17,12 @@ async fn handler(request: Request<Incoming>) -> Reply {
     match request.uri().path() {
         "/untouched" => {}
         "/read" => drop(handle.load().await?.get(VIEWS)?),
-        "/write" => _ = handle.load().await?.update(VIEWS, |views| views.unwrap_or(0) + 1)?,
+        "/write" => {
+            _ = handle
+                .load()
+                .await?
+                .update(VIEWS, |views| views.unwrap_or(0) + 1)?
+        }
         "/login" => handle.load().await?.set_principal(Some("ann"))?,
         "/regenerate" => handle.load().await?.regenerate()?,
         "/logout" => handle.load().await?.destroy(),
@@ -34,8 +39,14 @@ struct Counted {
 
 fn replies(server: &Redis) -> u64 {
     let stats: String = server.command(&["INFO", "stats"]);
-    let count = stats.lines().find_map(|line| line.strip_prefix("total_writes_processed:"));
-    count.expect("a server of version 6 or later").trim().parse().expect("a number")
+    let count = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("total_writes_processed:"));
+    count
+        .expect("a server of version 6 or later")
+        .trim()
+        .parse()
+        .expect("a number")
 }
 
 impl Counted {
@@ -48,7 +59,10 @@ impl Counted {
         let before = replies(server);
         request.await;
         let round_trips = replies(server) - before - asking;
-        Self { commands: server.counts(), round_trips }
+        Self {
+            commands: server.counts(),
+            round_trips,
+        }
     }
 }
 
@@ -56,7 +70,9 @@ impl Counted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_costs_what_is_promised() {
     let server = Redis::start();
-    let store = RedisStore::connect(&server.url()).await.expect("the server answers");
+    let store = RedisStore::connect(&server.url())
+        .await
+        .expect("the server answers");
     // a touch is due when more than five seconds would be regained
     let sessions = Sessions::builder(store)
         .signing_keys(keys())
@@ -81,11 +97,24 @@ async fn every_request_costs_what_is_promised() {
     }
     #[track_caller]
     fn check(what: &str, counted: Counted, round_trips: u64, commands: &[(&str, u64)]) {
-        let commands: Vec<_> = commands.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-        assert_eq!((counted.round_trips, counted.commands), (round_trips, commands), "{what}");
+        let commands: Vec<_> = commands
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect();
+        assert_eq!(
+            (counted.round_trips, counted.commands),
+            (round_trips, commands),
+            "{what}"
+        );
     }
     let read = [("get", 1), ("pttl", 1)];
-    let save = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1), ("set", 1)];
+    let save = [
+        ("evalsha", 1),
+        ("get", 1),
+        ("getrange", 1),
+        ("pttl", 1),
+        ("set", 1),
+    ];
 
     let none = Counted::of(&server, get(&mut Browser::new(), &app, "/read")).await;
     check("anonymous, looked at", none, 0, &[]);
@@ -107,15 +136,31 @@ async fn every_request_costs_what_is_promised() {
         server.command::<u32>(&["PEXPIRE", &key, "50000"]);
     }
     let touched = Counted::of(&server, get(&mut browser, &app, "/read")).await;
-    check("read with a touch due", touched, 2, &[("get", 1), ("pexpire", 1), ("pttl", 1)]);
+    check(
+        "read with a touch due",
+        touched,
+        2,
+        &[("get", 1), ("pexpire", 1), ("pttl", 1)],
+    );
     let once = Counted::of(&server, get(&mut browser, &app, "/read")).await;
     check("and none right after it", once, 1, &read);
 
     let other = Counted::of(&server, get(&mut browser, &app, "/regenerate")).await;
-    let commands = [("evalsha", 1), ("get", 1), ("pttl", 1), ("set", 1), ("unlink", 1)];
+    let commands = [
+        ("evalsha", 1),
+        ("get", 1),
+        ("pttl", 1),
+        ("set", 1),
+        ("unlink", 1),
+    ];
     check("regenerate", other, 3, &commands);
     let logout = Counted::of(&server, get(&mut browser, &app, "/logout")).await;
-    check("logout", logout, 2, &[("get", 1), ("pttl", 1), ("unlink", 1)]);
+    check(
+        "logout",
+        logout,
+        2,
+        &[("get", 1), ("pttl", 1), ("unlink", 1)],
+    );
     let none = Counted::of(&server, get(&mut browser, &app, "/read")).await;
     check("after the logout", none, 0, &[]);
 }
@@ -124,15 +169,32 @@ async fn every_request_costs_what_is_promised() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cookie_that_is_sent_again_costs_one_more() {
     let server = Redis::start();
-    let store = RedisStore::connect(&server.url()).await.expect("the server answers");
-    let sessions = Sessions::builder(store).signing_keys(keys()).rolling(true).build().expect("legal options");
+    let store = RedisStore::connect(&server.url())
+        .await
+        .expect("the server answers");
+    let sessions = Sessions::builder(store)
+        .signing_keys(keys())
+        .rolling(true)
+        .build()
+        .expect("legal options");
     let app = App::start(sessions, handler).await;
     let mut browser = Browser::new();
     for _ in 0..20 {
         browser.get(app.addr(), "/write").await;
     }
-    let read = Counted::of(&server, async { drop(browser.get(app.addr(), "/read").await) }).await;
-    let commands = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1), ("set", 1)];
-    let commands: Vec<_> = commands.map(|(name, count)| (name.to_owned(), count)).into();
+    let read = Counted::of(&server, async {
+        drop(browser.get(app.addr(), "/read").await)
+    })
+    .await;
+    let commands = [
+        ("evalsha", 1),
+        ("get", 1),
+        ("getrange", 1),
+        ("pttl", 1),
+        ("set", 1),
+    ];
+    let commands: Vec<_> = commands
+        .map(|(name, count)| (name.to_owned(), count))
+        .into();
     assert_eq!((read.round_trips, read.commands), (2, commands));
 }

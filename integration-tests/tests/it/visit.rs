@@ -43,10 +43,16 @@ pub(crate) async fn finish(
 }
 
 /// A whole request.
-pub(crate) async fn visit<T>(sessions: &Sessions, browser: &mut Browser, act: impl FnOnce(&Session) -> T) -> T {
+pub(crate) async fn visit<T>(
+    sessions: &Sessions,
+    browser: &mut Browser,
+    act: impl FnOnce(&Session) -> T,
+) -> T {
     let (handle, session) = begin(sessions, browser).await;
     let value = act(&session);
-    let _ = finish(sessions, &handle, browser).await.expect("the store works");
+    let _ = finish(sessions, &handle, browser)
+        .await
+        .expect("the store works");
     value
 }
 
@@ -65,7 +71,9 @@ pub(crate) async fn calls_of<S: Store>(
 /// The session cookies that a response sets or removes.
 pub(crate) fn set_cookies<B>(response: &Response<B>) -> Vec<String> {
     let all = response.headers().get_all(header::SET_COOKIE);
-    all.iter().map(|value| value.to_str().expect("ascii").to_owned()).collect()
+    all.iter()
+        .map(|value| value.to_str().expect("ascii").to_owned())
+        .collect()
 }
 
 /// Makes two tests of each function: on the store in memory, and on a Redis server.

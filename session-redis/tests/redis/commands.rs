@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, task::Poll, time::Duration};
 
-use session_core::{Created, Destroyed, RecordBytes, Saved, SessionId, Store, StoreErrorKind, Touched};
+use session_core::{
+    Created, Destroyed, RecordBytes, Saved, SessionId, Store, StoreErrorKind, Touched,
+};
 use session_redis::{RedisConfig, RedisStore};
 
 use crate::{LONG, fails, id, record, server::Server, version};
@@ -12,24 +14,40 @@ fn counts(server: &Server) -> BTreeMap<String, u64> {
     let stats: String = server.command(&["INFO", "commandstats"]);
     let line = |line: &str| {
         let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-        let calls = fields.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
+        let calls = fields
+            .strip_prefix("calls=")?
+            .split(',')
+            .next()?
+            .parse()
+            .ok()?;
         Some((name.to_owned(), calls))
     };
     let ours = |(name, _): &(String, u64)| {
         // Redis 6.2 does not tell subcommands apart
-        !["config", "info", "client", "script"].contains(&name.split('|').next().unwrap_or_default())
+        !["config", "info", "client", "script"]
+            .contains(&name.split('|').next().unwrap_or_default())
     };
     stats.lines().filter_map(line).filter(ours).collect()
 }
 
 /// Runs an operation and compares what the server did.
-async fn counted<T>(server: &Server, expected: &[(&str, u64)], operation: impl Future<Output = T>) -> T {
+async fn counted<T>(
+    server: &Server,
+    expected: &[(&str, u64)],
+    operation: impl Future<Output = T>,
+) -> T {
     let () = server.command(&["CONFIG", "RESETSTAT"]);
     let outcome = operation.await;
     let mut found = counts(server);
     // the connection that reads the counts may introduce itself
     found.remove("hello");
-    assert_eq!(found, expected.iter().map(|(name, calls)| (name.to_string(), *calls)).collect());
+    assert_eq!(
+        found,
+        expected
+            .iter()
+            .map(|(name, calls)| (name.to_string(), *calls))
+            .collect()
+    );
     outcome
 }
 
@@ -43,42 +61,101 @@ async fn each_operation_is_one_round_trip_of_known_commands() {
 
     // the first time, the server learns the script
     let eval = [("eval", 1), ("evalsha", 1), ("set", 1)];
-    assert_eq!(counted(&server, &eval, store.create(&a, &first, LONG)).await.expect("create"), Created::Created);
+    assert_eq!(
+        counted(&server, &eval, store.create(&a, &first, LONG))
+            .await
+            .expect("create"),
+        Created::Created
+    );
     let evalsha = [("evalsha", 1), ("set", 1)];
-    assert_eq!(counted(&server, &evalsha, store.create(&b, &first, LONG)).await.expect("create"), Created::Created);
+    assert_eq!(
+        counted(&server, &evalsha, store.create(&b, &first, LONG))
+            .await
+            .expect("create"),
+        Created::Created
+    );
     let taken = [("evalsha", 1), ("getrange", 1), ("set", 1)];
-    assert_eq!(counted(&server, &taken, store.create(&b, &second, LONG)).await.expect("create"), Created::Taken);
+    assert_eq!(
+        counted(&server, &taken, store.create(&b, &second, LONG))
+            .await
+            .expect("create"),
+        Created::Taken
+    );
 
     let learn = [("eval", 1), ("evalsha", 1), ("getrange", 1), ("set", 1)];
     let saved = store.save(&b, version(&first), &second, LONG);
-    assert_eq!(counted(&server, &learn, saved).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        counted(&server, &learn, saved).await.expect("save"),
+        Saved::Saved
+    );
     let save = [("evalsha", 1), ("getrange", 1), ("set", 1)];
     let saved = store.save(&a, version(&first), &second, LONG);
-    assert_eq!(counted(&server, &save, saved).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        counted(&server, &save, saved).await.expect("save"),
+        Saved::Saved
+    );
     let own = store.save(&a, version(&first), &second, LONG);
-    assert_eq!(counted(&server, &[("evalsha", 1), ("getrange", 1)], own).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        counted(&server, &[("evalsha", 1), ("getrange", 1)], own)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
     let conflict = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1)];
     let saved = store.save(&a, version(&first), &third, LONG);
-    assert!(matches!(counted(&server, &conflict, saved).await.expect("save"), Saved::Conflict(_)));
+    assert!(matches!(
+        counted(&server, &conflict, saved).await.expect("save"),
+        Saved::Conflict(_)
+    ));
     let gone = [("evalsha", 1), ("get", 1), ("getrange", 1)];
     let saved = store.save(&absent, version(&first), &third, LONG);
-    assert_eq!(counted(&server, &gone, saved).await.expect("save"), Saved::Gone);
+    assert_eq!(
+        counted(&server, &gone, saved).await.expect("save"),
+        Saved::Gone
+    );
 
     let load = [("get", 1), ("pttl", 1)];
-    assert!(counted(&server, &load, store.load(&a)).await.expect("load").is_some());
-    assert!(counted(&server, &load, store.load(&absent)).await.expect("load").is_none());
-    assert_eq!(counted(&server, &[("pexpire", 1)], store.touch(&a, LONG)).await.expect("touch"), Touched::Touched);
-    assert_eq!(counted(&server, &[("unlink", 1)], store.destroy(&a)).await.expect("destroy"), Destroyed);
+    assert!(
+        counted(&server, &load, store.load(&a))
+            .await
+            .expect("load")
+            .is_some()
+    );
+    assert!(
+        counted(&server, &load, store.load(&absent))
+            .await
+            .expect("load")
+            .is_none()
+    );
+    assert_eq!(
+        counted(&server, &[("pexpire", 1)], store.touch(&a, LONG))
+            .await
+            .expect("touch"),
+        Touched::Touched
+    );
+    assert_eq!(
+        counted(&server, &[("unlink", 1)], store.destroy(&a))
+            .await
+            .expect("destroy"),
+        Destroyed
+    );
 }
 
 #[tokio::test]
 async fn no_connection_is_made_or_checked_on_the_way_of_a_request() {
     let server = Server::start();
-    let store = RedisStore::connect(&format!("{}?connections=3", server.url())).await.expect("a store");
+    let store = RedisStore::connect(&format!("{}?connections=3", server.url()))
+        .await
+        .expect("a store");
     let id = id();
     let _ = store.create(&id, &record(b""), LONG).await.expect("create");
     // one more is the connection that asks
-    let clients = || server.command::<String>(&["CLIENT", "LIST"]).lines().count();
+    let clients = || {
+        server
+            .command::<String>(&["CLIENT", "LIST"])
+            .lines()
+            .count()
+    };
     crate::eventually("all are there", || async { clients() == 4 }).await;
     let load = [("get", 500), ("pttl", 500)];
     counted(&server, &load, async {
@@ -97,12 +174,18 @@ async fn operations_that_are_ready_together_share_one_write() {
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for id in &ids {
-        let _ = store.create(id, &record(id.as_str().as_bytes()), LONG).await.expect("create");
+        let _ = store
+            .create(id, &record(id.as_str().as_bytes()), LONG)
+            .await
+            .expect("create");
     }
     let reads = || {
         let stats: String = server.command(&["INFO", "stats"]);
-        let line = stats.lines().find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
-        line.and_then(|reads| reads.parse::<u64>().ok()).expect("a number")
+        let line = stats
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
+        line.and_then(|reads| reads.parse::<u64>().ok())
+            .expect("a number")
     };
     let asking = {
         let before = reads();
@@ -119,7 +202,10 @@ async fn operations_that_are_ready_together_share_one_write() {
     for task in tasks {
         let (id, loaded) = task.await.expect("no panic");
         let loaded = loaded.expect("load").expect("present").record;
-        assert!(loaded.as_bytes().ends_with(id.as_str().as_bytes()), "each gets its own");
+        assert!(
+            loaded.as_bytes().ends_with(id.as_str().as_bytes()),
+            "each gets its own"
+        );
     }
     assert_eq!(reads() - before - asking, 1);
 }
@@ -130,7 +216,10 @@ async fn an_error_reply_concerns_its_own_operation_alone() {
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for (n, id) in ids.iter().enumerate() {
-        let _ = store.create(id, &record(id.as_str().as_bytes()), LONG).await.expect("create");
+        let _ = store
+            .create(id, &record(id.as_str().as_bytes()), LONG)
+            .await
+            .expect("create");
         if n % 3 == 0 {
             let key = format!("session:{id}");
             let () = server.command(&["DEL", &key]);
@@ -148,7 +237,9 @@ async fn an_error_reply_concerns_its_own_operation_alone() {
             fails(loaded, StoreErrorKind::Corrupt);
         } else {
             let loaded = loaded.expect("load").expect("present");
-            assert!(loaded.record.as_bytes().ends_with(id.as_str().as_bytes()) && loaded.ttl.is_some());
+            assert!(
+                loaded.record.as_bytes().ends_with(id.as_str().as_bytes()) && loaded.ttl.is_some()
+            );
         }
     }
 }
@@ -161,7 +252,9 @@ async fn an_operation_dropped_before_it_is_sent_has_not_happened() {
     counted(&server, &[("get", 1), ("pttl", 1)], async {
         {
             let mut create = std::pin::pin!(store.create(&id, &record, LONG));
-            assert!(std::future::poll_fn(|cx| Poll::Ready(create.as_mut().poll(cx).is_pending())).await);
+            assert!(
+                std::future::poll_fn(|cx| Poll::Ready(create.as_mut().poll(cx).is_pending())).await
+            );
         }
         assert!(store.load(&id).await.expect("load").is_none());
     })
@@ -177,7 +270,10 @@ async fn a_forgotten_script_is_sent_again() {
     let () = server.command(&["SCRIPT", "FLUSH"]);
     let relearn = [("eval", 1), ("evalsha", 1), ("getrange", 1), ("set", 1)];
     let saved = store.save(&id, version(&first), &second, LONG);
-    assert_eq!(counted(&server, &relearn, saved).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        counted(&server, &relearn, saved).await.expect("save"),
+        Saved::Saved
+    );
 }
 
 #[tokio::test]
@@ -191,12 +287,22 @@ async fn keys_are_prefix_and_id_in_the_chosen_database() {
     let mut admin = client.get_connection().expect("a connection");
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut admin).expect("keys");
     assert_eq!(keys, [format!("shop:{id}")]);
-    let stored: Vec<u8> = redis::cmd("GET").arg(&keys[0]).query(&mut admin).expect("a value");
+    let stored: Vec<u8> = redis::cmd("GET")
+        .arg(&keys[0])
+        .query(&mut admin)
+        .expect("a value");
     assert_eq!(stored, record.as_bytes()[..]);
 
-    let config = RedisConfig::unix(server.socket()).database(3).prefix("shop:");
-    let same = RedisStore::open(config).await.expect("a store by its socket");
-    assert_eq!(same.load(&id).await.expect("load").expect("present").record, record);
+    let config = RedisConfig::unix(server.socket())
+        .database(3)
+        .prefix("shop:");
+    let same = RedisStore::open(config)
+        .await
+        .expect("a store by its socket");
+    assert_eq!(
+        same.load(&id).await.expect("load").expect("present").record,
+        record
+    );
 }
 
 #[tokio::test]
@@ -205,16 +311,40 @@ async fn every_ttl_is_taken() {
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     for ttl in [Duration::MAX, Duration::from_secs(u64::MAX), LONG] {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));
-        assert_eq!(store.create(&id, &first, ttl).await.expect("create"), Created::Created);
-        assert_eq!(store.save(&id, version(&first), &second, ttl).await.expect("save"), Saved::Saved);
-        assert_eq!(store.touch(&id, ttl).await.expect("touch"), Touched::Touched);
-        let left = store.load(&id).await.expect("load").expect("present").ttl.expect("a life");
+        assert_eq!(
+            store.create(&id, &first, ttl).await.expect("create"),
+            Created::Created
+        );
+        assert_eq!(
+            store
+                .save(&id, version(&first), &second, ttl)
+                .await
+                .expect("save"),
+            Saved::Saved
+        );
+        assert_eq!(
+            store.touch(&id, ttl).await.expect("touch"),
+            Touched::Touched
+        );
+        let left = store
+            .load(&id)
+            .await
+            .expect("load")
+            .expect("present")
+            .ttl
+            .expect("a life");
         assert!(left > LONG / 2);
     }
     for ttl in [Duration::ZERO, Duration::from_nanos(1)] {
         let id = id();
-        assert_eq!(store.create(&id, &record(b""), ttl).await.expect("create"), Created::Created);
-        crate::eventually("a millisecond passes", || async { store.load(&id).await.expect("load").is_none() }).await;
+        assert_eq!(
+            store.create(&id, &record(b""), ttl).await.expect("create"),
+            Created::Created
+        );
+        crate::eventually("a millisecond passes", || async {
+            store.load(&id).await.expect("load").is_none()
+        })
+        .await;
     }
 }
 
@@ -227,16 +357,39 @@ async fn what_is_no_session_is_left_alone() {
 
     let _: u64 = server.command(&["RPUSH", &key(list), "a", "b"]);
     fails(store.load(&list).await, StoreErrorKind::Corrupt);
-    fails(store.create(&list, &mine, LONG).await, StoreErrorKind::Corrupt);
-    fails(store.save(&list, version(&mine), &mine, LONG).await, StoreErrorKind::Corrupt);
-    assert_eq!(server.command::<Vec<String>>(&["LRANGE", &key(list), "0", "-1"]), ["a", "b"]);
+    fails(
+        store.create(&list, &mine, LONG).await,
+        StoreErrorKind::Corrupt,
+    );
+    fails(
+        store.save(&list, version(&mine), &mine, LONG).await,
+        StoreErrorKind::Corrupt,
+    );
+    assert_eq!(
+        server.command::<Vec<String>>(&["LRANGE", &key(list), "0", "-1"]),
+        ["a", "b"]
+    );
 
-    for bytes in ["", "x", "\u{1}short", "some text that is longer than a head of a record, and then some"] {
+    for bytes in [
+        "",
+        "x",
+        "\u{1}short",
+        "some text that is longer than a head of a record, and then some",
+    ] {
         let () = server.command(&["SET", &key(garbage), bytes]);
         let loaded = store.load(&garbage).await.expect("load").expect("present");
-        assert_eq!((&loaded.record, loaded.ttl), (&RecordBytes::new(bytes.to_owned()), None));
-        assert_eq!(store.create(&garbage, &mine, LONG).await.expect("create"), Created::Taken);
-        let saved = store.save(&garbage, version(&mine), &record(b""), LONG).await.expect("save");
+        assert_eq!(
+            (&loaded.record, loaded.ttl),
+            (&RecordBytes::new(bytes.to_owned()), None)
+        );
+        assert_eq!(
+            store.create(&garbage, &mine, LONG).await.expect("create"),
+            Created::Taken
+        );
+        let saved = store
+            .save(&garbage, version(&mine), &record(b""), LONG)
+            .await
+            .expect("save");
         assert_eq!(saved, Saved::Conflict(loaded));
     }
     assert_eq!(store.destroy(&garbage).await.expect("destroy"), Destroyed);
@@ -248,21 +401,52 @@ async fn what_is_no_session_is_left_alone() {
 async fn the_documented_acl_user_may_do_everything() {
     let server = Server::start();
     let rules = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +role";
-    let words: Vec<&str> = ["ACL", "SETUSER", "app"].into_iter().chain(rules.split(' ')).collect();
+    let words: Vec<&str> = ["ACL", "SETUSER", "app"]
+        .into_iter()
+        .chain(rules.split(' '))
+        .collect();
     let () = server.command(&words);
     let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.address());
-    let (store, id, first) = (RedisStore::connect(&url("session:")).await.expect("a store"), id(), record(b"1"));
-    assert_eq!(store.create(&id, &first, LONG).await.expect("create"), Created::Created);
-    assert_eq!(store.create(&id, &record(b""), LONG).await.expect("create"), Created::Taken);
-    assert_eq!(store.save(&id, version(&first), &record(b"2"), LONG).await.expect("save"), Saved::Saved);
-    assert!(matches!(store.save(&id, version(&first), &first, LONG).await.expect("save"), Saved::Conflict(_)));
+    let (store, id, first) = (
+        RedisStore::connect(&url("session:"))
+            .await
+            .expect("a store"),
+        id(),
+        record(b"1"),
+    );
+    assert_eq!(
+        store.create(&id, &first, LONG).await.expect("create"),
+        Created::Created
+    );
+    assert_eq!(
+        store.create(&id, &record(b""), LONG).await.expect("create"),
+        Created::Taken
+    );
+    assert_eq!(
+        store
+            .save(&id, version(&first), &record(b"2"), LONG)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
+    assert!(matches!(
+        store
+            .save(&id, version(&first), &first, LONG)
+            .await
+            .expect("save"),
+        Saved::Conflict(_)
+    ));
     assert!(store.load(&id).await.expect("load").is_some());
-    assert_eq!(store.touch(&id, LONG).await.expect("touch"), Touched::Touched);
+    assert_eq!(
+        store.touch(&id, LONG).await.expect("touch"),
+        Touched::Touched
+    );
     assert_eq!(store.destroy(&id).await.expect("destroy"), Destroyed);
     let denied = server.command::<Vec<redis::Value>>(&["ACL", "LOG"]);
     assert!(denied.is_empty(), "{denied:?}");
 
-    let elsewhere = RedisStore::lazy(RedisConfig::from_url(&url("other:")).expect("a URL")).expect("a store");
+    let elsewhere =
+        RedisStore::lazy(RedisConfig::from_url(&url("other:")).expect("a URL")).expect("a store");
     let reason = fails(elsewhere.load(&id).await, StoreErrorKind::Refused);
     assert!(reason.starts_with("NOPERM"), "{reason}");
 }

@@ -11,7 +11,10 @@ mod standalone {
 
     session_core::contract!(|| async {
         let server = SERVER.get(Server::start);
-        Kept(RedisStore::connect(&server.url()).await.expect("a store"), server)
+        Kept(
+            RedisStore::connect(&server.url()).await.expect("a store"),
+            server,
+        )
     });
 }
 
@@ -22,7 +25,10 @@ mod sentinel {
 
     session_core::contract!(|| async {
         let servers = SERVERS.get(Sentinels::start);
-        Kept(RedisStore::connect(&servers.url()).await.expect("a store"), servers)
+        Kept(
+            RedisStore::connect(&servers.url()).await.expect("a store"),
+            servers,
+        )
     });
 }
 
@@ -33,6 +39,9 @@ mod cluster {
 
     session_core::contract!(|| async {
         let cluster = CLUSTER.get(Cluster::start);
-        Kept(RedisStore::connect(&cluster.url()).await.expect("a store"), cluster)
+        Kept(
+            RedisStore::connect(&cluster.url()).await.expect("a store"),
+            cluster,
+        )
     });
 }

@@ -31,24 +31,37 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let replies = replies.into_iter().map(str::to_owned).collect();
-        let script = Arc::new(Mutex::new(Script { replies, ..Script::default() }));
+        let script = Arc::new(Mutex::new(Script {
+            replies,
+            ..Script::default()
+        }));
         let shared = script.clone();
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, shared.clone()));
             }
         });
-        Self { address, script, listening }
+        Self {
+            address,
+            script,
+            listening,
+        }
     }
 
     /// From now on, this is the reply to every command.
     pub(crate) fn always(&self, reply: &str) {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).always = Some(reply.to_owned());
+        self.script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .always = Some(reply.to_owned());
     }
 
     /// How many commands came, greetings aside.
     pub(crate) fn asked(&self) -> usize {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).asked
+        self.script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .asked
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -73,7 +86,9 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) -> Option<()> {
                 let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
                 script.asked += 1;
                 let always = script.always.clone();
-                always.or_else(|| script.replies.pop_front()).unwrap_or_default()
+                always
+                    .or_else(|| script.replies.pop_front())
+                    .unwrap_or_default()
             }
         };
         if reply.is_empty() {

@@ -12,7 +12,9 @@ mod topologies;
 
 use std::{sync::atomic::AtomicU64, sync::atomic::Ordering, time::Duration};
 
-use session_core::{Entropy, OsEntropy, RecordBytes, SessionId, StoreError, StoreErrorKind, Version};
+use session_core::{
+    Entropy, OsEntropy, RecordBytes, SessionId, StoreError, StoreErrorKind, Version,
+};
 
 /// Long enough that nothing expires during a test.
 const LONG: Duration = Duration::from_secs(60);
@@ -37,7 +39,9 @@ fn version(record: &RecordBytes) -> Version {
 #[track_caller]
 fn fails<T: std::fmt::Debug>(outcome: Result<T, StoreError>, kind: StoreErrorKind) -> String {
     let error = outcome.expect_err("a failure");
-    let reason = std::error::Error::source(&error).expect("a reason").to_string();
+    let reason = std::error::Error::source(&error)
+        .expect("a reason")
+        .to_string();
     assert_eq!(error.kind(), kind, "{reason}");
     reason
 }

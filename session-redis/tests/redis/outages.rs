@@ -34,9 +34,16 @@ async fn a_server_that_was_never_there_is_told_at_start_up() {
         format!("redis+sentinel://127.0.0.1:{}/sessions", free_port()),
         format!("redis+cluster://127.0.0.1:{}", free_port()),
     ] {
-        match timeout(BOUND, RedisStore::connect(&url)).await.expect("an answer in time") {
+        match timeout(BOUND, RedisStore::connect(&url))
+            .await
+            .expect("an answer in time")
+        {
             Err(ConnectError::Redis(error)) => {
-                assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{url}: {error:?}")
+                assert_eq!(
+                    error.kind(),
+                    StoreErrorKind::Unavailable,
+                    "{url}: {error:?}"
+                )
             }
             other => panic!("{url}: {other:?}"),
         }
@@ -47,7 +54,8 @@ async fn a_server_that_was_never_there_is_told_at_start_up() {
 async fn a_lazy_store_finds_a_server_that_starts_later() {
     let server = Server::start();
     server.kill();
-    let store = RedisStore::lazy(RedisConfig::from_url(&server.url()).expect("a URL")).expect("a store");
+    let store =
+        RedisStore::lazy(RedisConfig::from_url(&server.url()).expect("a URL")).expect("a store");
     fails(store.load(&id()).await, StoreErrorKind::Unavailable);
     server.restart();
     eventually("it is found", || async { store.load(&id()).await.is_ok() }).await;
@@ -65,17 +73,32 @@ async fn a_killed_server_is_refused_at_once_and_found_again() {
         let under_way: Vec<_> = under_way.collect();
         server.kill();
         for task in under_way {
-            timeout(BOUND, task).await.expect("no task hangs").expect("no panic");
+            timeout(BOUND, task)
+                .await
+                .expect("no task hangs")
+                .expect("no panic");
         }
         let begun = Instant::now();
         for _ in 0..1000 {
             fails(store.load(&id()).await, StoreErrorKind::Unavailable);
-            fails(store.create(&id(), &record(b""), LONG).await, StoreErrorKind::Unavailable);
+            fails(
+                store.create(&id(), &record(b""), LONG).await,
+                StoreErrorKind::Unavailable,
+            );
         }
         assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
         server.restart();
-        eventually("it is found again", || async { store.load(&id()).await.is_ok() }).await;
-        assert_eq!(store.create(&id(), &record(b""), LONG).await.expect("scripts are learnt again"), Created::Created);
+        eventually("it is found again", || async {
+            store.load(&id()).await.is_ok()
+        })
+        .await;
+        assert_eq!(
+            store
+                .create(&id(), &record(b""), LONG)
+                .await
+                .expect("scripts are learnt again"),
+            Created::Created
+        );
     }
 }
 
@@ -93,7 +116,10 @@ async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
             })
             .collect();
         for task in stuck {
-            let outcome = timeout(BOUND, task).await.expect("a deadline").expect("no panic");
+            let outcome = timeout(BOUND, task)
+                .await
+                .expect("a deadline")
+                .expect("no panic");
             fails(outcome, StoreErrorKind::Timeout);
         }
         let begun = Instant::now();
@@ -102,7 +128,10 @@ async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
         }
         assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
         server.thaw();
-        eventually("it is found again", || async { store.load(&id()).await.is_ok() }).await;
+        eventually("it is found again", || async {
+            store.load(&id()).await.is_ok()
+        })
+        .await;
     }
 }
 
@@ -124,17 +153,25 @@ async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
     cluster.nodes.iter().for_each(Server::restart);
     let ids: Vec<_> = (0..30).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is found again", || async { store.load(id).await.is_ok() }).await;
+        eventually("every slot is found again", || async {
+            store.load(id).await.is_ok()
+        })
+        .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_operations_never_answer_others() {
     let server = Server::start();
-    let store = RedisStore::connect(&format!("{}?max_in_flight=8", server.url())).await.expect("a store");
+    let store = RedisStore::connect(&format!("{}?max_in_flight=8", server.url()))
+        .await
+        .expect("a store");
     let ids: Arc<Vec<_>> = Arc::new((0..64).map(|_| id()).collect());
     for id in ids.iter() {
-        let _ = store.create(id, &record(id.as_str().as_bytes()), LONG).await.expect("create");
+        let _ = store
+            .create(id, &record(id.as_str().as_bytes()), LONG)
+            .await
+            .expect("create");
     }
     let tasks: Vec<_> = (0..16)
         .map(|task| {
@@ -160,8 +197,13 @@ async fn dropped_operations_never_answer_others() {
 #[test]
 fn a_store_outlives_the_runtime_of_its_connections() {
     let server = Server::start();
-    let runtime =
-        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
     let (id, first) = (id(), runtime());
     let store = first.block_on(async {
         let store = RedisStore::connect(&server.url()).await.expect("a store");
@@ -178,14 +220,24 @@ fn a_store_outlives_the_runtime_of_its_connections() {
 #[test]
 fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
     let server = Server::start();
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
     let (id, standing) = (id(), runtime());
     let url = format!("{}?response_timeout=100ms", server.url());
-    let store = standing.block_on(RedisStore::connect(&url)).expect("a store");
+    let store = standing
+        .block_on(RedisStore::connect(&url))
+        .expect("a store");
     runtime().block_on(async {
         let late = timeout(BOUND, store.load(&id)).await.expect("a deadline");
         fails(late, StoreErrorKind::Timeout);
-        eventually("another takes its place", || async { store.load(&id).await.is_ok() }).await;
+        eventually("another takes its place", || async {
+            store.load(&id).await.is_ok()
+        })
+        .await;
     });
     drop(standing);
 }
@@ -202,8 +254,15 @@ impl Staller {
     async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (passed, stalled) = (Arc::new(Mutex::new(vec![])), Arc::new(AtomicUsize::new(usize::MAX)));
-        let staller = Self { address, passed: passed.clone(), stalled: stalled.clone() };
+        let (passed, stalled) = (
+            Arc::new(Mutex::new(vec![])),
+            Arc::new(AtomicUsize::new(usize::MAX)),
+        );
+        let staller = Self {
+            address,
+            passed: passed.clone(),
+            stalled: stalled.clone(),
+        };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let number = {
@@ -216,7 +275,9 @@ impl Staller {
                     let server = TcpStream::connect(server).await?;
                     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                         (client.into_split(), server.into_split());
-                    tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+                    tokio::spawn(
+                        async move { tokio::io::copy(&mut from_server, &mut to_client).await },
+                    );
                     let mut bytes = vec![0; 4096];
                     loop {
                         let count = from_client.read(&mut bytes).await?;
@@ -238,7 +299,9 @@ impl Staller {
     /// Stalls the connection that has carried most.
     fn stall_the_busiest(&self) {
         let passed = self.passed.lock().expect("no panic");
-        let busiest = (0..passed.len()).max_by_key(|&number| passed[number]).expect("a connection");
+        let busiest = (0..passed.len())
+            .max_by_key(|&number| passed[number])
+            .expect("a connection");
         self.stalled.store(busiest, Ordering::SeqCst);
     }
 }
@@ -247,8 +310,12 @@ impl Staller {
 async fn a_connection_that_stalls_costs_one_request_and_no_other_connection() {
     let server = Server::start();
     let staller = Staller::start(server.address().parse().expect("an address")).await;
-    let store =
-        RedisStore::connect(&format!("redis://{}?response_timeout=300ms", staller.address)).await.expect("a store");
+    let store = RedisStore::connect(&format!(
+        "redis://{}?response_timeout=300ms",
+        staller.address
+    ))
+    .await
+    .expect("a store");
     let both = || async { staller.passed.lock().expect("no panic").len() == 2 };
     eventually("the spare connection is there", both).await;
     for _ in 0..50 {
@@ -257,7 +324,10 @@ async fn a_connection_that_stalls_costs_one_request_and_no_other_connection() {
     staller.stall_the_busiest();
     fails(store.load(&id()).await, StoreErrorKind::Timeout);
     for _ in 0..50 {
-        store.load(&id()).await.expect("the other connection serves");
+        store
+            .load(&id())
+            .await
+            .expect("the other connection serves");
     }
     let again = || async { staller.passed.lock().expect("no panic").len() == 3 };
     eventually("the stalled one is replaced", again).await;

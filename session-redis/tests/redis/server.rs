@@ -11,7 +11,9 @@ use std::{
 };
 
 use redis::{Connection, FromRedisValue};
-use session_core::{Created, Destroyed, Loaded, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version};
+use session_core::{
+    Created, Destroyed, Loaded, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version,
+};
 use session_redis::RedisStore;
 use tempfile::TempDir;
 
@@ -35,11 +37,19 @@ impl Server {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         // another process may take the port in between
         for _ in 0..10 {
-            let port =
-                if options.contains(&"--cluster-enabled".to_owned()) { free_cluster_port() } else { free_port() };
+            let port = if options.contains(&"--cluster-enabled".to_owned()) {
+                free_cluster_port()
+            } else {
+                free_port()
+            };
             let directory = TempDir::new().expect("a directory");
             let process = spawn(port, directory.path(), &options);
-            let server = Self { port, directory, options: options.clone(), process: Mutex::new(process) };
+            let server = Self {
+                port,
+                directory,
+                options: options.clone(),
+                process: Mutex::new(process),
+            };
             if server.is_ready() {
                 return server;
             }
@@ -86,8 +96,15 @@ impl Server {
     }
 
     fn signal(&self, signal: &str) {
-        let id = self.process.lock().unwrap_or_else(PoisonError::into_inner).id();
-        let sent = Command::new("kill").args([signal, &id.to_string()]).status().expect("kill");
+        let id = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .id();
+        let sent = Command::new("kill")
+            .args([signal, &id.to_string()])
+            .status()
+            .expect("kill");
         assert!(sent.success());
     }
 
@@ -109,7 +126,11 @@ impl Server {
     fn is_ready(&self) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(10) {
-            let ended = self.process.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
+            let ended = self
+                .process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .try_wait();
             if !matches!(ended, Ok(None)) {
                 return false;
             }
@@ -139,7 +160,10 @@ pub(crate) fn free_port() -> u16 {
 fn free_cluster_port() -> u16 {
     loop {
         let port = free_port() % 40_000 + 10_000;
-        if [port, port + 10_000].into_iter().all(|port| TcpListener::bind((HOST, port)).is_ok()) {
+        if [port, port + 10_000]
+            .into_iter()
+            .all(|port| TcpListener::bind((HOST, port)).is_ok())
+        {
             return port;
         }
     }
@@ -157,14 +181,37 @@ fn spawn(port: u16, directory: &Path, options: &[String]) -> Child {
         }
         command.arg(config).arg("--sentinel");
     }
-    command.args(["--port", &port.to_string(), "--bind", HOST, "--dir", &directory.to_string_lossy()]);
+    command.args([
+        "--port",
+        &port.to_string(),
+        "--bind",
+        HOST,
+        "--dir",
+        &directory.to_string_lossy(),
+    ]);
     if !sentinel {
-        command.args(["--save", "", "--appendonly", "no", "--unixsocket", "redis.sock"]).args(options);
+        command
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--unixsocket",
+                "redis.sock",
+            ])
+            .args(options);
     }
     let errors = log.try_clone().expect("a log file");
-    match command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn() {
+    match command
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+    {
         Ok(child) => child,
-        Err(error) => panic!("redis-server cannot be run ({error}): install the Debian package redis-server"),
+        Err(error) => {
+            panic!("redis-server cannot be run ({error}): install the Debian package redis-server")
+        }
     }
 }
 
@@ -189,17 +236,28 @@ impl Cluster {
         let cluster = Self { nodes };
         let addresses: Vec<String> = cluster.nodes.iter().map(Server::address).collect();
         let replicas = replicas.to_string();
-        let mut words = vec!["--cluster", "create", "--cluster-yes", "--cluster-replicas", &replicas];
+        let mut words = vec![
+            "--cluster",
+            "create",
+            "--cluster-yes",
+            "--cluster-replicas",
+            &replicas,
+        ];
         words.extend(addresses.iter().map(String::as_str));
         cli(&words);
         let begun = Instant::now();
         // a replica that has no copy yet is never promoted
         while !cluster.nodes.iter().all(|node| {
-            let (state, replication): (String, String) =
-                (node.command(&["CLUSTER", "INFO"]), node.command(&["INFO", "replication"]));
+            let (state, replication): (String, String) = (
+                node.command(&["CLUSTER", "INFO"]),
+                node.command(&["INFO", "replication"]),
+            );
             state.contains("cluster_state:ok") && !replication.contains("master_link_status:down")
         }) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the cluster does not form");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the cluster does not form"
+            );
             thread::sleep(Duration::from_millis(50));
         }
         cluster
@@ -213,10 +271,18 @@ impl Cluster {
 
 /// Runs `redis-cli` and expects it to succeed.
 pub(crate) fn cli(words: &[&str]) {
-    let output = Command::new("redis-cli").args(words).stdin(Stdio::null()).output();
-    let output = output
-        .unwrap_or_else(|error| panic!("redis-cli cannot be run ({error}): install the Debian package redis-tools"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = Command::new("redis-cli")
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("redis-cli cannot be run ({error}): install the Debian package redis-tools")
+    });
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 /// A primary, a replica and three sentinels.
@@ -228,24 +294,39 @@ pub(crate) struct Sentinels {
 impl Sentinels {
     pub(crate) fn start() -> Self {
         let primary = Server::start();
-        let replica =
-            Server::with(&["--replicaof", HOST, &primary.port().to_string(), "--repl-diskless-sync-delay", "0"]);
+        let replica = Server::with(&[
+            "--replicaof",
+            HOST,
+            &primary.port().to_string(),
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
         let config = format!(
             "sentinel monitor sessions {HOST} {} 2\nsentinel down-after-milliseconds sessions 1000\n\
              sentinel failover-timeout sessions 4000\n",
             primary.port()
         );
-        let sentinels = (0..3).map(|_| Server::with(&["--sentinel", &config])).collect();
-        let all = Self { servers: [primary, replica], sentinels };
+        let sentinels = (0..3)
+            .map(|_| Server::with(&["--sentinel", &config]))
+            .collect();
+        let all = Self {
+            servers: [primary, replica],
+            sentinels,
+        };
         let begun = Instant::now();
         // a failover needs a replica and each other, which they find by themselves
         while !all.sentinels.iter().all(|sentinel| {
             let state: std::collections::HashMap<String, String> =
                 sentinel.command(&["SENTINEL", "MASTER", "sessions"]);
             state["num-slaves"] == "1" && state["num-other-sentinels"] == "2"
-        }) || !all.servers[1].command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+        }) || !all.servers[1]
+            .command::<String>(&["INFO", "replication"])
+            .contains("master_link_status:up")
         {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the sentinels do not meet");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the sentinels do not meet"
+            );
             thread::sleep(Duration::from_millis(50));
         }
         all
@@ -284,7 +365,12 @@ impl<T: Send + Sync + 'static> Store for Kept<T> {
         self.0.load(id).await
     }
 
-    async fn create(&self, id: &SessionId, record: &RecordBytes, ttl: Duration) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        record: &RecordBytes,
+        ttl: Duration,
+    ) -> Result<Created, StoreError> {
         self.0.create(id, record, ttl).await
     }
 

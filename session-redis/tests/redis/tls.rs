@@ -14,11 +14,16 @@ use crate::{
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(vec![]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+        .expect("a certificate")
 }
 
 /// A server that speaks TLS too, under a certificate for `name`.
-fn server(authority: &CertifiedIssuer<'_, KeyPair>, name: &str, directory: &TempDir) -> (Server, u16) {
+fn server(
+    authority: &CertifiedIssuer<'_, KeyPair>,
+    name: &str,
+    directory: &TempDir,
+) -> (Server, u16) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
     let certificate = params.signed_by(&key, authority).expect("a certificate");
@@ -27,7 +32,10 @@ fn server(authority: &CertifiedIssuer<'_, KeyPair>, name: &str, directory: &Temp
         std::fs::write(&path, text).expect("a file");
         path.to_string_lossy().into_owned()
     };
-    let (certificate, key) = (file("cert.pem", certificate.pem()), file("key.pem", key.serialize_pem()));
+    let (certificate, key) = (
+        file("cert.pem", certificate.pem()),
+        file("key.pem", key.serialize_pem()),
+    );
     let ca = file("ca.pem", authority.pem());
     let port = free_port();
     let server = Server::with(&[
@@ -47,22 +55,46 @@ fn server(authority: &CertifiedIssuer<'_, KeyPair>, name: &str, directory: &Temp
 
 #[tokio::test]
 async fn certificate_and_host_name_are_checked() {
-    let (ours, theirs, directory) = (authority(), authority(), TempDir::new().expect("a directory"));
+    let (ours, theirs, directory) = (
+        authority(),
+        authority(),
+        TempDir::new().expect("a directory"),
+    );
     let (_server, port) = server(&ours, "localhost", &directory);
-    let config = |host: &str| RedisConfig::from_url(&format!("rediss://{host}:{port}")).expect("a URL");
+    let config =
+        |host: &str| RedisConfig::from_url(&format!("rediss://{host}:{port}")).expect("a URL");
 
-    let store = RedisStore::open(config("localhost").tls_root_certificates(ours.pem())).await.expect("a store");
-    assert_eq!(store.create(&id(), &record(b""), LONG).await.expect("create"), Created::Created);
+    let store = RedisStore::open(config("localhost").tls_root_certificates(ours.pem()))
+        .await
+        .expect("a store");
+    assert_eq!(
+        store
+            .create(&id(), &record(b""), LONG)
+            .await
+            .expect("create"),
+        Created::Created
+    );
 
     let refused = [
-        ("another authority", config("localhost").tls_root_certificates(theirs.pem())),
+        (
+            "another authority",
+            config("localhost").tls_root_certificates(theirs.pem()),
+        ),
         ("the authorities of this machine", config("localhost")),
-        ("another name", config("127.0.0.1").tls_root_certificates(ours.pem())),
-        ("no certificate", config("localhost").tls_root_certificates("garbage")),
+        (
+            "another name",
+            config("127.0.0.1").tls_root_certificates(ours.pem()),
+        ),
+        (
+            "no certificate",
+            config("localhost").tls_root_certificates("garbage"),
+        ),
     ];
     for (who, config) in refused {
         match RedisStore::open(config).await {
-            Err(ConnectError::Redis(error)) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{who}"),
+            Err(ConnectError::Redis(error)) => {
+                assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{who}")
+            }
             other => panic!("{who}: {other:?}"),
         }
     }

@@ -27,7 +27,10 @@ struct Load {
 
 impl Load {
     async fn start(store: &RedisStore, tasks: usize) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let mut running = Vec::new();
         for _ in 0..tasks {
             let (store, id, stop, done) = (store.clone(), id(), stop.clone(), done.clone());
@@ -56,13 +59,20 @@ impl Load {
                 (id, acknowledged, unknown)
             }));
         }
-        Self { stop, tasks: running, done }
+        Self {
+            stop,
+            tasks: running,
+            done,
+        }
     }
 
     /// Every task moves on from here, so writes work on all of them.
     async fn goes_on(&self) {
         let goal = self.done.load(Ordering::Relaxed) + 500;
-        eventually("writes go on", || async { self.done.load(Ordering::Relaxed) >= goal }).await;
+        eventually("writes go on", || async {
+            self.done.load(Ordering::Relaxed) >= goal
+        })
+        .await;
     }
 
     /// Ends the load, and compares each counter with what its task was told.
@@ -70,8 +80,18 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             let (id, acknowledged, unknown) = task.await.expect("no panic");
-            let stored = count(&store.load(&id).await.expect("load").expect("present").record);
-            assert!((acknowledged..=acknowledged + unknown).contains(&stored), "{acknowledged} + {unknown}: {stored}");
+            let stored = count(
+                &store
+                    .load(&id)
+                    .await
+                    .expect("load")
+                    .expect("present")
+                    .record,
+            );
+            assert!(
+                (acknowledged..=acknowledged + unknown).contains(&stored),
+                "{acknowledged} + {unknown}: {stored}"
+            );
         }
     }
 }
@@ -128,18 +148,56 @@ async fn a_slot_under_way_serves_from_both_ends() {
     let _ = store.create(&id, &first, LONG).await.expect("create");
     let () = target.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &myid(source)]);
     let () = source.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &myid(target)]);
-    assert_eq!(store.load(&id).await.expect("load").expect("at the source").record, first);
+    assert_eq!(
+        store
+            .load(&id)
+            .await
+            .expect("load")
+            .expect("at the source")
+            .record,
+        first
+    );
     let port = target.port().to_string();
-    let () = source.command(&["MIGRATE", "127.0.0.1", &port, &format!("session:{id}"), "0", "5000"]);
+    let () = source.command(&[
+        "MIGRATE",
+        "127.0.0.1",
+        &port,
+        &format!("session:{id}"),
+        "0",
+        "5000",
+    ]);
     for _ in 0..20 {
-        assert_eq!(store.load(&id).await.expect("load").expect("at the target").record, first);
+        assert_eq!(
+            store
+                .load(&id)
+                .await
+                .expect("load")
+                .expect("at the target")
+                .record,
+            first
+        );
     }
-    assert_eq!(store.save(&id, version(&first), &second, LONG).await.expect("save"), Saved::Saved);
+    assert_eq!(
+        store
+            .save(&id, version(&first), &second, LONG)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
     for node in [target, source] {
         let () = node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &myid(target)]);
     }
-    assert_eq!(store.save(&id, version(&second), &third, LONG).await.expect("save"), Saved::Saved);
-    assert_eq!(store.load(&id).await.expect("load").expect("moved").record, third);
+    assert_eq!(
+        store
+            .save(&id, version(&second), &third, LONG)
+            .await
+            .expect("save"),
+        Saved::Saved
+    );
+    assert_eq!(
+        store.load(&id).await.expect("load").expect("moved").record,
+        third
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,7 +205,10 @@ async fn the_documented_acl_user_is_enough_in_a_cluster() {
     let cluster = Cluster::start();
     let rules = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +cluster|slots +asking";
     for node in &cluster.nodes {
-        let words: Vec<&str> = ["ACL", "SETUSER", "app"].into_iter().chain(rules.split(' ')).collect();
+        let words: Vec<&str> = ["ACL", "SETUSER", "app"]
+            .into_iter()
+            .chain(rules.split(' '))
+            .collect();
         let () = node.command(&words);
     }
     let url = cluster.url().replace("://", "://app:pw@");
@@ -155,8 +216,20 @@ async fn the_documented_acl_user_is_enough_in_a_cluster() {
     for _ in 0..30 {
         let (id, first) = (id(), record(b"1"));
         let _ = store.create(&id, &first, LONG).await.expect("create");
-        assert_eq!(store.save(&id, version(&first), &record(b"2"), LONG).await.expect("save"), Saved::Saved);
-        assert!(matches!(store.save(&id, version(&first), &first, LONG).await.expect("save"), Saved::Conflict(_)));
+        assert_eq!(
+            store
+                .save(&id, version(&first), &record(b"2"), LONG)
+                .await
+                .expect("save"),
+            Saved::Saved
+        );
+        assert!(matches!(
+            store
+                .save(&id, version(&first), &first, LONG)
+                .await
+                .expect("save"),
+            Saved::Conflict(_)
+        ));
         assert!(store.load(&id).await.expect("load").is_some());
         let _ = store.touch(&id, LONG).await.expect("touch");
         store.destroy(&id).await.expect("destroy");
@@ -169,14 +242,24 @@ async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
-    let primary = cluster.nodes.iter().find(|node| is_primary(node)).expect("a primary");
+    let primary = cluster
+        .nodes
+        .iter()
+        .find(|node| is_primary(node))
+        .expect("a primary");
     let offset = replication(primary).0;
-    eventually("the replica has every session", || async { replication(primary).1 >= offset }).await;
+    eventually("the replica has every session", || async {
+        replication(primary).1 >= offset
+    })
+    .await;
     primary.kill();
     // every counter, so those of the dead node too
     let ids: Vec<_> = (0..48).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is served", || async { store.load(id).await.is_ok() }).await;
+        eventually("every slot is served", || async {
+            store.load(id).await.is_ok()
+        })
+        .await;
     }
     load.goes_on().await;
     load.stop.store(true, Ordering::Relaxed);
@@ -192,7 +275,10 @@ async fn sentinels_are_followed_to_the_new_primary() {
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
     let offset = replication(&all.servers[0]).0;
-    eventually("the replica has every session", || async { replication(&all.servers[0]).1 >= offset }).await;
+    eventually("the replica has every session", || async {
+        replication(&all.servers[0]).1 >= offset
+    })
+    .await;
     all.servers[0].kill();
     load.goes_on().await;
     load.stop.store(true, Ordering::Relaxed);
@@ -209,14 +295,24 @@ async fn a_planned_failover_is_followed() {
     let (id, current) = (id(), record(b"0"));
     let _ = store.create(&id, &current, LONG).await.expect("create");
     let () = all.sentinels[0].command(&["SENTINEL", "FAILOVER", "sessions"]);
-    eventually("roles change", || async { is_primary(&all.servers[1]) && !is_primary(&all.servers[0]) }).await;
+    eventually("roles change", || async {
+        is_primary(&all.servers[1]) && !is_primary(&all.servers[0])
+    })
+    .await;
     let next = record(b"1");
     eventually("writes go on", || async {
-        matches!(store.save(&id, version(&current), &next, LONG).await, Ok(Saved::Saved))
+        matches!(
+            store.save(&id, version(&current), &next, LONG).await,
+            Ok(Saved::Saved)
+        )
     })
     .await;
     let there: u64 = all.servers[1].command(&["STRLEN", &format!("session:{id}")]);
-    assert_eq!(there as usize, next.as_bytes().len(), "written to the new primary");
+    assert_eq!(
+        there as usize,
+        next.as_bytes().len(),
+        "written to the new primary"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -242,8 +338,15 @@ fn replication(primary: &Server) -> (u64, u64) {
         let (_, rest) = info.split_once(name)?;
         rest.split([',', '\r']).next()?.parse().ok()
     };
-    let replica = if info.contains("state=online") { field(",offset=") } else { None };
-    (field("master_repl_offset:").expect("an offset"), replica.unwrap_or(0))
+    let replica = if info.contains("state=online") {
+        field(",offset=")
+    } else {
+        None
+    };
+    (
+        field("master_repl_offset:").expect("an offset"),
+        replica.unwrap_or(0),
+    )
 }
 
 fn is_primary(server: &Server) -> bool {

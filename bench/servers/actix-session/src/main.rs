@@ -11,7 +11,9 @@ use actix_web::{
     cookie::{Key, time::Duration},
     web::{self, Query},
 };
-use bench_scene::{ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Profile, SIGNING_KEY, TEXT};
+use bench_scene::{
+    ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Profile, SIGNING_KEY, TEXT,
+};
 
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
@@ -19,8 +21,9 @@ async fn main() -> anyhow::Result<()> {
     let store = RedisSessionStore::new(arguments.redis).await?;
     let idle = Duration::seconds(IDLE_SECONDS.try_into()?);
     let app = move || {
-        let lifecycle =
-            BrowserSession::default().state_ttl(idle).state_ttl_extension_policy(TtlExtensionPolicy::OnEveryRequest);
+        let lifecycle = BrowserSession::default()
+            .state_ttl(idle)
+            .state_ttl_extension_policy(TtlExtensionPolicy::OnEveryRequest);
         let sessions = SessionMiddleware::builder(store.clone(), Key::from(&SIGNING_KEY))
             .session_lifecycle(lifecycle)
             .cookie_content_security(CookieContentSecurity::Signed)
@@ -33,17 +36,25 @@ async fn main() -> anyhow::Result<()> {
             .route("/login", web::post().to(login))
             .route("/logout", web::post().to(logout))
     };
-    Ok(HttpServer::new(app).workers(1).bind(("127.0.0.1", arguments.port))?.run().await?)
+    Ok(HttpServer::new(app)
+        .workers(1)
+        .bind(("127.0.0.1", arguments.port))?
+        .run()
+        .await?)
 }
 
 async fn read(session: Session) -> Result<impl Responder, Failed> {
-    let Some(user) = session.get::<String>("user")? else { return Ok(nobody()) };
+    let Some(user) = session.get::<String>("user")? else {
+        return Ok(nobody());
+    };
     let views = session.get("views")?.unwrap_or(0);
     Ok(text(bench_scene::page(&user, views)))
 }
 
 async fn write(session: Session) -> Result<impl Responder, Failed> {
-    let Some(user) = session.get::<String>("user")? else { return Ok(nobody()) };
+    let Some(user) = session.get::<String>("user")? else {
+        return Ok(nobody());
+    };
     let views = session.get("views")?.unwrap_or(0) + 1;
     session.insert("views", views)?;
     Ok(text(bench_scene::page(&user, views)))

@@ -13,7 +13,9 @@ use axum::{
 };
 use axum_session::{Key, Session, SessionConfig, SessionLayer, SessionMode, SessionStore};
 use axum_session_redispool::SessionRedisPool;
-use bench_scene::{ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Profile, SIGNING_KEY};
+use bench_scene::{
+    ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Profile, SIGNING_KEY,
+};
 use redis_pool::RedisPool;
 use time::Duration;
 
@@ -46,13 +48,17 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn read(session: RedisSession) -> Response {
-    let Some(user) = session.get::<String>("user") else { return nobody() };
+    let Some(user) = session.get::<String>("user") else {
+        return nobody();
+    };
     let views = session.get("views").unwrap_or(0);
     bench_scene::page(&user, views).into_response()
 }
 
 async fn write(session: RedisSession) -> Response {
-    let Some(user) = session.get::<String>("user") else { return nobody() };
+    let Some(user) = session.get::<String>("user") else {
+        return nobody();
+    };
     let views = session.get("views").unwrap_or(0) + 1;
     session.set("views", views);
     bench_scene::page(&user, views).into_response()

@@ -27,7 +27,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let (framework, store, touch) = match words[..] {
         [framework, store] => (framework, store, false),
         [framework, store, "touch"] => (framework, store, true),
-        _ => bail!("no variant {:?}: expected FRAMEWORK-STORE, and perhaps -touch", arguments.variant),
+        _ => bail!(
+            "no variant {:?}: expected FRAMEWORK-STORE, and perhaps -touch",
+            arguments.variant
+        ),
     };
     let url = match store {
         "memory" => "memory:",
@@ -50,12 +53,19 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 
 /// The page of a session, or nothing where nobody is logged in.
 fn read(session: &session_hyper::Session) -> Result<Option<String>, SessionError> {
-    let Some(user) = session.get(USER)? else { return Ok(None) };
-    Ok(Some(bench_scene::page(&user, session.get(VIEWS)?.unwrap_or(0))))
+    let Some(user) = session.get(USER)? else {
+        return Ok(None);
+    };
+    Ok(Some(bench_scene::page(
+        &user,
+        session.get(VIEWS)?.unwrap_or(0),
+    )))
 }
 
 fn write(session: &session_hyper::Session) -> Result<Option<String>, SessionError> {
-    let Some(user) = session.get(USER)? else { return Ok(None) };
+    let Some(user) = session.get(USER)? else {
+        return Ok(None);
+    };
     let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
     Ok(Some(bench_scene::page(&user, views)))
 }

@@ -32,7 +32,10 @@ async fn write(session: Session) -> Result<Response, SessionRejection> {
     Ok(page(crate::write(&session)?))
 }
 
-async fn login(session: Session, Query(login): Query<Login>) -> Result<&'static str, SessionRejection> {
+async fn login(
+    session: Session,
+    Query(login): Query<Login>,
+) -> Result<&'static str, SessionRejection> {
     crate::login(&session, &Profile::for_login(&login))?;
     Ok(IN)
 }

@@ -28,7 +28,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Ses
         (&Method::GET, "/read") => page(crate::read(&request.session().load().await?)?),
         (&Method::POST, "/write") => page(crate::write(&request.session().load().await?)?),
         (&Method::POST, "/login") => {
-            let profile = Profile::for_login(&Login { bytes: bytes(request.uri()) });
+            let profile = Profile::for_login(&Login {
+                bytes: bytes(request.uri()),
+            });
             crate::login(&request.session().load().await?, &profile)?;
             text(StatusCode::OK, IN)
         }
@@ -50,7 +52,9 @@ fn page(page: Option<String>) -> Response<Full<Bytes>> {
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     response
 }
 

@@ -12,7 +12,9 @@ use bench_scene::{ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Pr
 use redis::{AsyncCommands, Expiry, aio::MultiplexedConnection};
 
 pub(crate) async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let redis = redis::Client::open(arguments.redis.as_str())?.get_multiplexed_async_connection().await?;
+    let redis = redis::Client::open(arguments.redis.as_str())?
+        .get_multiplexed_async_connection()
+        .await?;
     let app = Router::new()
         .route("/anonymous", get(|| async { ANONYMOUS }))
         .route("/read", get(read))
@@ -23,28 +25,59 @@ pub(crate) async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(axum::serve(arguments.listen().await?, app).await?)
 }
 
-async fn read(State(mut redis): State<MultiplexedConnection>, headers: HeaderMap) -> Result<String, Failed> {
-    let Some(profile) = load(&mut redis, sid(&headers)).await? else { return Err(Failed::Nobody) };
+async fn read(
+    State(mut redis): State<MultiplexedConnection>,
+    headers: HeaderMap,
+) -> Result<String, Failed> {
+    let Some(profile) = load(&mut redis, sid(&headers)).await? else {
+        return Err(Failed::Nobody);
+    };
     Ok(bench_scene::page(&profile.user, profile.views))
 }
 
-async fn write(State(mut redis): State<MultiplexedConnection>, headers: HeaderMap) -> Result<String, Failed> {
-    let Some(mut profile) = load(&mut redis, sid(&headers)).await? else { return Err(Failed::Nobody) };
+async fn write(
+    State(mut redis): State<MultiplexedConnection>,
+    headers: HeaderMap,
+) -> Result<String, Failed> {
+    let Some(mut profile) = load(&mut redis, sid(&headers)).await? else {
+        return Err(Failed::Nobody);
+    };
     profile.views += 1;
-    let _: () = redis.set_ex(sid(&headers), serde_json::to_vec(&profile)?, IDLE_SECONDS).await?;
+    let _: () = redis
+        .set_ex(sid(&headers), serde_json::to_vec(&profile)?, IDLE_SECONDS)
+        .await?;
     Ok(bench_scene::page(&profile.user, profile.views))
 }
 
-async fn login(State(mut redis): State<MultiplexedConnection>, Query(login): Query<Login>) -> Result<Response, Failed> {
+async fn login(
+    State(mut redis): State<MultiplexedConnection>,
+    Query(login): Query<Login>,
+) -> Result<Response, Failed> {
     let sid = format!("{:032x}", rand::random::<u128>());
-    let _: () = redis.set_ex(&sid, serde_json::to_vec(&Profile::for_login(&login))?, IDLE_SECONDS).await?;
+    let _: () = redis
+        .set_ex(
+            &sid,
+            serde_json::to_vec(&Profile::for_login(&login))?,
+            IDLE_SECONDS,
+        )
+        .await?;
     let cookie = format!("sid={sid}; HttpOnly; SameSite=Lax; Secure; Path=/");
     Ok(([(header::SET_COOKIE, cookie)], IN).into_response())
 }
 
-async fn logout(State(mut redis): State<MultiplexedConnection>, headers: HeaderMap) -> Result<Response, Failed> {
+async fn logout(
+    State(mut redis): State<MultiplexedConnection>,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
     let _: () = redis.del(sid(&headers)).await?;
-    Ok(([(header::SET_COOKIE, "sid=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")], OUT).into_response())
+    Ok((
+        [(
+            header::SET_COOKIE,
+            "sid=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+        )],
+        OUT,
+    )
+        .into_response())
 }
 
 async fn load(redis: &mut MultiplexedConnection, sid: &str) -> Result<Option<Profile>, Failed> {
@@ -52,12 +85,20 @@ async fn load(redis: &mut MultiplexedConnection, sid: &str) -> Result<Option<Pro
         return Ok(None);
     }
     let stored: Option<Vec<u8>> = redis.get_ex(sid, Expiry::EX(IDLE_SECONDS)).await?;
-    Ok(stored.map(|stored| serde_json::from_slice(&stored)).transpose()?)
+    Ok(stored
+        .map(|stored| serde_json::from_slice(&stored))
+        .transpose()?)
 }
 
 fn sid(headers: &HeaderMap) -> &str {
-    let cookies = headers.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    cookies.split("; ").find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default()
+    let cookies = headers
+        .get(header::COOKIE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    cookies
+        .split("; ")
+        .find_map(|pair| pair.strip_prefix("sid="))
+        .unwrap_or_default()
 }
 
 enum Failed {

@@ -19,7 +19,9 @@ pub(crate) async fn on_hyper(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = arguments.listen().await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+        tokio::spawn(
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)),
+        );
     }
 }
 
@@ -32,7 +34,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
             response
         }
     };
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     Ok(response)
 }
 

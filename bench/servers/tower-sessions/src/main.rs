@@ -11,7 +11,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bench_scene::{ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Profile, SIGNING_KEY};
+use bench_scene::{
+    ANONYMOUS, Arguments, IDLE_SECONDS, IN, Login, NOBODY, OUT, Profile, SIGNING_KEY,
+};
 use time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, cookie::Key, session};
 use tower_sessions_redis_store::{RedisStore, fred::prelude::*};
@@ -45,13 +47,17 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn read(session: Session) -> Result<Response, Failed> {
-    let Some(user) = session.get::<String>("user").await? else { return Ok(nobody()) };
+    let Some(user) = session.get::<String>("user").await? else {
+        return Ok(nobody());
+    };
     let views = session.get("views").await?.unwrap_or(0);
     Ok(bench_scene::page(&user, views).into_response())
 }
 
 async fn write(session: Session) -> Result<Response, Failed> {
-    let Some(user) = session.get::<String>("user").await? else { return Ok(nobody()) };
+    let Some(user) = session.get::<String>("user").await? else {
+        return Ok(nobody());
+    };
     let views = session.get("views").await?.unwrap_or(0) + 1;
     session.insert("views", views).await?;
     Ok(bench_scene::page(&user, views).into_response())

@@ -92,7 +92,11 @@ struct Arena {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let server = options.store.is_none().then(Redis::start);
-    let url = options.store.clone().or_else(|| server.as_ref().map(Redis::url)).expect("one of both");
+    let url = options
+        .store
+        .clone()
+        .or_else(|| server.as_ref().map(Redis::url))
+        .expect("one of both");
     let store = RedisStore::connect(&url).await?;
     let arena = Arc::new(Arena {
         transient: sessions(store.clone(), CookieOptions::new())?,
@@ -122,15 +126,41 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         }
     }
     let row = |((race, outcome), count): (&(Race, Result<&str, String>), &u64)| {
-        let Race { ending, slow, order } = race;
-        let outcome = outcome.as_ref().map_or_else(|broken| format!("BROKEN: {broken}"), |&outcome| outcome.to_owned());
-        vec![format!("{ending:?}"), format!("{slow:?}"), format!("{order:?}"), outcome, count.to_string()]
+        let Race {
+            ending,
+            slow,
+            order,
+        } = race;
+        let outcome = outcome.as_ref().map_or_else(
+            |broken| format!("BROKEN: {broken}"),
+            |&outcome| outcome.to_owned(),
+        );
+        vec![
+            format!("{ending:?}"),
+            format!("{slow:?}"),
+            format!("{order:?}"),
+            outcome,
+            count.to_string(),
+        ]
     };
     let rows: Vec<_> = outcomes.iter().map(row).collect();
-    print_table(&["ending", "slow request", "order", "it came to", "races"], &rows);
-    println!("\n{} races in {:.1} s", options.races, begun.elapsed().as_secs_f64());
-    let broken: u64 = outcomes.iter().filter(|((_, outcome), _)| outcome.is_err()).map(|(_, count)| count).sum();
-    let left = server.map(|server| server.command::<u64>(&["DBSIZE"])).unwrap_or_default();
+    print_table(
+        &["ending", "slow request", "order", "it came to", "races"],
+        &rows,
+    );
+    println!(
+        "\n{} races in {:.1} s",
+        options.races,
+        begun.elapsed().as_secs_f64()
+    );
+    let broken: u64 = outcomes
+        .iter()
+        .filter(|((_, outcome), _)| outcome.is_err())
+        .map(|(_, count)| count)
+        .sum();
+    let left = server
+        .map(|server| server.command::<u64>(&["DBSIZE"]))
+        .unwrap_or_default();
     match (broken, left) {
         (0, 0) => Ok(()),
         (0, left) => Err(format!("{left} sessions live on although all were ended").into()),
@@ -142,9 +172,16 @@ impl Arena {
     /// Runs one race, and checks everything that must hold after it. Answers what the slow request came to.
     async fn run(&self, number: u64) -> Result<&'static str, Failure> {
         let race = Race::of(number);
-        let sessions = if (number / 18).is_multiple_of(2) { &self.transient } else { &self.lasting };
+        let sessions = if (number / 18).is_multiple_of(2) {
+            &self.transient
+        } else {
+            &self.lasting
+        };
         let cookie = create(sessions).await?;
-        let (slow, ending) = (Visit::begin(sessions, Some(&cookie)), Visit::begin(sessions, Some(&cookie)));
+        let (slow, ending) = (
+            Visit::begin(sessions, Some(&cookie)),
+            Visit::begin(sessions, Some(&cookie)),
+        );
         let (slow_session, session) = (slow.load().await?, ending.load().await?);
         let old = session.id().ok_or("a session without id")?;
         match race.slow {
@@ -164,13 +201,18 @@ impl Arena {
             // the first to be polled is the first to be sent, so each is that in turn, and with more or less of a lead
             Order::AtOnce => {
                 let lead = number / 72 % 4;
-                let (slow_waits, ending_waits) = if (number / 36).is_multiple_of(2) { (lead, 0) } else { (0, lead) };
+                let (slow_waits, ending_waits) = if (number / 36).is_multiple_of(2) {
+                    (lead, 0)
+                } else {
+                    (0, lead)
+                };
                 let (slow, ending) = (late(slow, slow_waits), late(ending, ending_waits));
                 let (slow, ending) = (tokio::spawn(slow), ending.await);
                 (slow.await?, ending)
             }
         };
-        self.check(sessions, race, old, &cookie, slow?, ending?).await
+        self.check(sessions, race, old, &cookie, slow?, ending?)
+            .await
     }
 
     async fn check(
@@ -200,10 +242,16 @@ impl Arena {
         let survivor = match (race.ending, ending) {
             (Ending::Logout, (Outcome::Destroyed, Some(SetCookie::Removed))) if !is_stored => None,
             (Ending::Renew, (Outcome::Saved, Some(SetCookie::Set(new)))) if is_stored => Some(new),
-            (Ending::Regenerate, (Outcome::Created, Some(SetCookie::Set(new)))) if !is_stored => Some(new),
-            (_, ending) => return Err(format!("the end came to {ending:?}, stored: {is_stored}").into()),
+            (Ending::Regenerate, (Outcome::Created, Some(SetCookie::Set(new)))) if !is_stored => {
+                Some(new)
+            }
+            (_, ending) => {
+                return Err(format!("the end came to {ending:?}, stored: {is_stored}").into());
+            }
         };
-        let Some(survivor) = survivor else { return Ok(said) };
+        let Some(survivor) = survivor else {
+            return Ok(said);
+        };
 
         let visit = Visit::begin(sessions, Some(&survivor));
         let session = visit.load().await?;
@@ -213,7 +261,9 @@ impl Arena {
         let (sum, slow) = (session.get(SUM)?, session.get(SLOW)?);
         let expected = match (race.ending, race.slow) {
             // nothing that was written is lost, and the session is the same
-            (Ending::Renew, Slow::Update) if outcome == Outcome::Saved && session.id() == Some(old) => {
+            (Ending::Renew, Slow::Update)
+                if outcome == Outcome::Saved && session.id() == Some(old) =>
+            {
                 (Some(0), Some(1))
             }
             (Ending::Renew, Slow::Touch) if session.id() == Some(old) => (Some(0), None),

@@ -47,7 +47,10 @@ const STREAK: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
-    let mut report = Report { options, rows: Vec::new() };
+    let mut report = Report {
+        options,
+        rows: Vec::new(),
+    };
     let outcome = scenarios(&mut report).await;
     print_table(
         &[
@@ -110,7 +113,11 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         let group = Sentinels::start();
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
         let before = group.primary();
-        let old = group.servers.iter().position(|server| server.port() == before).ok_or("no primary")?;
+        let old = group
+            .servers
+            .iter()
+            .position(|server| server.port() == before)
+            .ok_or("no primary")?;
         group.servers[old].pause();
         let probes = probes.fault_was(Instant::now());
         group.wait_for_another_primary(before);
@@ -130,19 +137,29 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         let victim = *cluster.primaries().first().ok_or("no primary")?;
         // one that has nothing yet is not promoted
         wait("a replica", || {
-            cluster.nodes[victim].command::<String>(&["INFO", "replication"]).contains("state=online")
+            cluster.nodes[victim]
+                .command::<String>(&["INFO", "replication"])
+                .contains("state=online")
         });
-        let probes =
-            Probes::start(&cluster.url(), report.options.pairs, |id| holds(&cluster.nodes[victim], id)).await?;
+        let probes = Probes::start(&cluster.url(), report.options.pairs, |id| {
+            holds(&cluster.nodes[victim], id)
+        })
+        .await?;
         cluster.nodes[victim].kill();
         report.row(probes.fault_was(Instant::now()).settled().await?);
     }
-    let reshard = format!("Cluster: {} slots moved to another primary", report.options.slots);
+    let reshard = format!(
+        "Cluster: {} slots moved to another primary",
+        report.options.slots
+    );
     if report.wants(&reshard) {
         let cluster = Cluster::start();
         let primaries = cluster.primaries();
         let (from, to) = (primaries[0], primaries[1]);
-        let probes = Probes::start(&cluster.url(), report.options.pairs, |id| holds(&cluster.nodes[from], id)).await?;
+        let probes = Probes::start(&cluster.url(), report.options.pairs, |id| {
+            holds(&cluster.nodes[from], id)
+        })
+        .await?;
         let probes = probes.fault_was(Instant::now());
         cluster.reshard(from, to, report.options.slots);
         report.row(probes.settled().await?);
@@ -152,7 +169,9 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
 
 /// Whether this node of a cluster keeps the session.
 fn holds(node: &Redis, id: &str) -> bool {
-    node.command::<Vec<String>>(&["KEYS", &format!("*{id}")]).len() == 1
+    node.command::<Vec<String>>(&["KEYS", &format!("*{id}")])
+        .len()
+        == 1
 }
 
 struct Report<'a> {
@@ -163,10 +182,13 @@ struct Report<'a> {
 impl Report<'_> {
     /// Whether this outage is asked for. Begins its row.
     fn wants(&mut self, name: &str) -> bool {
-        let wanted = name.to_lowercase().contains(&self.options.only.to_lowercase());
+        let wanted = name
+            .to_lowercase()
+            .contains(&self.options.only.to_lowercase());
         if wanted {
             eprintln!("{name}");
-            self.rows.push(name.splitn(2, ": ").map(str::to_owned).collect());
+            self.rows
+                .push(name.splitn(2, ": ").map(str::to_owned).collect());
         }
         wanted
     }
@@ -202,23 +224,47 @@ struct Request {
 
 impl Probes {
     /// Starts them on sessions that are kept where they should be, and waits until all is well.
-    async fn start(url: &str, pairs: usize, is_wanted: impl Fn(&str) -> bool) -> Result<Self, Failure> {
+    async fn start(
+        url: &str,
+        pairs: usize,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, Failure> {
         let sessions = sessions(RedisStore::connect(url).await?, CookieOptions::new())?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for number in 0..2 * pairs {
             let cookie = loop {
                 let cookie = create(&sessions).await?;
-                let id = Visit::begin(&sessions, Some(&cookie)).load().await?.id().ok_or("a session without id")?;
+                let id = Visit::begin(&sessions, Some(&cookie))
+                    .load()
+                    .await?
+                    .id()
+                    .ok_or("a session without id")?;
                 if is_wanted(id.as_str()) {
                     break cookie;
                 }
             };
             let (is_reader, streak) = (number < pairs, Arc::new(AtomicU64::new(0)));
-            let task = probe(sessions.clone(), cookie.clone(), is_reader, streak.clone(), stop.clone());
-            tasks.push(Probe { is_reader, cookie, streak, task: tokio::spawn(task) });
+            let task = probe(
+                sessions.clone(),
+                cookie.clone(),
+                is_reader,
+                streak.clone(),
+                stop.clone(),
+            );
+            tasks.push(Probe {
+                is_reader,
+                cookie,
+                streak,
+                task: tokio::spawn(task),
+            });
         }
-        let probes = Self { fault: Instant::now(), stop, sessions, tasks };
+        let probes = Self {
+            fault: Instant::now(),
+            stop,
+            sessions,
+            tasks,
+        };
         probes.wait().await?;
         Ok(probes.fault_was(Instant::now()))
     }
@@ -242,8 +288,14 @@ impl Probes {
 
     async fn wait(&self) -> Result<(), Failure> {
         let begun = Instant::now();
-        self.tasks.iter().for_each(|probe| probe.streak.store(0, Ordering::Relaxed));
-        while self.tasks.iter().any(|probe| probe.streak.load(Ordering::Relaxed) < STREAK) {
+        self.tasks
+            .iter()
+            .for_each(|probe| probe.streak.store(0, Ordering::Relaxed));
+        while self
+            .tasks
+            .iter()
+            .any(|probe| probe.streak.load(Ordering::Relaxed) < STREAK)
+        {
             if begun.elapsed() > PATIENCE {
                 return Err("the store does not recover".into());
             }
@@ -260,15 +312,29 @@ impl Probes {
             let requests = probe.task.await?;
             if !probe.is_reader {
                 let acknowledged = requests.iter().filter(|request| request.served).count() as u64;
-                lost += acknowledged.saturating_sub(sum(&self.sessions, &probe.cookie).await?.unwrap_or(0));
+                lost += acknowledged
+                    .saturating_sub(sum(&self.sessions, &probe.cookie).await?.unwrap_or(0));
             }
-            let since = requests.into_iter().filter(|request| request.ended >= self.fault);
-            if probe.is_reader { reads.extend(since) } else { writes.extend(since) }
+            let since = requests
+                .into_iter()
+                .filter(|request| request.ended >= self.fault);
+            if probe.is_reader {
+                reads.extend(since)
+            } else {
+                writes.extend(since)
+            }
         }
         let all: Vec<_> = reads.iter().chain(&writes).copied().collect();
         let failed: Vec<_> = all.iter().filter(|request| !request.served).collect();
-        let slowest = all.iter().map(|request| request.ended - request.begun).max().unwrap_or_default();
-        let last = failed.iter().map(|request| request.ended.saturating_duration_since(able)).max();
+        let slowest = all
+            .iter()
+            .map(|request| request.ended - request.begun)
+            .max()
+            .unwrap_or_default();
+        let last = failed
+            .iter()
+            .map(|request| request.ended.saturating_duration_since(able))
+            .max();
         Ok([
             first(&reads, able),
             first(&writes, able),
@@ -291,7 +357,11 @@ async fn probe(
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let served = request(&sessions, &cookie, is_reader).await.is_ok();
-        requests.push(Request { begun, ended: Instant::now(), served });
+        requests.push(Request {
+            begun,
+            ended: Instant::now(),
+            served,
+        });
         match served {
             true => streak.fetch_add(1, Ordering::Relaxed),
             false => streak.swap(0, Ordering::Relaxed),
@@ -312,11 +382,21 @@ async fn request(sessions: &Sessions, cookie: &str, is_reader: bool) -> Result<(
 
 /// When the first request was served that began after one had failed.
 fn first(requests: &[Request], able: Instant) -> String {
-    let Some(failed) = requests.iter().filter(|request| !request.served).map(|request| request.ended).min() else {
+    let Some(failed) = requests
+        .iter()
+        .filter(|request| !request.served)
+        .map(|request| request.ended)
+        .min()
+    else {
         return "no failure".to_owned();
     };
-    let served = requests.iter().filter(|request| request.served && request.begun >= failed && request.ended >= able);
-    served.map(|request| request.ended - able).min().map_or("never".to_owned(), milliseconds)
+    let served = requests
+        .iter()
+        .filter(|request| request.served && request.begun >= failed && request.ended >= able);
+    served
+        .map(|request| request.ended - able)
+        .min()
+        .map_or("never".to_owned(), milliseconds)
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -51,13 +51,19 @@ pub(crate) struct Load {
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     // ends with this function
     let server = options.store.is_none().then(Redis::start);
-    let url = options.store.clone().or_else(|| server.as_ref().map(Redis::url)).expect("one of both");
+    let url = options
+        .store
+        .clone()
+        .or_else(|| server.as_ref().map(Redis::url))
+        .expect("one of both");
     let crowd = Crowd::start(&url, &options.load).await?;
     let totals = crowd.end().await?;
     totals.print();
     match totals.unknown() {
         0 => totals.check(),
-        unknown => Err(format!("{unknown} updates have an unknown outcome although nothing failed").into()),
+        unknown => {
+            Err(format!("{unknown} updates have an unknown outcome although nothing failed").into())
+        }
     }
 }
 
@@ -108,9 +114,22 @@ impl Crowd {
         let mut workers = Vec::new();
         for number in 0..processes {
             let range = number * tasks / processes..(number + 1) * tasks / processes;
-            workers.push(Worker::start(url, range, load.updates, &cookies, progress.clone())?);
+            workers.push(Worker::start(
+                url,
+                range,
+                load.updates,
+                &cookies,
+                progress.clone(),
+            )?);
         }
-        Ok(Self { load: load.clone(), begun: Instant::now(), sessions, cookies, progress, workers })
+        Ok(Self {
+            load: load.clone(),
+            begun: Instant::now(),
+            sessions,
+            cookies,
+            progress,
+            workers,
+        })
     }
 
     /// How many updates there will be without those of one process.
@@ -125,7 +144,11 @@ impl Crowd {
 
     /// Waits until something holds, or nobody works any more.
     pub(crate) fn wait(&self, holds: impl Fn(&Progress) -> bool) {
-        let is_over = || self.workers.iter().all(|worker| worker.reader.as_ref().is_none_or(JoinHandle::is_finished));
+        let is_over = || {
+            self.workers
+                .iter()
+                .all(|worker| worker.reader.as_ref().is_none_or(JoinHandle::is_finished))
+        };
         while !holds(&self.progress) && !is_over() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -147,12 +170,24 @@ impl Crowd {
             away: 0,
         };
         for worker in &mut self.workers {
-            let tally = worker.reader.take().expect("taken once").join().map_err(|_| "a reader panicked")??;
+            let tally = worker
+                .reader
+                .take()
+                .expect("taken once")
+                .join()
+                .map_err(|_| "a reader panicked")??;
             let status = worker.child.wait()?;
             if !worker.killed && !status.success() {
                 return Err(format!("a process ended with {status}").into());
             }
-            totals.add(&tally, if worker.killed { Some(self.load.updates) } else { None });
+            totals.add(
+                &tally,
+                if worker.killed {
+                    Some(self.load.updates)
+                } else {
+                    None
+                },
+            );
         }
         totals.took = self.begun.elapsed();
         for (cookie, totals) in self.cookies.iter().zip(&mut totals.sums) {
@@ -171,12 +206,30 @@ impl Worker {
         progress: Arc<Progress>,
     ) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["worker", "--store", url, "--first-task", &tasks.start.to_string()]);
-        command.args(["--tasks", &tasks.len().to_string(), "--updates", &updates.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        command.args([
+            "worker",
+            "--store",
+            url,
+            "--first-task",
+            &tasks.start.to_string(),
+        ]);
+        command.args([
+            "--tasks",
+            &tasks.len().to_string(),
+            "--updates",
+            &updates.to_string(),
+        ]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
         // from here on it is ended with this value
-        let mut worker = Self { child, reader: None, killed: false };
+        let mut worker = Self {
+            child,
+            reader: None,
+            killed: false,
+        };
         writeln!(stdin.expect("piped"), "{}", cookies.join("\n"))?;
         let mut tally = Tally {
             first_task: tasks.start,
@@ -189,7 +242,8 @@ impl Worker {
         worker.reader = Some(std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
                 let line = line.map_err(|error| error.to_string())?;
-                let (task, event) = Event::read(&line).ok_or_else(|| format!("a process says {line:?}"))?;
+                let (task, event) =
+                    Event::read(&line).ok_or_else(|| format!("a process says {line:?}"))?;
                 tally.add(task, event, &progress);
             }
             Ok(tally)
@@ -245,7 +299,11 @@ struct Sum {
 impl Totals {
     /// Adds what a process told. One that was killed did not tell of the update that each of its tasks was making.
     fn add(&mut self, tally: &Tally, killed_before: Option<u64>) {
-        for (sum, (acknowledged, unknown)) in self.sums.iter_mut().zip(tally.acknowledged.iter().zip(&tally.unknown)) {
+        for (sum, (acknowledged, unknown)) in self
+            .sums
+            .iter_mut()
+            .zip(tally.acknowledged.iter().zip(&tally.unknown))
+        {
             sum.acknowledged += acknowledged;
             sum.unknown += unknown;
         }
@@ -278,12 +336,18 @@ impl Totals {
             ("updates acknowledged", self.acknowledged().to_string()),
             ("updates of unknown outcome", self.unknown().to_string()),
             ("sum that is stored", stored.to_string()),
-            ("made again: others wrote first too often", self.contentions.to_string()),
+            (
+                "made again: others wrote first too often",
+                self.contentions.to_string(),
+            ),
             ("made again: Redis was away", self.away.to_string()),
             ("seconds", format!("{:.1}", self.took.as_secs_f64())),
             ("updates per second", format!("{rate:.0}")),
         ];
-        print_table(&["what", "figure"], &rows.map(|(what, figure)| vec![what.to_owned(), figure]));
+        print_table(
+            &["what", "figure"],
+            &rows.map(|(what, figure)| vec![what.to_owned(), figure]),
+        );
     }
 
     /// For each session: everything that was acknowledged, and nothing that nobody did.

@@ -14,7 +14,10 @@ pub(crate) const SUM: Key<u64> = Key::new("sum");
 
 /// Sessions in this store, the same in every process.
 pub(crate) fn sessions(store: RedisStore, cookie: CookieOptions) -> Result<Sessions, Failure> {
-    Ok(Sessions::builder(store).signing_keys(keys()).cookie(cookie).build()?)
+    Ok(Sessions::builder(store)
+        .signing_keys(keys())
+        .cookie(cookie)
+        .build()?)
 }
 
 /// One request.
@@ -28,9 +31,15 @@ impl Visit {
     pub(crate) fn begin(sessions: &Sessions, cookie: Option<&str>) -> Self {
         let mut request = Request::new(());
         if let Some(cookie) = cookie {
-            request.headers_mut().insert(header::COOKIE, HeaderValue::from_str(cookie).expect("a cookie of ours"));
+            request.headers_mut().insert(
+                header::COOKIE,
+                HeaderValue::from_str(cookie).expect("a cookie of ours"),
+            );
         }
-        Self { sessions: sessions.clone(), handle: sessions.begin(&request) }
+        Self {
+            sessions: sessions.clone(),
+            handle: sessions.begin(&request),
+        }
     }
 
     /// Loads its session.
@@ -42,7 +51,13 @@ impl Visit {
     pub(crate) async fn finish(self) -> Result<(Outcome, Option<SetCookie>), SessionError> {
         let mut response = Response::new(());
         let outcome = self.sessions.finish(&self.handle, &mut response).await?;
-        Ok((outcome, response.headers().get(header::SET_COOKIE).map(SetCookie::read)))
+        Ok((
+            outcome,
+            response
+                .headers()
+                .get(header::SET_COOKIE)
+                .map(SetCookie::read),
+        ))
     }
 }
 
@@ -88,5 +103,9 @@ pub(crate) async fn create(sessions: &Sessions) -> Result<String, Failure> {
 /// Reads the sum in a session; `None` where the cookie opens nothing.
 pub(crate) async fn sum(sessions: &Sessions, cookie: &str) -> Result<Option<u64>, SessionError> {
     let session = Visit::begin(sessions, Some(cookie)).load().await?;
-    if session.is_new() { Ok(None) } else { session.get(SUM) }
+    if session.is_new() {
+        Ok(None)
+    } else {
+        session.get(SUM)
+    }
 }

@@ -60,8 +60,15 @@ impl Event {
     /// Reads a line: the task, and the event.
     pub(crate) fn read(line: &str) -> Option<(usize, Self)> {
         let (task, letter) = line.split_once(' ')?;
-        let events = [Self::Acknowledged, Self::Unknown, Self::Contention, Self::Away];
-        let event = events.into_iter().find(|event| letter.chars().eq([event.letter()]))?;
+        let events = [
+            Self::Acknowledged,
+            Self::Unknown,
+            Self::Contention,
+            Self::Away,
+        ];
+        let event = events
+            .into_iter()
+            .find(|event| letter.chars().eq([event.letter()]))?;
         Some((task.parse().ok()?, event))
     }
 
@@ -77,8 +84,10 @@ impl Event {
 /// Which session a task updates at this step: scattered, and known to whoever counts.
 pub(crate) fn target(task: usize, step: u64, sessions: usize) -> usize {
     // splitmix64
-    let mut x =
-        (task as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut x = (task as u64)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(step)
+        .wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     ((x ^ (x >> 31)) % sessions as u64) as usize
@@ -86,7 +95,10 @@ pub(crate) fn target(task: usize, step: u64, sessions: usize) -> usize {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let cookies = io::stdin().lock().lines().collect::<Result<Vec<_>, _>>()?;
-    let sessions = sessions(RedisStore::connect(&options.store).await?, CookieOptions::new())?;
+    let sessions = sessions(
+        RedisStore::connect(&options.store).await?,
+        CookieOptions::new(),
+    )?;
     let mut tasks = tokio::task::JoinSet::new();
     for task in options.first_task..options.first_task + options.tasks {
         let (sessions, cookies, updates) = (sessions.clone(), cookies.clone(), options.updates);

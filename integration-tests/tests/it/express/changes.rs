@@ -22,8 +22,12 @@ async fn what_differs_is_a_change_and_nothing_else_is() -> TestResult {
         (true, |s| s.insert("new", &())),
         (true, |s| s.remove(VALUE).map(drop)),
         (false, |s| s.insert("nested", &nested(1))),
-        (false, |s| s.update(VALUE, |value| value.unwrap_or_default()).map(drop)),
-        (false, |s| s.insert(VALUE, &2).and_then(|()| s.insert(VALUE, &1))),
+        (false, |s| {
+            s.update(VALUE, |value| value.unwrap_or_default()).map(drop)
+        }),
+        (false, |s| {
+            s.insert(VALUE, &2).and_then(|()| s.insert(VALUE, &1))
+        }),
         (false, |s| s.remove(VALUE).and_then(|_| s.insert(VALUE, &1))),
         (false, |s| s.remove::<u32>("absent").map(drop)),
     ];
@@ -35,7 +39,8 @@ async fn what_differs_is_a_change_and_nothing_else_is() -> TestResult {
         site.finish(&handle).await?;
         site.store.take_calls();
         if !expected {
-            site.visit(get(&*cookie), async |session| change(&session)).await?;
+            site.visit(get(&*cookie), async |session| change(&session))
+                .await?;
             assert_eq!(site.store.take_calls(), [Call::Load], "change {n}");
         }
     }
@@ -47,13 +52,29 @@ async fn what_differs_is_a_change_and_nothing_else_is() -> TestResult {
 async fn a_change_of_the_cookie_is_a_change() -> TestResult {
     let site = Site::new(|b| b.absolute_timeout(None));
     let cookie = site.begin().await?;
-    let answer = site.visit(get(&*cookie), async |session| session.set_max_age(Some(48 * HOUR))).await?;
-    assert_eq!((answer.outcome, answer.max_age()), (Outcome::Saved, Some(48 * 3600)));
-    assert_eq!(site.stored(&cookie).await.expect("stored").ttl, Some(48 * HOUR));
+    let answer = site
+        .visit(get(&*cookie), async |session| {
+            session.set_max_age(Some(48 * HOUR))
+        })
+        .await?;
+    assert_eq!(
+        (answer.outcome, answer.max_age()),
+        (Outcome::Saved, Some(48 * 3600))
+    );
+    assert_eq!(
+        site.stored(&cookie).await.expect("stored").ttl,
+        Some(48 * HOUR)
+    );
     let cookie = site.begin().await?;
-    let answer =
-        site.visit(get(&*cookie), async |session| session.set_cookie(|cookie| cookie.http_only(false))).await?;
-    assert_eq!((answer.outcome, answer.cookie().http_only()), (Outcome::Saved, None));
+    let answer = site
+        .visit(get(&*cookie), async |session| {
+            session.set_cookie(|cookie| cookie.http_only(false))
+        })
+        .await?;
+    assert_eq!(
+        (answer.outcome, answer.cookie().http_only()),
+        (Outcome::Saved, None)
+    );
     Ok(())
 }
 
@@ -69,8 +90,14 @@ async fn a_value_that_cannot_be_encoded_is_a_typed_error() -> TestResult {
     let site = Site::new(|b| b.max_bytes(100));
     let cookie = site.begin().await?;
     let answer = site.visit(get(&*cookie), async |session| {
-        assert_eq!(kind(session.insert("circular", &Circular)), SessionErrorKind::Encode);
-        assert_eq!(kind(session.insert("large", &"x".repeat(100))), SessionErrorKind::TooLarge);
+        assert_eq!(
+            kind(session.insert("circular", &Circular)),
+            SessionErrorKind::Encode
+        );
+        assert_eq!(
+            kind(session.insert("large", &"x".repeat(100))),
+            SessionErrorKind::TooLarge
+        );
         assert!(!session.is_modified());
         // what JSON bends is kept
         session.insert("nan", &f64::NAN)?;

@@ -29,7 +29,8 @@ async fn overlapping_reads_are_harmless() -> TestResult {
         let cookie = site.begin().await?;
         site.clock.advance(SECOND);
         let (reading, _) = site.open(get(&*cookie)).await?;
-        site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
+        site.visit(get(&*cookie), async |session| session.insert(VALUE, &2))
+            .await?;
         site.store.take_calls();
         site.finish(&reading).await?;
         assert_eq!(site.store.take_calls(), [writes]);
@@ -45,7 +46,10 @@ async fn overlapping_reads_are_harmless() -> TestResult {
         site.store.take_calls();
         let answer = site.finish(&reading).await?;
         assert_eq!(site.store.take_calls(), [writes]);
-        assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Gone, 0));
+        assert_eq!(
+            (answer.outcome, answer.set_cookies().len()),
+            (Outcome::Gone, 0)
+        );
         assert!(site.stored(&cookie).await.is_none());
     }
     Ok(())
@@ -65,12 +69,16 @@ async fn a_slow_writer_revives_nothing() -> TestResult {
     for end in ends {
         let cookie = site.begin().await?;
         let (slow, session) = site.open(get(&*cookie)).await?;
-        site.visit(get(&*cookie), async |session| end(&session)).await?;
+        site.visit(get(&*cookie), async |session| end(&session))
+            .await?;
         session.insert(VALUE, &2)?;
         assert_eq!(session.save().await?, Outcome::Gone);
         assert_eq!(kind(session.insert(VALUE, &3)), SessionErrorKind::Gone);
         let answer = site.finish(&slow).await?;
-        assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Gone, 0));
+        assert_eq!(
+            (answer.outcome, answer.set_cookies().len()),
+            (Outcome::Gone, 0)
+        );
         assert!(site.stored(&cookie).await.is_none());
         assert_eq!(site.value(&cookie, VALUE).await?, None);
     }

@@ -8,10 +8,18 @@ async fn a_commit_that_fails_is_not_a_success() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     for (call, request) in [(Call::Create, get(None)), (Call::Save, get(&*cookie))] {
-        for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Timeout, StoreErrorKind::Refused] {
+        for kind in [
+            StoreErrorKind::Unavailable,
+            StoreErrorKind::Timeout,
+            StoreErrorKind::Refused,
+        ] {
             site.store.fail(call, kind);
             let response = serve(&site.sessions, request.clone(), write).await;
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{call:?} {kind:?}");
+            assert_eq!(
+                response.status(),
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{call:?} {kind:?}"
+            );
             assert!(set_cookies(response.headers()).is_empty());
         }
     }
@@ -29,7 +37,10 @@ async fn a_touch_that_fails_is_logged_only() -> TestResult {
         site.clock.advance(SECOND);
         site.store.fail(call, StoreErrorKind::Unavailable);
         let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
-        assert_eq!((answer.outcome, answer.set_cookies().len()), (Outcome::Untouched, 0));
+        assert_eq!(
+            (answer.outcome, answer.set_cookies().len()),
+            (Outcome::Untouched, 0)
+        );
         assert_eq!(site.store.take_calls(), [Call::Load, call]);
     }
     Ok(())

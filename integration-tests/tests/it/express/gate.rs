@@ -8,21 +8,39 @@ async fn several_named_sessions_live_side_by_side() -> TestResult {
     let user = Site::new(|b| b.cookie(plain_cookie().name("user")));
     let cart = Site::new(|b| b.cookie(plain_cookie().name("cart")));
     let handler = service_fn(|request: Request<()>| async move {
-        request.session_named("user").load().await?.insert(VALUE, &1)?;
-        request.session_named("cart").load().await?.insert(VALUE, &2)?;
+        request
+            .session_named("user")
+            .load()
+            .await?
+            .insert(VALUE, &1)?;
+        request
+            .session_named("cart")
+            .load()
+            .await?
+            .insert(VALUE, &2)?;
         Ok::<_, SessionError>(Response::new(()))
     });
     let service = SessionService::new(cart.sessions.clone(), handler);
-    let response = SessionService::new(user.sessions.clone(), service).oneshot(get(None)).await?;
-    let names: Vec<_> = set_cookies(response.headers()).into_iter().map(|set| set.split('=').next()).collect();
+    let response = SessionService::new(user.sessions.clone(), service)
+        .oneshot(get(None))
+        .await?;
+    let names: Vec<_> = set_cookies(response.headers())
+        .into_iter()
+        .map(|set| set.split('=').next())
+        .collect();
     assert_eq!(names, [Some("cart"), Some("user")]);
 
     let inner = Site::new(|b| b.cookie(plain_cookie().name("user")));
     user.store.take_calls();
     let service = SessionService::new(inner.sessions.clone(), service_fn(write));
-    let response = SessionService::new(user.sessions.clone(), service).oneshot(get(None)).await?;
+    let response = SessionService::new(user.sessions.clone(), service)
+        .oneshot(get(None))
+        .await?;
     assert_eq!(set_cookies(response.headers()).len(), 1);
-    assert_eq!((user.store.take_calls(), inner.store.take_calls()), (vec![Call::Create], vec![]));
+    assert_eq!(
+        (user.store.take_calls(), inner.store.take_calls()),
+        (vec![Call::Create], vec![])
+    );
     Ok(())
 }
 
@@ -46,7 +64,10 @@ async fn an_outage_is_an_error_and_never_an_empty_session() -> TestResult {
     assert_eq!(kind(handle.load().await), SessionErrorKind::Timeout);
     let answer = site.finish(&handle).await?;
     assert_eq!(answer.outcome, Outcome::Untouched);
-    assert_eq!(answer.response.headers().keys().collect::<Vec<_>>(), [header::VARY]);
+    assert_eq!(
+        answer.response.headers().keys().collect::<Vec<_>>(),
+        [header::VARY]
+    );
 
     // and the store is asked again as soon as somebody wants to know
     assert_eq!(handle.load().await?.get(VALUE)?, Some(1));
@@ -57,23 +78,58 @@ async fn an_outage_is_an_error_and_never_an_empty_session() -> TestResult {
 /// E35, E36, E38, E40: RFC 6265 §5.1.4. Outside of the path nothing is parsed, asked or set.
 #[tokio::test]
 async fn only_requests_below_the_cookie_path_have_a_session() -> TestResult {
-    let site = Site::new(|b| b.cookie(plain_cookie().path("/foo")).save_uninitialized(true));
-    let cookie = site.visit(get_at("/foo", None), async |session| session.insert(VALUE, &1)).await?.pair();
+    let site = Site::new(|b| {
+        b.cookie(plain_cookie().path("/foo"))
+            .save_uninitialized(true)
+    });
+    let cookie = site
+        .visit(get_at("/foo", None), async |session| {
+            session.insert(VALUE, &1)
+        })
+        .await?
+        .pair();
     site.store.take_calls();
-    for inside in ["/foo", "/foo/", "/foo/bar", "/foo?a=/", "http://example.com/foo/bar?q"] {
-        assert!(site.open(get_at(inside, &*cookie)).await.is_ok(), "{inside}");
+    for inside in [
+        "/foo",
+        "/foo/",
+        "/foo/bar",
+        "/foo?a=/",
+        "http://example.com/foo/bar?q",
+    ] {
+        assert!(
+            site.open(get_at(inside, &*cookie)).await.is_ok(),
+            "{inside}"
+        );
         assert_eq!(site.store.take_calls(), [Call::Load], "{inside}");
     }
-    for outside in ["/", "/foobar", "/Foo", "//foo", "/%66oo", "/?/foo", "http://foo/bar", "*"] {
+    for outside in [
+        "/",
+        "/foobar",
+        "/Foo",
+        "//foo",
+        "/%66oo",
+        "/?/foo",
+        "http://foo/bar",
+        "*",
+    ] {
         let handle = site.sessions.begin(&get_at(outside, &*cookie));
         assert!(!handle.in_scope(), "{outside}");
-        assert_eq!(kind(handle.load().await), SessionErrorKind::OutsidePath, "{outside}");
+        assert_eq!(
+            kind(handle.load().await),
+            SessionErrorKind::OutsidePath,
+            "{outside}"
+        );
         let answer = site.finish(&handle).await?;
         assert_eq!(answer.response.headers().len(), 0, "{outside}");
         assert!(site.store.take_calls().is_empty(), "{outside}");
     }
     let root = Site::new(|b| b);
-    assert!(root.sessions.begin(&get_at("http://example.com", None)).in_scope(), "an empty path is /");
+    assert!(
+        root.sessions
+            .begin(&get_at("http://example.com", None))
+            .in_scope(),
+        "an empty path is /"
+    );
     assert!(!root.sessions.begin(&get_at("*", None)).in_scope());
     Ok(())
 }
@@ -89,7 +145,9 @@ fn the_cookie_path_is_held_against_the_uri_that_the_browser_asked_for() {
     });
     let stripped = |original: &'static str, rest: &str| {
         let mut request = get_at(rest, None);
-        request.extensions_mut().insert(Original(Uri::from_static(original)));
+        request
+            .extensions_mut()
+            .insert(Original(Uri::from_static(original)));
         site.sessions.begin(&request).in_scope()
     };
     assert!(stripped("/foo/bar", "/bar"));
@@ -101,7 +159,14 @@ fn the_cookie_path_is_held_against_the_uri_that_the_browser_asked_for() {
 async fn every_method_and_every_status_commits() -> TestResult {
     let site = Site::new(|b| b);
     let careful = site.beside(|b| b.commit_if(|status| !status.is_server_error()));
-    for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+    for method in [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ] {
         for status in [200, 204, 302, 304, 404, 500, 503] {
             for (site, commits) in [(&site, true), (&careful, status < 500)] {
                 let mut request = get(None);
@@ -111,7 +176,11 @@ async fn every_method_and_every_status_commits() -> TestResult {
                 let mut response = Response::builder().status(status).body(())?;
                 let outcome = site.sessions.finish(&handle, &mut response).await?;
                 assert_eq!(outcome == Outcome::Created, commits, "{method} {status}");
-                assert_eq!(set_cookies(response.headers()).len(), usize::from(commits), "{method} {status}");
+                assert_eq!(
+                    set_cookies(response.headers()).len(),
+                    usize::from(commits),
+                    "{method} {status}"
+                );
             }
         }
     }

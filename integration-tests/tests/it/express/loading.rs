@@ -9,7 +9,10 @@ async fn a_session_is_loaded_when_it_is_asked_for() -> TestResult {
     let cookie = site.begin().await?;
     let handle = site.sessions.begin(&get(&*cookie));
     let answer = site.finish(&handle).await?;
-    assert_eq!((answer.outcome, answer.response.headers().len()), (Outcome::Untouched, 0));
+    assert_eq!(
+        (answer.outcome, answer.response.headers().len()),
+        (Outcome::Untouched, 0)
+    );
     assert_eq!(site.store.take_calls(), []);
 
     let (handle, session) = site.open(get(&*cookie)).await?;
@@ -21,8 +24,10 @@ async fn a_session_is_loaded_when_it_is_asked_for() -> TestResult {
     assert_ne!(one.id(), two.id());
     assert_eq!(site.store.take_calls(), []);
 
-    let eager =
-        SessionService::new(site.sessions.clone(), service_fn(|_| async { Ok::<_, SessionError>(Response::new(())) }));
+    let eager = SessionService::new(
+        site.sessions.clone(),
+        service_fn(|_| async { Ok::<_, SessionError>(Response::new(())) }),
+    );
     eager.eager(true).oneshot(get(&*cookie)).await?;
     assert_eq!(site.store.take_calls(), [Call::Load]);
     Ok(())
@@ -33,8 +38,12 @@ async fn a_session_is_loaded_when_it_is_asked_for() -> TestResult {
 async fn an_id_that_is_not_stored_is_never_adopted() -> TestResult {
     let site = Site::new(|b| b);
     let planted = site.begin().await?;
-    site.sessions.revoke(&site.id(&planted).expect("signed")).await?;
-    let answer = site.visit(get(&*planted), async |session| session.insert(VALUE, &7)).await?;
+    site.sessions
+        .revoke(&site.id(&planted).expect("signed"))
+        .await?;
+    let answer = site
+        .visit(get(&*planted), async |session| session.insert(VALUE, &7))
+        .await?;
     assert_eq!(answer.outcome, Outcome::Created);
     assert_ne!(site.id(&answer.pair()), site.id(&planted));
     assert!(site.stored(&planted).await.is_none());
@@ -65,11 +74,22 @@ async fn a_record_that_cannot_be_read_is_answered_by_policy() -> TestResult {
     for garbage in [&b""[..], b"null", b"{\"cookie\":null}", &[1; 60]] {
         site.store.inner().destroy(&id).await?;
         let garbage = RecordBytes::new(garbage.to_vec());
-        assert_eq!(site.store.inner().create(&id, &garbage, HOUR).await?, Created::Created);
-        assert_eq!(kind(strict.open(get(&*cookie)).await), SessionErrorKind::Corrupt);
-        let answer = site.visit(get(&*cookie), async |session| session.insert(VALUE, &7)).await?;
+        assert_eq!(
+            site.store.inner().create(&id, &garbage, HOUR).await?,
+            Created::Created
+        );
+        assert_eq!(
+            kind(strict.open(get(&*cookie)).await),
+            SessionErrorKind::Corrupt
+        );
+        let answer = site
+            .visit(get(&*cookie), async |session| session.insert(VALUE, &7))
+            .await?;
         assert_ne!(site.id(&answer.pair()), Some(id));
-        assert_eq!(site.stored(&cookie).await.expect("left alone").record, garbage);
+        assert_eq!(
+            site.stored(&cookie).await.expect("left alone").record,
+            garbage
+        );
     }
     Ok(())
 }
@@ -78,7 +98,10 @@ async fn a_record_that_cannot_be_read_is_answered_by_policy() -> TestResult {
 #[tokio::test]
 async fn a_record_needs_no_data() -> TestResult {
     let site = Site::new(|b| b);
-    let cookie = site.visit(get(None), async |session| session.regenerate()).await?.pair();
+    let cookie = site
+        .visit(get(None), async |session| session.regenerate())
+        .await?
+        .pair();
     let (_, session) = site.open(get(&*cookie)).await?;
     assert!(!session.is_new() && session.names().is_empty());
     Ok(())
@@ -89,14 +112,24 @@ async fn a_record_needs_no_data() -> TestResult {
 async fn the_absolute_timeout_holds_whatever_the_store_says() -> TestResult {
     let clock = ManualClock::default();
     let store = TestStore::default(); // by the system's clock, which does not move here
-    let sessions =
-        Sessions::builder(store.clone()).signing_keys(keys()).clock(clock.clone()).absolute_timeout(HOUR).build()?;
-    let site = Site { store, clock, sessions };
+    let sessions = Sessions::builder(store.clone())
+        .signing_keys(keys())
+        .clock(clock.clone())
+        .absolute_timeout(HOUR)
+        .build()?;
+    let site = Site {
+        store,
+        clock,
+        sessions,
+    };
     let cookie = site.begin().await?;
     site.clock.advance(HOUR - SECOND);
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
     site.clock.advance(SECOND);
-    assert!(site.stored(&cookie).await.is_some(), "the store still has it");
+    assert!(
+        site.stored(&cookie).await.is_some(),
+        "the store still has it"
+    );
     assert_eq!(site.value(&cookie, VALUE).await?, None);
     Ok(())
 }

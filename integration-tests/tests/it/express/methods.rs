@@ -5,9 +5,16 @@ use super::*;
 /// E69, E76, E81: gone for the handler at once, for the store at the commit, for the browser with the response.
 #[tokio::test]
 async fn destroy_ends_the_session_and_its_cookie() -> TestResult {
-    let options = CookieOptions::new().path("/app").domain("example.com").same_site(SameSite::Strict);
+    let options = CookieOptions::new()
+        .path("/app")
+        .domain("example.com")
+        .same_site(SameSite::Strict);
     let site = Site::new(|b| b.cookie(options));
-    let set = site.visit(get_at("/app", None), async |session| session.insert(VALUE, &1)).await?;
+    let set = site
+        .visit(get_at("/app", None), async |session| {
+            session.insert(VALUE, &1)
+        })
+        .await?;
     let cookie = set.pair();
     let answer = site.visit(get_at("/app", &*cookie), async |session| {
         session.destroy();
@@ -17,9 +24,18 @@ async fn destroy_ends_the_session_and_its_cookie() -> TestResult {
     let answer = answer.await?;
     assert_eq!(answer.outcome, Outcome::Destroyed);
     let (set, removal) = (set.cookie(), answer.cookie());
-    assert_eq!((removal.value(), removal.max_age()), ("", Some(cookie::time::Duration::ZERO)));
-    assert_eq!((removal.name(), removal.path(), removal.domain()), (set.name(), set.path(), set.domain()));
-    assert_eq!((removal.secure(), removal.same_site()), (set.secure(), set.same_site()));
+    assert_eq!(
+        (removal.value(), removal.max_age()),
+        ("", Some(cookie::time::Duration::ZERO))
+    );
+    assert_eq!(
+        (removal.name(), removal.path(), removal.domain()),
+        (set.name(), set.path(), set.domain())
+    );
+    assert_eq!(
+        (removal.secure(), removal.same_site()),
+        (set.secure(), set.same_site())
+    );
     assert!(site.stored(&cookie).await.is_none());
     Ok(())
 }
@@ -36,7 +52,10 @@ async fn a_destroy_that_fails_is_reported() -> TestResult {
     });
     let response = response.await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(set_cookies(response.headers()).is_empty(), "the browser keeps what it needs to try again");
+    assert!(
+        set_cookies(response.headers()).is_empty(),
+        "the browser keeps what it needs to try again"
+    );
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
 
     site.store.fail(Call::Destroy, StoreErrorKind::Timeout);
@@ -81,7 +100,10 @@ async fn the_response_waits_until_the_session_is_destroyed() -> TestResult {
 async fn regenerate_begins_an_empty_session_and_renew_keeps_it() -> TestResult {
     let site = Site::new(|b| b.absolute_timeout(None));
     let cookie = site.begin().await?;
-    site.visit(get(&*cookie), async |session| session.set_max_age(Some(48 * HOUR))).await?;
+    site.visit(get(&*cookie), async |session| {
+        session.set_max_age(Some(48 * HOUR))
+    })
+    .await?;
     let answer = site.visit(get(&*cookie), async |session| {
         session.regenerate()?;
         assert!(session.is_new() && session.is_modified() && session.names().is_empty());
@@ -103,7 +125,11 @@ async fn regenerate_begins_an_empty_session_and_renew_keeps_it() -> TestResult {
         .pair();
     assert_eq!(site.id(&after), site.id(&before), "the same session");
     assert_eq!(site.value(&after, VALUE).await?, Some(1));
-    assert_eq!(site.value(&before, VALUE).await?, None, "under a new secret");
+    assert_eq!(
+        site.value(&before, VALUE).await?,
+        None,
+        "under a new secret"
+    );
     Ok(())
 }
 
@@ -141,9 +167,13 @@ async fn reload_reads_the_session_anew() -> TestResult {
     let cookie = site.begin().await?;
     let (handle, session) = site.open(get(&*cookie)).await?;
     session.insert(VALUE, &7)?;
-    site.visit(get(&*cookie), async |session| session.insert(OTHER, &2)).await?;
+    site.visit(get(&*cookie), async |session| session.insert(OTHER, &2))
+        .await?;
     session.reload().await?;
-    assert_eq!((session.get(VALUE)?, session.get(OTHER)?), (Some(1), Some(2)));
+    assert_eq!(
+        (session.get(VALUE)?, session.get(OTHER)?),
+        (Some(1), Some(2))
+    );
     assert!(!session.is_modified());
     site.store.take_calls();
     assert_eq!(site.finish(&handle).await?.outcome, Outcome::Untouched);
@@ -158,11 +188,17 @@ async fn reloading_a_session_that_has_ended_is_an_error() -> TestResult {
     let cookie = site.begin().await?;
     let (handle, session) = site.open(get(&*cookie)).await?;
     session.insert(OTHER, &2)?;
-    site.sessions.revoke(&site.id(&cookie).expect("signed")).await?;
+    site.sessions
+        .revoke(&site.id(&cookie).expect("signed"))
+        .await?;
     for _ in 0..100 {
         assert_eq!(kind(session.reload().await), SessionErrorKind::Gone);
     }
-    assert_eq!((session.get(VALUE)?, session.get(OTHER)?), (Some(1), Some(2)), "as it was");
+    assert_eq!(
+        (session.get(VALUE)?, session.get(OTHER)?),
+        (Some(1), Some(2)),
+        "as it was"
+    );
     assert_eq!(site.finish(&handle).await?.outcome, Outcome::Gone);
     let (_, new) = site.open(get(None)).await?;
     assert_eq!(kind(new.reload().await), SessionErrorKind::Gone);
@@ -215,7 +251,9 @@ async fn save_gives_full_life() -> TestResult {
 #[tokio::test]
 async fn an_explicit_save_sends_its_cookie() -> TestResult {
     let site = Site::new(|b| b);
-    let answer = site.visit(get(None), async |session| session.save().await.map(drop)).await?;
+    let answer = site
+        .visit(get(None), async |session| session.save().await.map(drop))
+        .await?;
     assert!(site.stored(&answer.pair()).await.is_some());
     Ok(())
 }
@@ -244,13 +282,27 @@ async fn touch_gives_full_life() -> TestResult {
 async fn cookie_and_store_expire_together() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let cookie = site.begin().await?;
-    for (wait, touched) in [(HOUR / 20, false), (HOUR / 10, true), (HOUR / 20, false), (HOUR / 2, true)] {
+    for (wait, touched) in [
+        (HOUR / 20, false),
+        (HOUR / 10, true),
+        (HOUR / 20, false),
+        (HOUR / 2, true),
+    ] {
         site.clock.advance(wait);
         let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
-        assert_eq!(answer.outcome == Outcome::Saved, touched, "a cookie goes out with a save");
+        assert_eq!(
+            answer.outcome == Outcome::Saved,
+            touched,
+            "a cookie goes out with a save"
+        );
         assert_eq!(answer.set_cookies().len(), usize::from(touched));
         if touched {
-            let ttl = site.stored(&cookie).await.expect("alive").ttl.map(|ttl| ttl.as_secs());
+            let ttl = site
+                .stored(&cookie)
+                .await
+                .expect("alive")
+                .ttl
+                .map(|ttl| ttl.as_secs());
             assert_eq!(answer.max_age(), ttl);
         }
     }
@@ -268,7 +320,12 @@ async fn cookie_of_an_early_save() -> TestResult {
         Ok(())
     });
     let answer = answer.await?;
-    let ttl = site.stored(&answer.pair()).await.expect("alive").ttl.map(|ttl| ttl.as_secs());
+    let ttl = site
+        .stored(&answer.pair())
+        .await
+        .expect("alive")
+        .ttl
+        .map(|ttl| ttl.as_secs());
     assert_eq!(answer.max_age(), ttl);
     Ok(())
 }

@@ -177,10 +177,10 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use integration_tests::{App, Browser, Call, ManualClock, Reply, TestStore, keys, text};
 use session_core::{
-    Builder, ConfigError, CookieOptions, Created, EntropyError, Key, Loaded, MemoryStore, Outcome, ParseIdError,
-    PeerAddr, Priority, Proxy, RecordBytes, SameSite, Secure, Session, SessionError, SessionErrorKind, SessionHandle,
-    SessionId, SessionToken, Sessions, SigningKeys, SigningKeysError, Store, StoreErrorKind, Transport, Undecodable,
-    Unset,
+    Builder, ConfigError, CookieOptions, Created, EntropyError, Key, Loaded, MemoryStore, Outcome,
+    ParseIdError, PeerAddr, Priority, Proxy, RecordBytes, SameSite, Secure, Session, SessionError,
+    SessionErrorKind, SessionHandle, SessionId, SessionToken, Sessions, SigningKeys,
+    SigningKeysError, Store, StoreErrorKind, Transport, Undecodable, Unset,
 };
 use session_hyper::{RequestSession, SessionBody, SessionService};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -217,17 +217,32 @@ impl Site {
         let clock = ManualClock::default();
         let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
         let sessions = Self::sessions(&store, &clock, options);
-        Self { store, clock, sessions }
+        Self {
+            store,
+            clock,
+            sessions,
+        }
     }
 
     /// Another site on the same store, configured differently.
     fn beside(&self, options: impl FnOnce(Builder) -> Builder) -> Self {
         let sessions = Self::sessions(&self.store, &self.clock, options);
-        Self { store: self.store.clone(), clock: self.clock.clone(), sessions }
+        Self {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            sessions,
+        }
     }
 
-    fn sessions(store: &TestStore, clock: &ManualClock, options: impl FnOnce(Builder) -> Builder) -> Sessions {
-        let builder = Sessions::builder(store.clone()).signing_keys(keys()).clock(clock.clone()).idle_timeout(HOUR);
+    fn sessions(
+        store: &TestStore,
+        clock: &ManualClock,
+        options: impl FnOnce(Builder) -> Builder,
+    ) -> Sessions {
+        let builder = Sessions::builder(store.clone())
+            .signing_keys(keys())
+            .clock(clock.clone())
+            .idle_timeout(HOUR);
         options(builder).build().expect("legal options")
     }
 
@@ -257,7 +272,9 @@ impl Site {
 
     /// Stores a session with `VALUE` = 1 and gives its cookie.
     async fn begin(&self) -> Result<String, SessionError> {
-        let answer = self.visit(get(None), async |session| session.insert(VALUE, &1)).await?;
+        let answer = self
+            .visit(get(None), async |session| session.insert(VALUE, &1))
+            .await?;
         self.store.take_calls();
         Ok(answer.pair())
     }
@@ -269,7 +286,11 @@ impl Site {
 
     /// What the store holds for a cookie.
     async fn stored(&self, pair: &str) -> Option<Loaded> {
-        self.store.inner().load(&self.id(pair).expect("signed")).await.expect("memory")
+        self.store
+            .inner()
+            .load(&self.id(pair).expect("signed"))
+            .await
+            .expect("memory")
     }
 
     /// A value of the session that a cookie opens; `None` also where it opens none.
@@ -300,12 +321,18 @@ impl Answer {
 
     #[track_caller]
     fn max_age(&self) -> Option<u64> {
-        self.cookie().max_age().map(|age| age.whole_seconds().unsigned_abs())
+        self.cookie()
+            .max_age()
+            .map(|age| age.whole_seconds().unsigned_abs())
     }
 }
 
 fn set_cookies(headers: &HeaderMap) -> Vec<&str> {
-    headers.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().expect("ascii")).collect()
+    headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .map(|set| set.to_str().expect("ascii"))
+        .collect()
 }
 
 /// A request for `/` with this cookie header.
@@ -316,7 +343,10 @@ fn get<'c>(cookie: impl Into<Option<&'c str>>) -> Request<()> {
 fn get_at<'c>(uri: &str, cookie: impl Into<Option<&'c str>>) -> Request<()> {
     let mut request = Request::builder().uri(uri).body(()).expect("a request");
     if let Some(cookie) = cookie.into() {
-        request.headers_mut().insert(header::COOKIE, HeaderValue::from_str(cookie).expect("a header"));
+        request.headers_mut().insert(
+            header::COOKIE,
+            HeaderValue::from_str(cookie).expect("a header"),
+        );
     }
     request
 }
@@ -340,7 +370,10 @@ where
     F: Future<Output = Result<Response<()>, SessionError>> + Send + 'static,
 {
     let service = SessionService::new(sessions.clone(), service_fn(handler));
-    service.oneshot(request).await.expect("session errors are answered")
+    service
+        .oneshot(request)
+        .await
+        .expect("session errors are answered")
 }
 
 /// A handler that writes.

@@ -6,9 +6,25 @@ use super::*;
 #[tokio::test]
 async fn no_name_is_reserved() -> TestResult {
     let site = Site::new(|b| b);
-    let mut names = ["id", "req", "cookie", "save", "reload", "destroy", "constructor", "toString", "__proto__", ""];
-    let cookie =
-        site.visit(get(None), async |session| names.iter().try_for_each(|name| session.insert(*name, name))).await?;
+    let mut names = [
+        "id",
+        "req",
+        "cookie",
+        "save",
+        "reload",
+        "destroy",
+        "constructor",
+        "toString",
+        "__proto__",
+        "",
+    ];
+    let cookie = site
+        .visit(get(None), async |session| {
+            names
+                .iter()
+                .try_for_each(|name| session.insert(*name, name))
+        })
+        .await?;
     let (handle, session) = site.open(get(&*cookie.pair())).await?;
     names.sort_unstable();
     assert_eq!(session.names(), names);
@@ -53,7 +69,10 @@ async fn only_a_word_of_the_handler_destroys() -> TestResult {
     let handle = site.sessions.begin(&get(&*cookie));
     assert_eq!(kind(handle.load().await), SessionErrorKind::Unavailable);
     site.finish(&handle).await?;
-    serve(&site.sessions, get(&*cookie), |_| async { Ok(Response::new(())) }).await;
+    serve(&site.sessions, get(&*cookie), |_| async {
+        Ok(Response::new(()))
+    })
+    .await;
     assert_eq!(site.store.take_calls(), [Call::Load]);
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
     Ok(())

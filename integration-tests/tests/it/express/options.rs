@@ -17,16 +17,26 @@ async fn the_cookie_has_the_configured_name() -> TestResult {
 fn a_missing_or_empty_secret_is_refused_when_built() {
     let unsigned = Sessions::builder(MemoryStore::new()).build();
     assert!(matches!(unsigned, Err(ConfigError::NoSigningKeys)));
-    assert_eq!(SigningKeys::new::<&str>([]).err(), Some(SigningKeysError::Empty));
-    assert_eq!(SigningKeys::new([""]).err(), Some(SigningKeysError::TooShort { found: 0 }));
-    assert_eq!(SigningKeys::new([KEY_A, ""]).err(), Some(SigningKeysError::TooShort { found: 0 }));
+    assert_eq!(
+        SigningKeys::new::<&str>([]).err(),
+        Some(SigningKeysError::Empty)
+    );
+    assert_eq!(
+        SigningKeys::new([""]).err(),
+        Some(SigningKeysError::TooShort { found: 0 })
+    );
+    assert_eq!(
+        SigningKeys::new([KEY_A, ""]).err(),
+        Some(SigningKeysError::TooShort { found: 0 })
+    );
 }
 
 /// E6
 #[tokio::test]
 async fn a_key_is_text_or_bytes() -> TestResult {
     let text = Site::new(|b| b.signing_keys(SigningKeys::new([KEY_A]).expect("key")));
-    let bytes = text.beside(|b| b.signing_keys(SigningKeys::new([KEY_A.as_bytes().to_vec()]).expect("key")));
+    let bytes = text
+        .beside(|b| b.signing_keys(SigningKeys::new([KEY_A.as_bytes().to_vec()]).expect("key")));
     let cookie = text.begin().await?;
     assert_eq!(bytes.value(&cookie, VALUE).await?, Some(1));
     Ok(())
@@ -42,9 +52,17 @@ async fn the_first_key_signs_all_verify_and_an_old_signature_is_replaced() -> Te
     let cookie = old.begin().await?;
     assert_eq!(new.value(&cookie, VALUE).await?, None);
     let read = both.visit(get(&*cookie), async |_| Ok(())).await?;
-    assert_eq!(read.outcome, Outcome::Saved, "which proves that the token is still good");
+    assert_eq!(
+        read.outcome,
+        Outcome::Saved,
+        "which proves that the token is still good"
+    );
     let replaced = read.pair();
-    assert_eq!(new.value(&replaced, VALUE).await?, Some(1), "signed by the first key");
+    assert_eq!(
+        new.value(&replaced, VALUE).await?,
+        Some(1),
+        "signed by the first key"
+    );
     let again = both.visit(get(&*replaced), async |_| Ok(())).await?;
     assert!(again.set_cookies().is_empty(), "replaced once");
     Ok(())
@@ -57,11 +75,17 @@ async fn ids_are_random_and_need_no_encoding() -> TestResult {
     let (one, two) = (site.begin().await?, site.begin().await?);
     let id = site.id(&one).expect("signed");
     assert_ne!(Some(id), site.id(&two));
-    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
     assert!(id.as_str().len() == 22 && plain(id.as_str()));
     let (_, value) = one.split_once('=').expect("a pair");
     assert_eq!(
-        value.split('.').map(|part| (part.len(), plain(part))).collect::<Vec<_>>(),
+        value
+            .split('.')
+            .map(|part| (part.len(), plain(part)))
+            .collect::<Vec<_>>(),
         [(2, true), (43, true), (43, true)]
     );
     Ok(())
@@ -74,14 +98,29 @@ async fn the_id_source_sees_the_request_for_new_and_for_regenerated_sessions() -
     let seen = paths.clone();
     let site = Site::new(|b| {
         b.id_source(move |request| {
-            seen.lock().expect("not poisoned").push(request.uri.path().to_owned());
-            Ok(SessionId::from_bytes([next.fetch_add(1, Ordering::SeqCst); 16]))
+            seen.lock()
+                .expect("not poisoned")
+                .push(request.uri.path().to_owned());
+            Ok(SessionId::from_bytes(
+                [next.fetch_add(1, Ordering::SeqCst); 16],
+            ))
         })
     });
-    let first = site.visit(get_at("/new", None), async |session| session.insert(VALUE, &1)).await?.pair();
+    let first = site
+        .visit(get_at("/new", None), async |session| {
+            session.insert(VALUE, &1)
+        })
+        .await?
+        .pair();
     assert_eq!(site.id(&first), Some(SessionId::from_bytes([1; 16])));
-    site.visit(get_at("/read", &*first), async |_| Ok(())).await?;
-    let second = site.visit(get_at("/login", &*first), async |session| session.regenerate()).await?.pair();
+    site.visit(get_at("/read", &*first), async |_| Ok(()))
+        .await?;
+    let second = site
+        .visit(get_at("/login", &*first), async |session| {
+            session.regenerate()
+        })
+        .await?
+        .pair();
     assert_eq!(site.id(&second), Some(SessionId::from_bytes([2; 16])));
     assert_eq!(*paths.lock().expect("not poisoned"), ["/new", "/login"]);
     Ok(())
@@ -90,8 +129,14 @@ async fn the_id_source_sees_the_request_for_new_and_for_regenerated_sessions() -
 /// E15, E16: what is no id cannot be named one.
 #[test]
 fn only_an_id_is_an_id() {
-    for text in ["", "7", "undefined", "id with spaces; and more", "AAAAAAAAAAAAAAAAAAAAA"]
-        .map(|text| text.parse::<SessionId>())
+    for text in [
+        "",
+        "7",
+        "undefined",
+        "id with spaces; and more",
+        "AAAAAAAAAAAAAAAAAAAAA",
+    ]
+    .map(|text| text.parse::<SessionId>())
     {
         let _: ParseIdError = text.expect_err("no id");
     }
@@ -103,10 +148,18 @@ async fn an_id_source_that_fails_is_the_same_error_everywhere() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let gone = site.begin().await?;
-    site.sessions.revoke(&site.id(&gone).expect("signed")).await?;
+    site.sessions
+        .revoke(&site.id(&gone).expect("signed"))
+        .await?;
     let failing = site.beside(|b| b.id_source(|_| Err(EntropyError::new("no ids today"))));
-    assert_eq!(kind(failing.open(get(None)).await), SessionErrorKind::Entropy);
-    assert_eq!(kind(failing.open(get(&*gone)).await), SessionErrorKind::Entropy);
+    assert_eq!(
+        kind(failing.open(get(None)).await),
+        SessionErrorKind::Entropy
+    );
+    assert_eq!(
+        kind(failing.open(get(&*gone)).await),
+        SessionErrorKind::Entropy
+    );
     let (_, session) = failing.open(get(&*cookie)).await?;
     assert_eq!(kind(session.regenerate()), SessionErrorKind::Entropy);
     assert_eq!(session.get(VALUE)?, Some(1), "the session is as it was");
@@ -119,16 +172,30 @@ async fn an_id_that_is_taken_is_asked_for_again_and_never_overwritten() -> TestR
     let next = AtomicU8::new(0);
     let site = Site::new(|b| {
         // 0, 0, 0, 1: two collisions
-        b.id_source(move |_| Ok(SessionId::from_bytes([next.fetch_add(1, Ordering::SeqCst) / 3; 16])))
+        b.id_source(move |_| {
+            Ok(SessionId::from_bytes(
+                [next.fetch_add(1, Ordering::SeqCst) / 3; 16],
+            ))
+        })
     });
     let first = site.begin().await?;
-    let answer = site.visit(get(None), async |session| session.insert(VALUE, &2)).await?;
-    assert_eq!(site.store.take_calls(), [Call::Create, Call::Create, Call::Create]);
-    assert_eq!(site.id(&answer.pair()), Some(SessionId::from_bytes([1; 16])));
+    let answer = site
+        .visit(get(None), async |session| session.insert(VALUE, &2))
+        .await?;
+    assert_eq!(
+        site.store.take_calls(),
+        [Call::Create, Call::Create, Call::Create]
+    );
+    assert_eq!(
+        site.id(&answer.pair()),
+        Some(SessionId::from_bytes([1; 16]))
+    );
     assert_eq!(site.value(&first, VALUE).await?, Some(1));
 
     let stuck = site.beside(|b| b.id_source(|_| Ok(SessionId::from_bytes([0; 16]))));
-    let answer = stuck.visit(get(None), async |session| session.insert(VALUE, &3)).await;
+    let answer = stuck
+        .visit(get(None), async |session| session.insert(VALUE, &3))
+        .await;
     assert_eq!(kind(answer), SessionErrorKind::Entropy);
     assert_eq!(site.value(&first, VALUE).await?, Some(1));
     Ok(())
@@ -157,11 +224,24 @@ async fn by_default_only_what_was_written_is_stored() -> TestResult {
 /// E26: two configurations on one store keep their own id source, cookie and proxy.
 #[tokio::test]
 async fn a_store_can_be_shared_by_several_configurations() -> TestResult {
-    let one = Site::new(|b| b.cookie(plain_cookie().path("/one")).id_source(|_| Ok(SessionId::from_bytes([1; 16]))));
-    let two = one.beside(|b| b.cookie(plain_cookie().path("/two")).id_source(|_| Ok(SessionId::from_bytes([2; 16]))));
+    let one = Site::new(|b| {
+        b.cookie(plain_cookie().path("/one"))
+            .id_source(|_| Ok(SessionId::from_bytes([1; 16])))
+    });
+    let two = one.beside(|b| {
+        b.cookie(plain_cookie().path("/two"))
+            .id_source(|_| Ok(SessionId::from_bytes([2; 16])))
+    });
     for (site, path, id) in [(&one, "/one", 1), (&two, "/two", 2)] {
-        let answer = site.visit(get_at(path, None), async |session| session.insert(VALUE, &1)).await?;
-        assert_eq!(site.id(&answer.pair()), Some(SessionId::from_bytes([id; 16])));
+        let answer = site
+            .visit(get_at(path, None), async |session| {
+                session.insert(VALUE, &1)
+            })
+            .await?;
+        assert_eq!(
+            site.id(&answer.pair()),
+            Some(SessionId::from_bytes([id; 16]))
+        );
         assert_eq!(answer.cookie().path(), Some(path));
     }
     Ok(())
@@ -176,21 +256,35 @@ async fn cookie_options_can_be_computed_from_the_request() -> TestResult {
         b.cookie_for(move |request| {
             count.fetch_add(1, Ordering::SeqCst);
             let remember = request.uri.query() == Some("remember");
-            CookieOptions::new().max_age(remember.then_some(30 * 24 * HOUR)).same_site(SameSite::Strict)
+            CookieOptions::new()
+                .max_age(remember.then_some(30 * 24 * HOUR))
+                .same_site(SameSite::Strict)
         })
         .absolute_timeout(None)
     });
-    let answer = site.visit(get_at("/?remember", None), async |session| session.insert(VALUE, &1)).await?;
+    let answer = site
+        .visit(get_at("/?remember", None), async |session| {
+            session.insert(VALUE, &1)
+        })
+        .await?;
     assert_eq!(answer.max_age(), Some(30 * 24 * 3600));
     assert_eq!(answer.cookie().same_site(), Some(cookie::SameSite::Strict));
     assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "for a new visitor");
 
     let cookie = answer.pair();
-    let answer = site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
-    assert_eq!(answer.max_age(), Some(30 * 24 * 3600), "the session keeps the lifetime it began with");
+    let answer = site
+        .visit(get(&*cookie), async |session| session.insert(VALUE, &2))
+        .await?;
+    assert_eq!(
+        answer.max_age(),
+        Some(30 * 24 * 3600),
+        "the session keeps the lifetime it began with"
+    );
     assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "for a loaded session");
 
-    let answer = site.visit(get(None), async |session| session.insert(VALUE, &1)).await?;
+    let answer = site
+        .visit(get(None), async |session| session.insert(VALUE, &1))
+        .await?;
     assert_eq!(answer.max_age(), None);
     Ok(())
 }
@@ -198,8 +292,12 @@ async fn cookie_options_can_be_computed_from_the_request() -> TestResult {
 /// E29, E129: options that cannot be used are an error of the request, before anything is stored.
 #[tokio::test]
 async fn unusable_computed_cookie_options_are_a_typed_error() -> TestResult {
-    let site = Site::new(|b| b.cookie_for(|_| CookieOptions::new().name("__Host-id").path("/below")));
-    assert_eq!(kind(site.open(get_at("/below", None)).await), SessionErrorKind::Config);
+    let site =
+        Site::new(|b| b.cookie_for(|_| CookieOptions::new().name("__Host-id").path("/below")));
+    assert_eq!(
+        kind(site.open(get_at("/below", None)).await),
+        SessionErrorKind::Config
+    );
     assert!(site.store.take_calls().is_empty());
     let response = serve(&site.sessions, get_at("/below", None), write).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -209,11 +307,31 @@ async fn unusable_computed_cookie_options_are_a_typed_error() -> TestResult {
 /// E30
 #[tokio::test]
 async fn auto_is_resolved_in_computed_cookie_options_too() -> TestResult {
-    let site = Site::new(|b| b.cookie_for(|_| plain_cookie().secure(Secure::Auto).same_site(SameSite::Auto)));
-    let tls = site.visit(over(get(None), Transport::Tls), async |session| session.insert(VALUE, &1)).await?;
-    assert_eq!((tls.cookie().secure(), tls.cookie().same_site()), (Some(true), Some(cookie::SameSite::None)));
-    let plain = site.visit(over(get(None), Transport::Plain), async |session| session.insert(VALUE, &1)).await?;
-    assert_eq!((plain.cookie().secure(), plain.cookie().same_site()), (None, Some(cookie::SameSite::Lax)));
+    let site = Site::new(|b| {
+        b.cookie_for(|_| {
+            plain_cookie()
+                .secure(Secure::Auto)
+                .same_site(SameSite::Auto)
+        })
+    });
+    let tls = site
+        .visit(over(get(None), Transport::Tls), async |session| {
+            session.insert(VALUE, &1)
+        })
+        .await?;
+    assert_eq!(
+        (tls.cookie().secure(), tls.cookie().same_site()),
+        (Some(true), Some(cookie::SameSite::None))
+    );
+    let plain = site
+        .visit(over(get(None), Transport::Plain), async |session| {
+            session.insert(VALUE, &1)
+        })
+        .await?;
+    assert_eq!(
+        (plain.cookie().secure(), plain.cookie().same_site()),
+        (None, Some(cookie::SameSite::Lax))
+    );
     Ok(())
 }
 
@@ -229,11 +347,17 @@ fn unusable_cookie_options_are_refused_when_built() {
         options().domain("exa mple.com"),
         options().max_age(Duration::ZERO),
         options().max_age(2 * HOUR),
-        options().name("id").secure(Secure::Never).same_site(SameSite::None),
+        options()
+            .name("id")
+            .secure(Secure::Never)
+            .same_site(SameSite::None),
     ] {
         let shown = format!("{illegal:?}");
-        let built =
-            Sessions::builder(MemoryStore::new()).signing_keys(keys()).idle_timeout(HOUR).cookie(illegal).build();
+        let built = Sessions::builder(MemoryStore::new())
+            .signing_keys(keys())
+            .idle_timeout(HOUR)
+            .cookie(illegal)
+            .build();
         assert!(built.is_err(), "{shown}");
     }
 }
@@ -242,12 +366,15 @@ fn unusable_cookie_options_are_refused_when_built() {
 #[tokio::test]
 async fn function_without_max_age() -> TestResult {
     let site = Site::new(|b| {
-        b.cookie(CookieOptions::new().max_age(HOUR)).cookie_for(|request| {
-            let remember = request.uri.query() == Some("remember");
-            CookieOptions::new().max_age(remember.then_some(HOUR))
-        })
+        b.cookie(CookieOptions::new().max_age(HOUR))
+            .cookie_for(|request| {
+                let remember = request.uri.query() == Some("remember");
+                CookieOptions::new().max_age(remember.then_some(HOUR))
+            })
     });
-    let answer = site.visit(get(None), async |session| session.insert(VALUE, &1)).await?;
+    let answer = site
+        .visit(get(None), async |session| session.insert(VALUE, &1))
+        .await?;
     assert_eq!(answer.max_age(), None);
     Ok(())
 }

@@ -6,18 +6,24 @@ use super::*;
 #[tokio::test]
 async fn the_head_leaves_when_the_store_has_the_session() -> TestResult {
     let store = TestStore::default();
-    let sessions = Sessions::builder(store.clone()).signing_keys(keys()).build()?;
+    let sessions = Sessions::builder(store.clone())
+        .signing_keys(keys())
+        .build()?;
     for (status, body) in [(302, "moved"), (200, "text"), (204, ""), (304, "")] {
         let app = App::start(sessions.clone(), move |request| async move {
             request.session().load().await?.insert(VALUE, &1)?;
-            let response = Response::builder().status(status).header(header::LOCATION, "/next");
+            let response = Response::builder()
+                .status(status)
+                .header(header::LOCATION, "/next");
             let reply: Reply = Ok(response.body(Full::from(body)).expect("a response"));
             reply
         });
         let app = app.await;
         let gate = store.hold(Call::Create);
         let mut stream = TcpStream::connect(app.addr()).await?;
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n\r\n")
+            .await?;
         gate.arrived().await;
         let mut stream = stream.into_std()?;
         let mut head = vec![];
@@ -29,7 +35,8 @@ async fn the_head_leaves_when_the_store_has_the_session() -> TestResult {
         tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut head).await?;
         let head = String::from_utf8(head)?;
         assert!(
-            head.starts_with(&format!("HTTP/1.1 {status}")) && head.contains("set-cookie: __Host-id=v1."),
+            head.starts_with(&format!("HTTP/1.1 {status}"))
+                && head.contains("set-cookie: __Host-id=v1."),
             "{head}"
         );
         assert_eq!(store.inner().dump().len(), before + 1);
@@ -42,7 +49,10 @@ async fn the_head_leaves_when_the_store_has_the_session() -> TestResult {
 async fn the_session_is_stored_before_the_body_is_asked_for() -> TestResult {
     let site = Site::new(|b| b);
     let response = serve(&site.sessions, get(None), write).await;
-    let answer = Answer { outcome: Outcome::Created, response: response.map(drop) };
+    let answer = Answer {
+        outcome: Outcome::Created,
+        response: response.map(drop),
+    };
     assert!(site.stored(&answer.pair()).await.is_some());
     Ok(())
 }
@@ -51,7 +61,9 @@ async fn the_session_is_stored_before_the_body_is_asked_for() -> TestResult {
 #[tokio::test]
 async fn sessions_work_over_http_2() -> TestResult {
     let store = TestStore::default();
-    let sessions = Sessions::builder(store.clone()).signing_keys(keys()).build()?;
+    let sessions = Sessions::builder(store.clone())
+        .signing_keys(keys())
+        .build()?;
     let app = App::start(sessions, |request| async move {
         assert_eq!(request.version(), http::Version::HTTP_2);
         let session = request.session().load().await?;
@@ -63,14 +75,18 @@ async fn sessions_work_over_http_2() -> TestResult {
     });
     let app = app.await;
     let stream = TokioIo::new(TcpStream::connect(app.addr()).await?);
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
     let connection = tokio::spawn(connection);
     let mut browser = Browser::new();
     for (path, expected) in [("/", "1"), ("/", "2"), ("/logout", "0"), ("/", "1")] {
-        let mut request =
-            Request::builder().uri(format!("http://{}{path}", app.addr())).body(Full::<Bytes>::default())?;
+        let mut request = Request::builder()
+            .uri(format!("http://{}{path}", app.addr()))
+            .body(Full::<Bytes>::default())?;
         if let Some(cookies) = browser.cookie_header() {
-            request.headers_mut().insert(header::COOKIE, HeaderValue::from_str(&cookies)?);
+            request
+                .headers_mut()
+                .insert(header::COOKIE, HeaderValue::from_str(&cookies)?);
         }
         let (head, body) = sender.send_request(request).await?.into_parts();
         browser.keep(&head.headers);
@@ -78,7 +94,10 @@ async fn sessions_work_over_http_2() -> TestResult {
     }
     connection.abort();
     use Call::{Create, Destroy, Load, Save};
-    assert_eq!(store.take_calls(), [Create, Load, Save, Load, Destroy, Create]);
+    assert_eq!(
+        store.take_calls(),
+        [Create, Load, Save, Load, Destroy, Create]
+    );
     Ok(())
 }
 
@@ -93,7 +112,13 @@ async fn a_request_that_is_cancelled_leaves_the_session_whole() -> TestResult {
         session.insert(OTHER, &2)?;
     }
     assert_eq!(site.store.take_calls(), [Call::Load]);
-    assert_eq!((site.value(&cookie, VALUE).await?, site.value(&cookie, OTHER).await?), (Some(1), None));
+    assert_eq!(
+        (
+            site.value(&cookie, VALUE).await?,
+            site.value(&cookie, OTHER).await?
+        ),
+        (Some(1), None)
+    );
 
     let (handle, session) = site.open(get(&*cookie)).await?;
     session.insert(VALUE, &3)?;
@@ -104,9 +129,16 @@ async fn a_request_that_is_cancelled_leaves_the_session_whole() -> TestResult {
         _ = site.finish(&handle) => panic!("held"),
         () = gate.arrived() => {}
     }
-    let seen = (site.value(&cookie, VALUE).await?, site.value(&cookie, OTHER).await?);
-    assert!([(Some(1), None), (Some(3), Some(3))].contains(&seen), "{seen:?}");
-    site.visit(get(&*cookie), async |session| session.insert(VALUE, &4)).await?;
+    let seen = (
+        site.value(&cookie, VALUE).await?,
+        site.value(&cookie, OTHER).await?,
+    );
+    assert!(
+        [(Some(1), None), (Some(3), Some(3))].contains(&seen),
+        "{seen:?}"
+    );
+    site.visit(get(&*cookie), async |session| session.insert(VALUE, &4))
+        .await?;
     assert_eq!(site.value(&cookie, VALUE).await?, Some(4));
     Ok(())
 }

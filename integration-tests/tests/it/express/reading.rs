@@ -18,14 +18,20 @@ async fn the_cookie_is_found_however_it_is_written() -> TestResult {
     ] {
         assert_eq!(site.value(&header, VALUE).await?, Some(1), "{header:?}");
     }
-    for header in
-        [format!("ID={value}"), format!("i%64={value}"), value.to_owned(), format!("id={value}%"), "=;=%".into()]
-    {
+    for header in [
+        format!("ID={value}"),
+        format!("i%64={value}"),
+        value.to_owned(),
+        format!("id={value}%"),
+        "=;=%".into(),
+    ] {
         assert_eq!(site.value(&header, VALUE).await?, None, "{header:?}");
     }
     // several fields, as HTTP/2 may send them (RFC 9113 §8.2.3)
     let mut request = get("other=1");
-    request.headers_mut().append(header::COOKIE, HeaderValue::from_str(&cookie)?);
+    request
+        .headers_mut()
+        .append(header::COOKIE, HeaderValue::from_str(&cookie)?);
     assert_eq!(site.open(request).await?.1.get(VALUE)?, Some(1));
     Ok(())
 }
@@ -35,8 +41,14 @@ async fn the_cookie_is_found_however_it_is_written() -> TestResult {
 async fn each_cookie_of_the_name_is_tried() -> TestResult {
     let site = Site::new(|b| b.cookie(plain_cookie()));
     let (good, ended) = (site.begin().await?, site.begin().await?);
-    site.sessions.revoke(&site.id(&ended).expect("signed")).await?;
-    for header in [format!("id=planted; {good}"), format!("id=s:x.y; id=; {good}; id=z"), format!("{ended}; {good}")] {
+    site.sessions
+        .revoke(&site.id(&ended).expect("signed"))
+        .await?;
+    for header in [
+        format!("id=planted; {good}"),
+        format!("id=s:x.y; id=; {good}; id=z"),
+        format!("{ended}; {good}"),
+    ] {
         assert_eq!(site.value(&header, VALUE).await?, Some(1), "{header}");
     }
     Ok(())
@@ -46,9 +58,15 @@ async fn each_cookie_of_the_name_is_tried() -> TestResult {
 #[tokio::test]
 async fn a_cookie_that_is_not_signed_is_no_cookie() -> TestResult {
     const SIGNED: &str = "0123456789abcdef0123456789abcdef";
-    let site = Site::new(|b| b.cookie(plain_cookie()).signing_keys(SigningKeys::new([SIGNED]).expect("key")));
+    let site = Site::new(|b| {
+        b.cookie(plain_cookie())
+            .signing_keys(SigningKeys::new([SIGNED]).expect("key"))
+    });
     let cookie = site.begin().await?;
-    let (token, mac) = cookie.strip_prefix("id=v1.").and_then(|value| value.split_once('.')).expect("v1.token.mac");
+    let (token, mac) = cookie
+        .strip_prefix("id=v1.")
+        .and_then(|value| value.split_once('.'))
+        .expect("v1.token.mac");
     let presented = site.id(&cookie);
     for forged in [
         token.to_owned(),
@@ -79,16 +97,30 @@ async fn a_cookie_that_is_not_signed_is_no_cookie() -> TestResult {
 async fn a_cookie_that_opens_nothing_can_be_removed() -> TestResult {
     let site = Site::new(|b| b);
     let ended = site.begin().await?;
-    site.sessions.revoke(&site.id(&ended).expect("signed")).await?;
+    site.sessions
+        .revoke(&site.id(&ended).expect("signed"))
+        .await?;
     let tidy = site.beside(|b| b.remove_rejected_cookie(true));
     for cookie in ["__Host-id=forged", &ended] {
-        assert!(site.visit(get(cookie), async |_| Ok(())).await?.set_cookies().is_empty());
+        assert!(
+            site.visit(get(cookie), async |_| Ok(()))
+                .await?
+                .set_cookies()
+                .is_empty()
+        );
         let answer = tidy.visit(get(cookie), async |_| Ok(())).await?;
         assert_eq!((answer.max_age(), answer.cookie().value()), (Some(0), ""));
-        let answer = tidy.visit(get(cookie), async |session| session.insert(VALUE, &1)).await?;
+        let answer = tidy
+            .visit(get(cookie), async |session| session.insert(VALUE, &1))
+            .await?;
         assert_ne!(answer.max_age(), Some(0), "replaced, not removed");
     }
-    assert!(tidy.visit(get(None), async |_| Ok(())).await?.set_cookies().is_empty());
+    assert!(
+        tidy.visit(get(None), async |_| Ok(()))
+            .await?
+            .set_cookies()
+            .is_empty()
+    );
     Ok(())
 }
 
@@ -96,12 +128,23 @@ async fn a_cookie_that_opens_nothing_can_be_removed() -> TestResult {
 #[tokio::test]
 async fn reissued_cookie_and_store_expire_together() -> TestResult {
     let m = || CookieOptions::new().max_age(HOUR);
-    let old = Site::new(|b| b.cookie(m()).signing_keys(SigningKeys::new([KEY_A]).expect("key")));
-    let both = old.beside(|b| b.cookie(m()).signing_keys(SigningKeys::new([KEY_B, KEY_A]).expect("keys")));
+    let old = Site::new(|b| {
+        b.cookie(m())
+            .signing_keys(SigningKeys::new([KEY_A]).expect("key"))
+    });
+    let both = old.beside(|b| {
+        b.cookie(m())
+            .signing_keys(SigningKeys::new([KEY_B, KEY_A]).expect("keys"))
+    });
     let cookie = old.begin().await?;
     old.clock.advance(HOUR / 20);
     let answer = both.visit(get(&*cookie), async |_| Ok(())).await?;
-    let ttl = old.stored(&cookie).await.expect("alive").ttl.map(|ttl| ttl.as_secs());
+    let ttl = old
+        .stored(&cookie)
+        .await
+        .expect("alive")
+        .ttl
+        .map(|ttl| ttl.as_secs());
     assert_eq!(answer.max_age(), ttl);
     Ok(())
 }

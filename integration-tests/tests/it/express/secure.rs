@@ -15,10 +15,34 @@ async fn the_proxy_option_says_who_is_believed_about_tls() -> TestResult {
         (Proxy::Trust, Tls, proxy, None, true),
         (listed.clone(), Tls, stranger, None, true),
         (Proxy::Trust, Plain, proxy, Some(https), true),
-        (Proxy::Trust, Plain, proxy, Some(("x-forwarded-proto", " HTTPS ,http")), true),
-        (Proxy::Trust, Plain, proxy, Some(("x-forwarded-proto", "http,https")), false),
-        (Proxy::Trust, Plain, proxy, Some(("x-forwarded-proto", "https;x")), false),
-        (Proxy::Trust, Plain, proxy, Some(("x-forwarded-proto", "wss")), false),
+        (
+            Proxy::Trust,
+            Plain,
+            proxy,
+            Some(("x-forwarded-proto", " HTTPS ,http")),
+            true,
+        ),
+        (
+            Proxy::Trust,
+            Plain,
+            proxy,
+            Some(("x-forwarded-proto", "http,https")),
+            false,
+        ),
+        (
+            Proxy::Trust,
+            Plain,
+            proxy,
+            Some(("x-forwarded-proto", "https;x")),
+            false,
+        ),
+        (
+            Proxy::Trust,
+            Plain,
+            proxy,
+            Some(("x-forwarded-proto", "wss")),
+            false,
+        ),
         (Proxy::Trust, Plain, proxy, Some(forwarded), true),
         (Proxy::Trust, Plain, proxy, None, false),
         (listed.clone(), Plain, proxy, Some(https), true),
@@ -35,9 +59,13 @@ async fn the_proxy_option_says_who_is_believed_about_tls() -> TestResult {
         let mut request = over(get(None), transport);
         request.extensions_mut().insert(PeerAddr(peer));
         if let Some((name, value)) = header {
-            request.headers_mut().insert(name, HeaderValue::from_static(value));
+            request
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
         }
-        let answer = site.visit(request, async |session| session.insert(VALUE, &1)).await?;
+        let answer = site
+            .visit(request, async |session| session.insert(VALUE, &1))
+            .await?;
         assert_eq!(answer.cookie().secure(), secure.then_some(true), "{shown}");
     }
     Ok(())
@@ -48,9 +76,15 @@ async fn the_proxy_option_says_who_is_believed_about_tls() -> TestResult {
 async fn what_cannot_be_addressed_is_not_stored() -> TestResult {
     let site = Site::new(|b| b.save_uninitialized(true));
     let plain = |cookie: Option<&str>| over(get(cookie), Transport::Plain);
-    let writes: [Change; 3] = [|_| Ok(()), |session| session.insert(VALUE, &1), |session| session.regenerate()];
+    let writes: [Change; 3] = [
+        |_| Ok(()),
+        |session| session.insert(VALUE, &1),
+        |session| session.regenerate(),
+    ];
     for write in writes {
-        let answer = site.visit(plain(None), async |session| write(&session)).await?;
+        let answer = site
+            .visit(plain(None), async |session| write(&session))
+            .await?;
         assert!(answer.set_cookies().is_empty() && site.store.take_calls().is_empty());
         let answer = site.visit(plain(None), async |session| {
             write(&session)?;
@@ -59,7 +93,9 @@ async fn what_cannot_be_addressed_is_not_stored() -> TestResult {
         assert!(answer.await?.set_cookies().is_empty() && site.store.take_calls().is_empty());
     }
     let cookie = site.begin().await?;
-    let answer = site.visit(plain(Some(&cookie)), async |session| session.regenerate()).await?;
+    let answer = site
+        .visit(plain(Some(&cookie)), async |session| session.regenerate())
+        .await?;
     assert!(answer.set_cookies().is_empty());
     assert_eq!(site.store.take_calls(), [Call::Load, Call::Destroy]);
     Ok(())
@@ -73,12 +109,16 @@ async fn auto_secure_is_decided_for_each_response_and_never_downgrades() -> Test
     let read = async |_| Ok(());
     let begun_plain = site.visit(over(get(None), Transport::Plain), write).await?;
     assert_eq!(begun_plain.cookie().secure(), None);
-    let later = site.visit(over(get(&*begun_plain.pair()), Transport::Tls), read).await?;
+    let later = site
+        .visit(over(get(&*begun_plain.pair()), Transport::Tls), read)
+        .await?;
     assert_eq!(later.cookie().secure(), Some(true));
 
     let begun_tls = site.visit(over(get(None), Transport::Tls), write).await?;
     assert_eq!(begun_tls.cookie().secure(), Some(true));
-    let later = site.visit(over(get(&*begun_tls.pair()), Transport::Plain), read).await?;
+    let later = site
+        .visit(over(get(&*begun_tls.pair()), Transport::Plain), read)
+        .await?;
     assert!(later.set_cookies().is_empty());
     Ok(())
 }
@@ -88,16 +128,31 @@ async fn auto_secure_is_decided_for_each_response_and_never_downgrades() -> Test
 async fn auto_same_site_is_none_only_where_the_cookie_is_secure() -> TestResult {
     use cookie::SameSite::{Lax, None as Cross};
     for (secure, transport, expected) in [
-        (Secure::Auto, Transport::Tls, Some((Some(true), Some(Cross)))),
+        (
+            Secure::Auto,
+            Transport::Tls,
+            Some((Some(true), Some(Cross))),
+        ),
         (Secure::Auto, Transport::Plain, Some((None, Some(Lax)))),
         (Secure::Never, Transport::Tls, Some((None, Some(Lax)))),
         (Secure::Never, Transport::Plain, Some((None, Some(Lax)))),
-        (Secure::Always, Transport::Tls, Some((Some(true), Some(Cross)))),
+        (
+            Secure::Always,
+            Transport::Tls,
+            Some((Some(true), Some(Cross))),
+        ),
         (Secure::Always, Transport::Plain, None),
     ] {
         let site = Site::new(|b| b.cookie(plain_cookie().secure(secure).same_site(SameSite::Auto)));
-        let answer = site.visit(over(get(None), transport), async |session| session.insert(VALUE, &1)).await?;
-        let seen = answer.set_cookies().first().map(|_| (answer.cookie().secure(), answer.cookie().same_site()));
+        let answer = site
+            .visit(over(get(None), transport), async |session| {
+                session.insert(VALUE, &1)
+            })
+            .await?;
+        let seen = answer
+            .set_cookies()
+            .first()
+            .map(|_| (answer.cookie().secure(), answer.cookie().same_site()));
         assert_eq!(seen, expected, "{secure:?} {transport:?}");
     }
     Ok(())

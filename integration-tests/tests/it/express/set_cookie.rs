@@ -29,11 +29,22 @@ async fn a_change_after_the_head_is_an_error_and_is_dropped() -> TestResult {
 async fn a_browser_session_cookie_is_sent_once_and_a_rolling_one_always() -> TestResult {
     for rolling in [false, true] {
         let site = Site::new(|b| b.rolling(rolling));
-        assert!(site.visit(get(None), async |_| Ok(())).await?.set_cookies().is_empty(), "nothing to name yet");
+        assert!(
+            site.visit(get(None), async |_| Ok(()))
+                .await?
+                .set_cookies()
+                .is_empty(),
+            "nothing to name yet"
+        );
         let cookie = site.begin().await?;
         for n in 0..4 {
-            let answer =
-                site.visit(get(&*cookie), async |session| if n % 2 == 0 { session.insert(VALUE, &n) } else { Ok(()) });
+            let answer = site.visit(get(&*cookie), async |session| {
+                if n % 2 == 0 {
+                    session.insert(VALUE, &n)
+                } else {
+                    Ok(())
+                }
+            });
             assert_eq!(answer.await?.set_cookies().len(), usize::from(rolling));
         }
     }
@@ -46,7 +57,9 @@ async fn other_cookies_of_the_response_are_kept() -> TestResult {
     let site = Site::new(|b| b.cookie(plain_cookie()));
     let response = serve(&site.sessions, get(None), |request| async move {
         request.session().load().await?.insert(VALUE, &1)?;
-        let response = Response::builder().header(header::SET_COOKIE, "a=1").header(header::SET_COOKIE, "id=mine");
+        let response = Response::builder()
+            .header(header::SET_COOKIE, "a=1")
+            .header(header::SET_COOKIE, "id=mine");
         Ok(response.body(()).expect("a response"))
     });
     let response = response.await;
@@ -62,16 +75,24 @@ async fn caches_are_told_that_the_response_is_personal() -> TestResult {
     let site = Site::new(|b| b);
     let answer = site.visit(get(None), async |_| Ok(())).await?;
     assert_eq!(answer.response.headers()[header::VARY], "Cookie");
-    let answer = site.visit(get(None), async |session| session.insert(VALUE, &1)).await?;
+    let answer = site
+        .visit(get(None), async |session| session.insert(VALUE, &1))
+        .await?;
     assert_eq!(answer.response.headers()[header::VARY], "Cookie");
     assert_eq!(answer.response.headers()[header::CACHE_CONTROL], "no-store");
 
     let (handle, session) = site.open(get(None)).await?;
     session.insert(VALUE, &1)?;
-    let own = Response::builder().header(header::CACHE_CONTROL, "max-age=5").header(header::VARY, "accept, cookie");
+    let own = Response::builder()
+        .header(header::CACHE_CONTROL, "max-age=5")
+        .header(header::VARY, "accept, cookie");
     let mut response = own.body(())?;
     let _ = site.sessions.finish(&handle, &mut response).await?;
-    assert_eq!(response.headers()[header::CACHE_CONTROL], "max-age=5", "the handler's word");
+    assert_eq!(
+        response.headers()[header::CACHE_CONTROL],
+        "max-age=5",
+        "the handler's word"
+    );
     assert_eq!(response.headers().get_all(header::VARY).iter().count(), 1);
     Ok(())
 }
@@ -88,7 +109,13 @@ async fn parallel_first_requests_begin_a_session_each() -> TestResult {
     open[2].1.insert(VALUE, &3)?;
     let mut cookies = vec![];
     for (handle, _) in &open {
-        cookies.extend(site.finish(handle).await?.set_cookies().into_iter().map(str::to_owned));
+        cookies.extend(
+            site.finish(handle)
+                .await?
+                .set_cookies()
+                .into_iter()
+                .map(str::to_owned),
+        );
     }
     assert_eq!(cookies.len(), 2);
     assert_eq!(site.store.take_calls(), [Call::Create, Call::Create]);
@@ -100,7 +127,10 @@ async fn parallel_first_requests_begin_a_session_each() -> TestResult {
 async fn an_emptied_session_lives_on() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
-    site.visit(get(&*cookie), async |session| session.remove(VALUE).map(drop)).await?;
+    site.visit(get(&*cookie), async |session| {
+        session.remove(VALUE).map(drop)
+    })
+    .await?;
     let (_, session) = site.open(get(&*cookie)).await?;
     assert!(!session.is_new() && session.names().is_empty());
     Ok(())
@@ -113,7 +143,12 @@ async fn rolling_cookie_and_store_expire_together() -> TestResult {
     let cookie = site.begin().await?;
     site.clock.advance(HOUR / 20);
     let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
-    let ttl = site.stored(&cookie).await.expect("alive").ttl.map(|ttl| ttl.as_secs());
+    let ttl = site
+        .stored(&cookie)
+        .await
+        .expect("alive")
+        .ttl
+        .map(|ttl| ttl.as_secs());
     assert_eq!(answer.max_age(), ttl);
     Ok(())
 }
@@ -124,7 +159,8 @@ async fn rolling_with_resave_under_conflict() -> TestResult {
     let site = Site::new(|b| b.rolling(true).resave(true));
     let cookie = site.begin().await?;
     let (reading, _) = site.open(get(&*cookie)).await?;
-    site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
+    site.visit(get(&*cookie), async |session| session.insert(VALUE, &2))
+        .await?;
     assert_eq!(site.finish(&reading).await?.set_cookies().len(), 1);
     Ok(())
 }
@@ -137,6 +173,12 @@ async fn a_load_that_failed_makes_the_response_vary_too() -> TestResult {
     site.store.fail(Call::Load, StoreErrorKind::Timeout);
     let handle = site.sessions.begin(&get(&*cookie));
     let _ = handle.load().await;
-    assert!(site.finish(&handle).await?.response.headers().contains_key(header::VARY));
+    assert!(
+        site.finish(&handle)
+            .await?
+            .response
+            .headers()
+            .contains_key(header::VARY)
+    );
     Ok(())
 }

@@ -24,7 +24,10 @@ async fn a_session_can_be_opened_outside_of_a_request() -> TestResult {
 async fn each_request_has_a_copy_of_its_own() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
-    let ((_, one), (_, two)) = (site.open(get(&*cookie)).await?, site.open(get(&*cookie)).await?);
+    let ((_, one), (_, two)) = (
+        site.open(get(&*cookie)).await?,
+        site.open(get(&*cookie)).await?,
+    );
     one.insert(VALUE, &2)?;
     assert_eq!((one.get(VALUE)?, two.get(VALUE)?), (Some(2), Some(1)));
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
@@ -38,7 +41,8 @@ async fn a_touch_leaves_the_data_alone() -> TestResult {
     let cookie = site.begin().await?;
     let (reading, session) = site.open(get(&*cookie)).await?;
     session.touch();
-    site.visit(get(&*cookie), async |session| session.insert(VALUE, &2)).await?;
+    site.visit(get(&*cookie), async |session| session.insert(VALUE, &2))
+        .await?;
     let before = site.stored(&cookie).await.expect("stored");
     site.clock.advance(HOUR / 2);
     site.finish(&reading).await?;
