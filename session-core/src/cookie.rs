@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cookie_header::CookieSpec, error::ConfigError};
+use crate::{config_error::ConfigError, cookie_spec::CookieSpec};
 
 /// Longest name and value together that a browser must keep (RFC 6265bis §5.6).
 const MAX_PAIR_BYTES: usize = 4096;

@@ -1,65 +1,14 @@
-//! What can go wrong: at build time a [`ConfigError`] that names the option, at run time a [`SessionError`] with a kind.
+//! The error of a request's session.
 
 use std::fmt;
 
 use http::StatusCode;
 
 use crate::{
-    store::{StoreError, StoreErrorKind},
-    token::EntropyError,
+    config_error::ConfigError,
+    entropy::EntropyError,
+    store_error::{StoreError, StoreErrorKind},
 };
-
-/// Options that cannot be used, or not together.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No key signs the cookie.
-    #[error("signing_keys is not set: cookies must be signed")]
-    NoSigningKeys,
-    /// The cookie name is not a token of RFC 9110.
-    #[error("cookie.name {name:?} is not a token (RFC 9110 §5.6.2)")]
-    CookieName {
-        /// The name.
-        name: String,
-    },
-    /// A cookie attribute has characters that it cannot have.
-    #[error("{option} {value:?} cannot be written into a cookie")]
-    CookieAttribute {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// Longer than a browser must accept.
-    #[error("{option} is too long: browsers keep {limit_bytes} bytes (RFC 6265bis §5.6)")]
-    TooLong {
-        /// The option.
-        option: &'static str,
-        /// How many bytes browsers keep.
-        limit_bytes: usize,
-    },
-    /// Two options that cannot go together.
-    #[error("{first} and {second} exclude each other: {rule}")]
-    Exclusive {
-        /// One option, with its value.
-        first: String,
-        /// The other, with its value.
-        second: String,
-        /// The reason and its source.
-        rule: &'static str,
-    },
-    /// A length of time or a number that must not be zero.
-    #[error("{option} must not be zero")]
-    Zero {
-        /// The option.
-        option: &'static str,
-    },
-    /// Name, path, domain and max-age are not options of one session.
-    #[error(
-        "name, path, domain and max_age of the cookie cannot be changed for one session; use set_max_age for the lifetime"
-    )]
-    NotPerSession,
-}
 
 /// A request's session could not be read, changed or written.
 ///
@@ -118,7 +67,7 @@ impl SessionError {
         }))
     }
 
-    pub(crate) fn because(
+    pub(crate) fn with_source(
         kind: SessionErrorKind,
         detail: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -166,22 +115,22 @@ impl std::error::Error for SessionError {
 impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> Self {
         match error.kind() {
-            StoreErrorKind::Unavailable => Self::because(
+            StoreErrorKind::Unavailable => Self::with_source(
                 SessionErrorKind::Unavailable,
                 "session store is unavailable",
                 error,
             ),
-            StoreErrorKind::Refused => Self::because(
+            StoreErrorKind::Refused => Self::with_source(
                 SessionErrorKind::Unavailable,
                 "session store refused the operation",
                 error,
             ),
-            StoreErrorKind::Timeout => Self::because(
+            StoreErrorKind::Timeout => Self::with_source(
                 SessionErrorKind::Timeout,
                 "session store did not answer in time",
                 error,
             ),
-            StoreErrorKind::Corrupt => Self::because(
+            StoreErrorKind::Corrupt => Self::with_source(
                 SessionErrorKind::Corrupt,
                 "stored session cannot be read",
                 error,
@@ -192,7 +141,7 @@ impl From<StoreError> for SessionError {
 
 impl From<EntropyError> for SessionError {
     fn from(error: EntropyError) -> Self {
-        Self::because(
+        Self::with_source(
             SessionErrorKind::Entropy,
             "no session token could be drawn",
             error,
@@ -202,7 +151,7 @@ impl From<EntropyError> for SessionError {
 
 impl From<ConfigError> for SessionError {
     fn from(error: ConfigError) -> Self {
-        Self::because(
+        Self::with_source(
             SessionErrorKind::Config,
             "cookie options of this request or session cannot be used",
             error,

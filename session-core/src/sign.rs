@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::token::{Entropy, EntropyError, OsEntropy};
+use crate::entropy::{Entropy, EntropyError, OsEntropy};
 
 /// Shortest key that is accepted: as long as the MAC (RFC 2104 §3).
 const MIN_BYTES: usize = 32;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The configured lifetime of sessions. A session may carry its own ([`Life`]).
+/// The configured lifetime of sessions. A session may carry its own ([`LifetimeOverrides`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
     pub(crate) idle: Duration,
@@ -13,7 +13,7 @@ pub(crate) struct Timeouts {
 
 /// What one session says of its own lifetime; where it is silent, the configuration of today holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Life {
+pub(crate) struct LifetimeOverrides {
     pub(crate) idle: Option<Duration>,
     pub(crate) absolute: Option<Duration>,
     pub(crate) persistent: Option<bool>,
@@ -21,22 +21,22 @@ pub(crate) struct Life {
 
 impl Timeouts {
     /// The longest gap between two requests of this session.
-    pub(crate) fn idle(&self, life: &Life) -> Duration {
+    pub(crate) fn idle(&self, life: &LifetimeOverrides) -> Duration {
         life.idle.unwrap_or(self.idle)
     }
 
     /// The longest life of this session, however busy.
-    pub(crate) fn absolute(&self, life: &Life) -> Option<Duration> {
+    pub(crate) fn absolute(&self, life: &LifetimeOverrides) -> Option<Duration> {
         life.absolute.or(self.absolute)
     }
 
     /// Whether the browser keeps the cookie when it closes.
-    pub(crate) fn persistent(&self, life: &Life) -> bool {
+    pub(crate) fn persistent(&self, life: &LifetimeOverrides) -> bool {
         life.persistent.unwrap_or(self.persistent)
     }
 
     /// The life to give a session of this age: min(idle, absolute − age), whole milliseconds; zero when it is over.
-    pub(crate) fn ttl(&self, life: &Life, age: Duration) -> Duration {
+    pub(crate) fn ttl(&self, life: &LifetimeOverrides, age: Duration) -> Duration {
         let idle = self.idle(life);
         let left = self
             .absolute(life)
@@ -51,7 +51,7 @@ impl Timeouts {
     /// than today's configuration allows, or for ever.
     pub(crate) fn touch_due(
         &self,
-        life: &Life,
+        life: &LifetimeOverrides,
         ttl: Duration,
         remaining: Option<Duration>,
     ) -> bool {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_shorter_of_idle_and_absolute_rules() {
-        let life = Life::default();
+        let life = LifetimeOverrides::default();
         assert_eq!(CONFIG.ttl(&life, Duration::ZERO), 30 * MIN);
         assert_eq!(CONFIG.ttl(&life, 700 * MIN), 20 * MIN);
         assert_eq!(CONFIG.ttl(&life, 720 * MIN), Duration::ZERO);
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_session_may_carry_its_own_timeouts() {
         let month = 30 * 24 * 60 * MIN;
-        let life = Life {
+        let life = LifetimeOverrides {
             idle: Some(month),
             absolute: Some(3 * month),
             persistent: Some(true),
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_touch_is_due_when_more_than_a_tenth_would_be_regained() {
-        let due = |remaining| CONFIG.touch_due(&Life::default(), 30 * MIN, remaining);
+        let due = |remaining| CONFIG.touch_due(&LifetimeOverrides::default(), 30 * MIN, remaining);
         assert!(!due(Some(30 * MIN)));
         assert!(!due(Some(27 * MIN)));
         assert!(due(Some(27 * MIN - Duration::from_millis(1))));
@@ -118,7 +118,7 @@ mod tests {
         let (mut remaining, mut touches) = (30 * MIN, 0);
         for _ in 0..30 * 60 {
             remaining -= Duration::from_secs(1);
-            if CONFIG.touch_due(&Life::default(), 30 * MIN, Some(remaining)) {
+            if CONFIG.touch_due(&LifetimeOverrides::default(), 30 * MIN, Some(remaining)) {
                 (remaining, touches) = (30 * MIN, touches + 1);
             }
         }

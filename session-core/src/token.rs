@@ -1,14 +1,15 @@
 //! The bearer credential of a session, and where its randomness comes from.
 
-use std::{fmt, str::FromStr, sync::OnceLock};
+use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::{TryRng, rngs::SysRng};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
-use crate::SessionId;
+use crate::{
+    entropy::{Entropy, EntropyError},
+    id::SessionId,
+    secret::Secret,
+};
 
 /// What the cookie carries: a [`SessionId`] and 128 secret bits, together 43 characters of base64url.
 ///
@@ -89,113 +90,10 @@ impl fmt::Debug for SessionToken {
 #[error("a session token is 43 characters of base64url")]
 pub struct ParseTokenError(());
 
-/// The half of a token that proves the right to open the session.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Secret {
-    bytes: [u8; 16],
-    /// Computed once for all that a request asks it.
-    #[zeroize(skip)]
-    hash: OnceLock<SecretHash>,
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes.ct_eq(&other.bytes).into()
-    }
-}
-
-impl Eq for Secret {}
-
-impl Secret {
-    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        let mut bytes = [0; 16];
-        entropy.fill(&mut bytes)?;
-        Ok(Self::new(bytes))
-    }
-
-    fn new(bytes: [u8; 16]) -> Self {
-        Self {
-            bytes,
-            hash: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn hash(&self) -> SecretHash {
-        *self
-            .hash
-            .get_or_init(|| SecretHash(Sha256::digest(self.bytes).into()))
-    }
-}
-
-/// SHA-256 of a token's secret: all that a store ever learns of it.
-///
-/// Comparing takes the same time wherever the bytes differ.
-#[derive(Clone, Copy)]
-pub struct SecretHash([u8; 32]);
-
-impl SecretHash {
-    /// The hash, as it stands in a record.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Takes a hash from the bytes of a record.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl PartialEq for SecretHash {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for SecretHash {}
-
-impl fmt::Debug for SecretHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretHash(..)")
-    }
-}
-
-/// A source of unpredictable bytes.
-///
-/// An implementation **must** be fit for bearer credentials and **must** fail rather than return less.
-pub trait Entropy: Send + Sync + 'static {
-    /// Fills the buffer.
-    ///
-    /// # Errors
-    ///
-    /// When the generator fails. The session is then not created; nothing weaker takes its place.
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
-}
-
-/// The operating system's generator.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OsEntropy;
-
-impl Entropy for OsEntropy {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        SysRng.try_fill_bytes(bytes).map_err(EntropyError::new)
-    }
-}
-
-/// The generator of random bytes failed.
-#[derive(Debug, thiserror::Error)]
-#[error("the random number generator failed")]
-pub struct EntropyError(#[source] Box<dyn std::error::Error + Send + Sync>);
-
-impl EntropyError {
-    /// Wraps what the generator said.
-    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(source.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entropy::OsEntropy;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
