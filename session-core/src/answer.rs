@@ -319,7 +319,7 @@ impl Applier<'_, '_> {
         let claims = renews || !draft.is_empty();
         if self.context.facts.require_unchanged
             && claims
-            && (base.contents() != &current.body.contents || renews && superseded)
+            && (*base.contents() != current.body.contents || renews && superseded)
         {
             return self.fail(on_base(base, draft, renews), Refusal::Conflict);
         }
@@ -616,7 +616,7 @@ impl Applier<'_, '_> {
                 let own = retired.own.as_ref().is_some_and(own);
                 let authorized = own
                     || base.principal() == current.body.contents.principal.as_deref();
-                let changed = !own && base.contents() != &current.body.contents;
+                let changed = !own && *base.contents() != current.body.contents;
                 if !is_same_session(base, &current) {
                     return match require_unchanged {
                         false => self.ended(ending, &retired.base),

@@ -33,7 +33,7 @@ const SUPERSEDE_GRACE: Duration = Duration::from_secs(10);
 
 /// Builds [`Sessions`].
 ///
-#[doc = include_str!("../../docs/options.md")]
+#[doc = include_str!("../docs/options.md")]
 #[must_use]
 pub struct Builder {
     store: AnyStore,
@@ -225,28 +225,10 @@ impl Builder {
         };
         timeouts.absolute = self.absolute_timeout;
         timeouts.persistent = self.cookie.max_age.is_some();
-        if let (Some(max_age), Some(absolute)) = (self.cookie.max_age, timeouts.absolute)
-            && max_age > absolute
-        {
-            return Err(ConfigError::Exclusive {
-                first: format!("cookie.max_age = {max_age:?}"),
-                second: format!("absolute_timeout = {absolute:?}"),
-                rule: "the session would end before its cookie",
-            });
-        }
-        for (option, zero) in [
-            ("idle_timeout", timeouts.idle.as_millis() == 0),
-            ("absolute_timeout", timeouts.absolute.is_some_and(|limit| limit.as_millis() == 0)),
-            ("max_bytes", self.policy.max_bytes == 0),
-        ] {
-            if zero {
-                return Err(ConfigError::Zero { option });
-            }
-        }
-        if let Some(touch_after) = timeouts.touch_after
-            && touch_after >= timeouts.idle
-        {
-            return Err(ConfigError::TouchAfter { touch_after, idle_timeout: timeouts.idle });
+        timeouts.check()?;
+        timeouts.check_max_age(self.cookie.max_age)?;
+        if self.policy.max_bytes == 0 {
+            return Err(ConfigError::Zero { option: "max_bytes" });
         }
         Ok(Sessions::new(Config {
             store: self.store,

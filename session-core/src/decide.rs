@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     attempted::Attempted,
     body::{Contents, Secrets, Transport},
-    cookie_options::Secure,
     cookie_spec::{CookieOverrides, CookieSpec},
     clock::Now,
     draft::{Draft, Login},
@@ -13,6 +12,8 @@ use crate::{
     outcome::Loss,
     policy::Policy,
     record::Version,
+    secret::SecretHash,
+    set_cookie,
     state::{Base, Doubt, NewSession, Refusal, Regeneration, Retired, Since, State},
     token::SessionToken,
 };
@@ -79,7 +80,7 @@ pub(crate) enum SecretChange {
 
 impl SecretChange {
     /// The secrets after the change, `new` being the hash of the new one.
-    pub(crate) fn apply(self, secrets: Secrets, new: crate::secret::SecretHash) -> Secrets {
+    pub(crate) fn apply(self, secrets: Secrets, new: SecretHash) -> Secrets {
         match self {
             Self::Keep => secrets,
             Self::Replace => Secrets::one(new),
@@ -131,8 +132,7 @@ pub(crate) struct RequestFacts<'r> {
 impl RequestFacts<'_> {
     /// Whether the response can carry the cookie of a session with these attributes.
     pub(crate) fn can_set_cookie(&self, overrides: &CookieOverrides) -> bool {
-        let secure = overrides.secure.unwrap_or(self.cookie.options().secure);
-        self.has_response && (secure != Secure::Always || self.secure != Some(false))
+        self.has_response && set_cookie::can_issue(self.cookie, overrides, self.secure)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     cookie_header,
     cookie_spec::CookieSpec,
+    draft::Draft,
     error::{SessionError, SessionErrorKind},
     format::Verified,
     id::SessionId,
@@ -25,8 +26,7 @@ use crate::{
     request_context::RequestContext,
     session::Session,
     shared::Shared,
-    state::{Since, State},
-    draft::Draft,
+    state::{NewSession, Since, State},
     token::SessionToken,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct RequestStart {
     pub(crate) invalid: Option<String>,
     pub(crate) in_scope: bool,
     /// The `Cookie` header fields.
-    pub(crate) fields: SmallVec<[HeaderValue; 1]>,
+    pub(crate) fields: Vec<HeaderValue>,
     pub(crate) secure: Option<bool>,
     pub(crate) safe_method: bool,
     pub(crate) parts: Option<Box<Parts>>,
@@ -227,7 +227,7 @@ impl RequestStart {
     ) -> Result<Session, SessionError> {
         let context = self.context(None, false);
         let token = Some(context.new_token(&self.config)?);
-        let new = crate::state::NewSession { token, ..context.new_session(&self.config) };
+        let new = NewSession { token, ..context.new_session(&self.config) };
         let state = match superseded {
             Some((token, since)) => {
                 let draft = Draft::of(new.initial.clone());

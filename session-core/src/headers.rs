@@ -81,7 +81,7 @@ pub(crate) fn headers(
             CredentialPlan::Set {
                 token: issued.token.clone(),
                 cookie: issued.contents.cookie.clone(),
-                max_age: timeouts.persistent(lifetime).then(|| timeouts.cookie_max_age(lifetime, age)),
+                max_age: timeouts.cookie_max_age(lifetime, age),
                 transport: issued.transport,
             }
         }

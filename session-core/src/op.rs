@@ -60,7 +60,7 @@ impl Update {
     fn then(&mut self, next: Self) {
         self.steps.extend(next.steps);
         self.memo = match (self.memo.take(), next.memo) {
-            (Some((before, middle)), Some((continued, after))) if continued == Some(middle) => {
+            (Some((before, middle)), Some((continued, after))) if continued.as_ref() == Some(&middle) => {
                 Some((before, after))
             }
             _ => None,

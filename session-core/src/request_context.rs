@@ -102,7 +102,7 @@ impl RequestContext {
             Some(_) | None => LifetimeOverrides::default(),
         };
         // a session that began over TLS stays with it
-        if options.secure == Secure::Auto && self.secure == Some(true) {
+        if options.attributes.secure == Secure::Auto && self.secure == Some(true) {
             contents.cookie.secure = Some(Secure::Always);
         }
         contents

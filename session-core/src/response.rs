@@ -75,14 +75,14 @@ fn cookie(shared: &Shared) -> Option<HeaderValue> {
     let config = &*shared.config;
     let request = shared.request.facts();
     let credential = shared.cell.credential();
-    let HeaderPlan { credential } =
-        headers(&credential, request, &config.policy.timeouts, config.now());
+    let now = config.now();
+    let HeaderPlan { credential } = headers(&credential, request, &config.policy.timeouts, now);
     let spec = &*shared.request.cookie;
     match credential {
         CredentialPlan::Keep => None,
         CredentialPlan::Set { token, cookie, max_age, transport: _ } => {
             let value = config.format.cookie_value(spec.name(), &token, &config.keys);
-            set_cookie::set(spec, &cookie, value, max_age, config.clock.now(), request.secure)
+            set_cookie::issue(spec, &cookie, value, max_age, now.wall, request.secure)
         }
         CredentialPlan::End { cookie, transport: _ } => {
             set_cookie::remove(spec, &cookie, request.secure)

@@ -2,11 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Request, Response, Uri, header, request::Parts};
+use http::{Request, Response, Uri, request::Parts};
 
 use crate::{
     commit,
     config::Config,
+    cookie_header,
+    cookie_spec::CookieSpec,
     decide::Trigger,
     error::SessionError,
     handle::{RequestStart, SessionHandle},
@@ -20,7 +22,6 @@ use crate::{
     state::State,
     store::{Destroy, Store},
     token::SessionToken,
-    cookie_spec::CookieSpec,
 };
 
 /// The sessions of a service: the store, the keys and every option. Cheap to clone.
@@ -82,7 +83,7 @@ impl Sessions {
         };
         SessionHandle::new(RequestStart {
             in_scope: cookie.covers(uri.path()),
-            fields: request.headers().get_all(header::COOKIE).iter().cloned().collect(),
+            fields: cookie_header::fields(request.headers()),
             secure: config.proxy.secure(request.extensions(), request.headers()),
             safe_method: request_context::is_safe(request.method()),
             config: config.clone(),

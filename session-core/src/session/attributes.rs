@@ -311,7 +311,7 @@ impl Session {
     pub fn cookie(&self) -> CookieOptions {
         let spec = &self.shared().request.cookie;
         self.shared().cell.read(|state| match state.contents() {
-            Some(contents) => spec.with(&contents.cookie),
+            Some(contents) => spec.options_with(&contents.cookie),
             None => spec.options().clone(),
         })
     }
