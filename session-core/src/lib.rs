@@ -1,15 +1,19 @@
+//! A part of the crate.
 #![allow(dead_code)]
 mod any_store;
 mod body;
 mod clock;
+mod codec;
 mod config_error;
+//pub mod contract;
 mod cookie;
-mod cookie_header;
 mod cookie_spec;
 mod data;
 mod entropy;
+mod format;
 mod id;
 mod key;
+//mod memory;
 mod record;
 mod secret;
 mod sign;
@@ -25,6 +29,7 @@ pub use cookie::*;
 pub use entropy::*;
 pub use id::*;
 pub use key::*;
+//pub use memory::*;
 pub use record::*;
 pub use sign::*;
 pub use store::*;
