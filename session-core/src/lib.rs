@@ -5,7 +5,8 @@ mod body;
 mod clock;
 mod codec;
 mod config_error;
-//pub mod contract;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod cookie;
 mod cookie_spec;
 mod data;
@@ -13,7 +14,8 @@ mod entropy;
 mod format;
 mod id;
 mod key;
-//mod memory;
+#[cfg(feature = "memory")]
+mod memory;
 mod record;
 mod secret;
 mod sign;
@@ -29,7 +31,8 @@ pub use cookie::*;
 pub use entropy::*;
 pub use id::*;
 pub use key::*;
-//pub use memory::*;
+#[cfg(feature = "memory")]
+pub use memory::*;
 pub use record::*;
 pub use sign::*;
 pub use store::*;
