@@ -1,7 +1,5 @@
 //! Cookie options that have passed the check, and what one session may change about them.
 
-use serde::{Deserialize, Deserializer, Serialize};
-
 use crate::{
     config_error::ConfigError,
     cookie_options::{Attributes, CookieOptions, Priority, SameSite, Secure},
@@ -115,27 +113,13 @@ fn default_name(options: &CookieOptions) -> &'static str {
     }
 }
 
-/// The attributes that one session has for itself. The configuration of the day supplies the
-/// others.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The attributes that one session has for itself. The configuration of the day supplies the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CookieOverrides {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) http_only: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) secure: Option<Secure>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
     pub(crate) same_site: Option<Option<SameSite>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) partitioned: Option<bool>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
     pub(crate) priority: Option<Option<Priority>>,
 }
 
@@ -167,16 +151,6 @@ impl CookieOverrides {
             priority: self.priority.unwrap_or(configured.priority),
         }
     }
-}
-
-/// A field that is present, even if its value is `None`: the session's cookie goes without the
-/// attribute.
-fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]
@@ -230,29 +204,6 @@ mod tests {
         let attributes = after.attributes(&overrides);
         assert!(attributes.partitioned && attributes.same_site.is_none());
         assert!(!attributes.http_only && attributes.priority == Some(Priority::High));
-    }
-
-    #[test]
-    fn overrides_survive_the_record_including_an_omitted_attribute() {
-        for overrides in [
-            CookieOverrides::default(),
-            CookieOverrides {
-                same_site: Some(None),
-                priority: Some(None),
-                ..CookieOverrides::default()
-            },
-            CookieOverrides {
-                http_only: Some(false),
-                secure: Some(Secure::Auto),
-                same_site: Some(Some(SameSite::Strict)),
-                partitioned: Some(true),
-                priority: Some(Some(Priority::Low)),
-            },
-        ] {
-            let bytes = rmp_serde::to_vec_named(&overrides).expect("encodes");
-            let decoded: CookieOverrides = rmp_serde::from_slice(&bytes).expect("decodes");
-            assert_eq!(decoded, overrides);
-        }
     }
 
     #[test]
