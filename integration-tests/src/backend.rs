@@ -8,7 +8,9 @@ use session_core::{
 };
 use session_redis::RedisStore;
 
-use crate::{Redis, TestStore};
+use test_support::Redis;
+
+use crate::TestStore;
 
 /// A store, and a look behind it.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::{
 use axum::{Router, body::Body, extract::Request as AxumRequest, routing::get};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use integration_tests::{App, Browser, Call, TestStore, text};
+use integration_tests::{App, Call, TestStore, text};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -18,6 +18,7 @@ use session_hyper::{
     RequestSession, SessionErrorKind, SessionLayer, SessionService,
     axum::{Session, SessionHandle, SessionRejection},
 };
+use test_support::Browser;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::visit::{builder, sessions, set_cookies};

@@ -11,8 +11,8 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use integration_tests::{Balancer, Browser, Demo, Redis};
 use serde_json::Value;
+use test_support::{Balancer, Browser, Demo, Redis};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use http::Response;
-use integration_tests::{Backend, Browser, Call, TestStore};
+use integration_tests::{Backend, Call, TestStore};
 use session_core::{
     CookieOptions, Key, Outcome, Session, SessionErrorKind, Sessions, StoreErrorKind,
 };
+use test_support::Browser;
 
 use crate::visit::{begin, builder, finish, on_every_store, request, sessions, visit};
 

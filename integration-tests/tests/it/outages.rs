@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use integration_tests::{App, Browser, Fault, Proxy, Redis, Reply, keys, text};
+use integration_tests::{App, Reply, keys, text};
 use session_core::{Key, Sessions};
 use session_hyper::RequestSession;
 use session_redis::{RedisConfig, RedisStore};
+use test_support::{Browser, Fault, Proxy, Redis};
 use tokio::time::{Instant, timeout};
 
 const VIEWS: Key<u32> = Key::new("views");

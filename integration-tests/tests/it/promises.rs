@@ -9,12 +9,13 @@ use std::{
 };
 
 use http::{Response, StatusCode};
-use integration_tests::{App, Backend, Browser, Call, ManualClock, TestStore, keys, text};
+use integration_tests::{App, Backend, Call, ManualClock, TestStore, keys, text};
 use session_core::{
     CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind,
     SessionId, Sessions, SigningKeys, Store, StoreErrorKind, Undecodable,
 };
 use session_hyper::RequestSession;
+use test_support::Browser;
 
 use crate::visit::{
     begin, builder, calls_of, finish, on_every_store, request, sessions, set_cookies, visit,

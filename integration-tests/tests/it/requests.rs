@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use hyper::body::Incoming;
-use integration_tests::{App, Browser, Redis, Reply, keys, text};
+use integration_tests::{App, Reply, keys, text};
 use session_core::{Key, Sessions};
 use session_hyper::RequestSession;
 use session_redis::RedisStore;
+use test_support::{Browser, Redis};
 
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";

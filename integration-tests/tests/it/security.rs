@@ -7,12 +7,13 @@ use std::{
 };
 
 use http::{Request, Response, header};
-use integration_tests::{Backend, Browser, Call, ManualClock, TestStore, keys};
+use integration_tests::{Backend, Call, ManualClock, TestStore, keys};
 use proptest::prelude::*;
 use session_core::{
     Entropy, EntropyError, Key, Loaded, MemoryStore, Outcome, Session, SessionErrorKind, Sessions,
     Store, StoreErrorKind,
 };
+use test_support::Browser;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::visit::{

@@ -1,8 +1,9 @@
 //! One request without a socket: begin, load, do something, finish.
 
 use http::{Request, Response, header};
-use integration_tests::{Browser, Call, TestStore, keys};
+use integration_tests::{Call, TestStore, keys};
 use session_core::{Builder, Outcome, Session, SessionError, SessionHandle, Sessions, Store};
+use test_support::Browser;
 
 /// Sessions with the defaults on this store.
 pub(crate) fn sessions<S: Store>(store: &TestStore<S>) -> Sessions {

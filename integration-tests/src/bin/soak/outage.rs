@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
-use integration_tests::Redis;
+use test_support::Redis;
 
 use crate::{
     Failure,

@@ -13,9 +13,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::{Cluster, Fault, Proxy, Redis, Sentinels, wait};
 use session_core::{CookieOptions, SessionError, Sessions};
 use session_redis::RedisStore;
+use test_support::{Cluster, Fault, Proxy, Redis, Sentinels, wait};
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{

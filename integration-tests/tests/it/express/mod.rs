@@ -175,7 +175,7 @@ use cookie::Cookie;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use integration_tests::{App, Browser, Call, ManualClock, Reply, TestStore, keys, text};
+use integration_tests::{App, Call, ManualClock, Reply, TestStore, keys, text};
 use session_core::{
     Builder, ConfigError, CookieOptions, Created, EntropyError, Key, Loaded, MemoryStore, Outcome,
     ParseIdError, PeerAddr, Priority, Proxy, RecordBytes, SameSite, Secure, Session, SessionError,
@@ -183,6 +183,7 @@ use session_core::{
     SigningKeysError, Store, StoreErrorKind, Transport, Undecodable, Unset,
 };
 use session_hyper::{RequestSession, SessionBody, SessionService};
+use test_support::Browser;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tower::{ServiceExt, service_fn};
 
