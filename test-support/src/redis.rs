@@ -1,505 +1,379 @@
-//! Real Redis servers on free ports of the loopback interface, in every topology. They end with the test, by their process id.
+//! One Redis server.
 
 use std::{
-    fs,
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    collections::BTreeMap,
+    fs::{self, File},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use redis::{Connection, FromRedisValue};
+use redis::{Connection, FromRedisValue, RedisResult};
 use tempfile::TempDir;
 
-/// When a server that does not come up fails the test.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{
+    port::{self, HOST},
+    process::Process,
+    program,
+    wait::wait_until,
+};
 
-/// One redis-server process.
+/// A port is not reserved, so another process may take it before the server listens.
+const ATTEMPTS: usize = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A `redis-server` process with a directory of its own.
 #[derive(Debug)]
 pub struct Redis {
-    dir: TempDir,
+    directory: TempDir,
     port: u16,
-    args: Vec<String>,
-    child: Option<Child>,
+    role: Role,
+    password: Option<String>,
+    process: Mutex<Option<Process>>,
+}
+
+/// What the program is started as.
+#[derive(Clone, Debug)]
+enum Role {
+    /// A server with these options, `--name value …`.
+    Server(Vec<String>),
+    /// A sentinel with this configuration. A sentinel writes what it learns to its configuration file.
+    Sentinel(String),
 }
 
 impl Redis {
-    /// Starts a server that keeps nothing on disk.
+    /// Starts a server that stores nothing on disk.
     pub fn start() -> Self {
-        Self::with(&["--save", "", "--appendonly", "no"])
+        Self::with_options(&[])
     }
 
-    /// Starts a server that has every write on disk before it answers.
-    pub fn durable() -> Self {
-        Self::with(&[
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-        ])
+    /// Starts a server that has every write on disk before it answers, so that [`kill`](Self::kill) loses none.
+    pub fn start_durable() -> Self {
+        Self::with_options(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// Starts a server with these arguments.
-    pub fn with(args: &[&str]) -> Self {
-        Self::on(free_port(), args)
+    /// Starts a server whose default user has a password.
+    pub fn with_password(password: &str) -> Self {
+        let role = Role::Server(vec!["--requirepass".to_owned(), password.to_owned()]);
+        Self::launch(role, Some(password.to_owned()), port::free)
     }
 
-    fn on(port: u16, args: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let mut server = Self {
-            dir,
-            port,
-            args,
-            child: None,
-        };
-        server.restart();
-        server
+    /// Starts a server with further options, `--name value …`.
+    pub fn with_options(options: &[&str]) -> Self {
+        Self::launch(server(options), None, port::free)
     }
 
-    /// Starts the server again, on the same port and with the same files, after [`kill`](Self::kill).
-    pub fn restart(&mut self) {
-        let mut command = Command::new(program("redis-server"));
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
-        command
-            .arg("--dir")
-            .arg(self.dir.path())
-            .args(["--loglevel", "warning"])
-            .args(&self.args);
-        self.child = Some(spawn(&mut command));
-        self.wait_until_it_answers();
+    /// Starts a node for a cluster.
+    pub(crate) fn cluster_node(options: &[&str]) -> Self {
+        Self::launch(server(options), None, port::free_for_cluster)
     }
 
-    /// As `kill -9`.
-    pub fn kill(&mut self) {
-        end(&mut self.child);
+    /// Starts a sentinel with this configuration.
+    pub(crate) fn sentinel(configuration: &str) -> Self {
+        let role = Role::Sentinel(configuration.to_owned());
+        Self::launch(role, None, port::free)
     }
 
-    /// Stops the process where it is: connections stay open, nothing is answered.
+    fn launch(role: Role, password: Option<String>, free_port: fn() -> u16) -> Self {
+        let mut log = String::new();
+        for _ in 0..ATTEMPTS {
+            let server = Self {
+                directory: tempfile::tempdir().expect("a temporary directory"),
+                port: free_port(),
+                role: role.clone(),
+                password: password.clone(),
+                process: Mutex::new(None),
+            };
+            if server.try_start() {
+                return server;
+            }
+            log = server.log();
+        }
+        panic!("redis-server does not start:\n{log}");
+    }
+
+    /// Kills the server with `SIGKILL`.
+    pub fn kill(&self) {
+        self.process().take();
+    }
+
+    /// Starts the server again after [`kill`](Self::kill), on the same port and with the same files.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start, for example because another process has taken its port.
+    pub fn restart(&self) {
+        self.kill();
+        assert!(
+            self.try_start(),
+            "redis-server does not start again:\n{}",
+            self.log()
+        );
+    }
+
+    /// Stops the process: connections stay open and nothing is answered.
     pub fn pause(&self) {
-        self.signal("STOP");
+        self.process().as_ref().expect("running").pause();
     }
 
-    /// Lets a paused process go on.
+    /// Continues a paused process.
     pub fn resume(&self) {
-        self.signal("CONT");
+        self.process().as_ref().expect("running").resume();
     }
 
-    /// Where it listens.
+    /// Whether the server was started and not killed since.
+    pub fn is_running(&self) -> bool {
+        self.process().is_some()
+    }
+
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// Its port.
+    /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The directory that it runs in.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// The Unix socket that it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
     }
 
-    /// The URL of a store on it.
+    /// The URL of a store on this server, without a password.
     pub fn url(&self) -> String {
         format!("redis://{}", self.addr())
     }
 
-    /// A connection beside the ones under test.
-    pub fn admin(&self) -> Connection {
-        self.try_admin().expect("the server answers")
+    /// Runs one command on a connection of its own.
+    ///
+    /// # Panics
+    ///
+    /// If the server cannot be reached or refuses the command.
+    #[track_caller]
+    pub fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_command(words)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// Sends one command and reads the answer.
-    pub fn command<T: FromRedisValue>(&self, command: &[&str]) -> T {
-        ask(&mut self.admin(), command).expect("the server carries it out")
+    /// Runs one command on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached or refuses the command.
+    pub fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        query(&mut self.connect()?, words)
     }
 
-    /// How often each command was carried out since [`reset_counts`](Self::reset_counts), sorted, scripts' inner ones left out.
-    pub fn counts(&self) -> Vec<(String, u64)> {
+    /// How often each command was run since [`reset_counts`](Self::reset_counts), including those that scripts ran.
+    ///
+    /// Commands of this harness are left out: `CONFIG`, `INFO`, and those of connecting.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
         let stats: String = self.command(&["INFO", "commandstats"]);
-        let mut counts: Vec<_> = stats
+        let line = |line: &str| {
+            let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
+            let calls = fields.strip_prefix("calls=")?.split(',').next()?;
+            Some((name.to_owned(), calls.parse().ok()?))
+        };
+        stats
             .lines()
-            .filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="))
-            .filter_map(|(name, rest)| {
-                Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
-            })
+            .filter_map(line)
             .filter(|(name, _)| {
-                !name.starts_with("config") && name != "info" && !name.starts_with("client")
+                // a subcommand is `config|get`; Redis 6 does not report subcommands
+                let command = name.split('|').next().unwrap_or_default();
+                !["auth", "client", "config", "hello", "info", "script"].contains(&command)
             })
-            .collect();
-        counts.sort();
-        counts
+            .collect()
     }
 
-    /// Begins to count anew.
+    /// Sets the counts of all commands to zero.
     pub fn reset_counts(&self) {
-        let _: String = self.command(&["CONFIG", "RESETSTAT"]);
+        let () = self.command(&["CONFIG", "RESETSTAT"]);
     }
 
-    /// Every key with its value.
+    /// One number of `INFO`, such as `total_reads_processed` in the section `stats`.
+    ///
+    /// # Panics
+    ///
+    /// If the section has no such number.
+    pub fn info(&self, section: &str, field: &str) -> u64 {
+        let info: String = self.command(&["INFO", section]);
+        let value = info
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(field)?.strip_prefix(':'));
+        value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("{field} is no number in INFO {section}:\n{info}"))
+    }
+
+    /// Every key with its value. A key that expires during the call is left out.
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
-        let mut admin = self.admin();
-        let keys: Vec<String> = ask(&mut admin, &["KEYS", "*"]).expect("keys");
+        let mut connection = self.connect().expect("the server answers");
+        let keys: Vec<String> = query(&mut connection, &["KEYS", "*"]).expect("the keys");
         keys.into_iter()
-            .filter_map(|key| Some((key.clone(), ask(&mut admin, &["GET", &key]).ok()?)))
-            .collect()
-    }
-
-    fn try_admin(&self) -> redis::RedisResult<Connection> {
-        redis::Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(5))
-    }
-
-    fn wait_until_it_answers(&self) {
-        wait("redis-server to answer", || {
-            let answer = self
-                .try_admin()
-                .and_then(|mut admin| ask::<String>(&mut admin, &["PING"]));
-            match answer {
-                Ok(_) => true,
-                // one that wants a password is up too
-                Err(error) => error.code() == Some("NOAUTH"),
-            }
-        });
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("running").id();
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), id.to_string()])
-            .status()
-            .expect("kill");
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-/// A primary, a replica and three sentinels.
-#[derive(Debug)]
-pub struct Sentinels {
-    /// The primary at the beginning, and its replica.
-    pub servers: [Redis; 2],
-    sentinels: Vec<(u16, TempDir, Option<Child>)>,
-}
-
-impl Sentinels {
-    /// The name under which the sentinels know the primary.
-    pub const SERVICE: &'static str = "sessions";
-
-    /// Starts them and waits until the sentinels know each other and the replica.
-    pub fn start() -> Self {
-        let primary = Redis::with(&["--save", "", "--repl-diskless-sync-delay", "0"]);
-        let port = primary.port().to_string();
-        let replica = Redis::with(&["--save", "", "--replicaof", "127.0.0.1", &port]);
-        let sentinels = (0..3).map(|_| sentinel(primary.port())).collect();
-        let group = Self {
-            servers: [primary, replica],
-            sentinels,
-        };
-        wait("the sentinels to know the group", || group.settled());
-        group
-    }
-
-    /// The URL of a store on them.
-    pub fn url(&self) -> String {
-        let hosts: Vec<_> = self
-            .sentinels
-            .iter()
-            .map(|(port, ..)| format!("127.0.0.1:{port}"))
-            .collect();
-        format!("redis+sentinel://{}/{}", hosts.join(","), Self::SERVICE)
-    }
-
-    /// The port of the primary, as the sentinels see it.
-    pub fn primary(&self) -> u16 {
-        let (_, port): (String, u16) = self
-            .ask(0, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::SERVICE])
-            .expect("a sentinel answers");
-        port
-    }
-
-    /// The server that is the primary now.
-    pub fn primary_server(&mut self) -> &mut Redis {
-        let port = self.primary();
-        self.servers
-            .iter_mut()
-            .find(|server| server.port() == port)
-            .expect("one of ours")
-    }
-
-    /// Asks for a failover and waits until there is another primary.
-    pub fn fail_over(&self) {
-        let before = self.primary();
-        wait("the failover to be accepted", || {
-            self.ask::<String>(0, &["SENTINEL", "FAILOVER", Self::SERVICE])
-                .is_ok()
-        });
-        self.wait_for_another_primary(before);
-    }
-
-    /// Waits until all sentinels agree on a primary other than this.
-    pub fn wait_for_another_primary(&self, before: u16) {
-        wait("a failover", || {
-            (0..3).all(|n| {
-                let address = self.ask::<(String, u16)>(
-                    n,
-                    &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::SERVICE],
-                );
-                address.is_ok_and(|(_, port)| port != before)
+            .filter_map(|key| {
+                let value: Option<Vec<u8>> = query(&mut connection, &["GET", &key]).ok()?;
+                Some((key, value?))
             })
-        });
-    }
-
-    fn settled(&self) -> bool {
-        (0..3).all(|n| {
-            let Ok(state) = self.ask::<Vec<String>>(n, &["SENTINEL", "MASTER", Self::SERVICE])
-            else {
-                return false;
-            };
-            let field = |name: &str| {
-                state
-                    .iter()
-                    .position(|field| field == name)
-                    .map(|at| state[at + 1].as_str())
-            };
-            field("num-slaves") == Some("1") && field("num-other-sentinels") == Some("2")
-        })
-    }
-
-    fn ask<T: FromRedisValue>(&self, sentinel: usize, command: &[&str]) -> redis::RedisResult<T> {
-        let client =
-            redis::Client::open(format!("redis://127.0.0.1:{}", self.sentinels[sentinel].0))?;
-        ask(
-            &mut client.get_connection_with_timeout(Duration::from_secs(5))?,
-            command,
-        )
-    }
-}
-
-impl Drop for Sentinels {
-    fn drop(&mut self) {
-        self.sentinels
-            .iter_mut()
-            .for_each(|(_, _, child)| end(child));
-    }
-}
-
-fn sentinel(primary: u16) -> (u16, TempDir, Option<Child>) {
-    let (dir, port, service) = (
-        tempfile::tempdir().expect("a temporary directory"),
-        free_port(),
-        Sentinels::SERVICE,
-    );
-    let file = dir.path().join("sentinel.conf");
-    let config = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {service} 127.0.0.1 {primary} 2\n\
-         sentinel down-after-milliseconds {service} 500\nsentinel failover-timeout {service} 3000\n\
-         sentinel parallel-syncs {service} 1\nloglevel warning\n",
-        dir.path().display()
-    );
-    fs::write(&file, config).expect("writable");
-    let child = spawn(
-        Command::new(program("redis-server"))
-            .arg(&file)
-            .arg("--sentinel"),
-    );
-    (port, dir, Some(child))
-}
-
-/// Three primaries with a replica each.
-#[derive(Debug)]
-pub struct Cluster {
-    /// All six nodes.
-    pub nodes: Vec<Redis>,
-}
-
-impl Cluster {
-    /// Starts the nodes, joins them, and waits until every one says that the cluster is up.
-    pub fn start() -> Self {
-        let node = |_| {
-            let args = [
-                "--save",
-                "",
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                "1000",
-                "--repl-diskless-sync-delay",
-                "0",
-            ];
-            Redis::on(free_cluster_port(), &args)
-        };
-        let cluster = Self {
-            nodes: (0..6).map(node).collect(),
-        };
-        let addrs: Vec<_> = cluster
-            .nodes
-            .iter()
-            .map(|node| node.addr().to_string())
-            .collect();
-        let mut create = Command::new(program("redis-cli"));
-        create.args(["--cluster", "create"]).args(&addrs).args([
-            "--cluster-replicas",
-            "1",
-            "--cluster-yes",
-        ]);
-        let output = create.stdin(Stdio::null()).output().expect("redis-cli");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-        cluster.wait_until_up(6);
-        wait("the replicas", || {
-            cluster
-                .nodes
-                .iter()
-                .filter(|node| role(node) == "slave")
-                .count()
-                == 3
-        });
-        cluster
-    }
-
-    /// The URL of a store on it.
-    pub fn url(&self) -> String {
-        let hosts: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| node.addr().to_string())
-            .collect();
-        format!("redis+cluster://{}", hosts.join(","))
-    }
-
-    /// The nodes that are primaries now.
-    pub fn primaries(&self) -> Vec<usize> {
-        (0..self.nodes.len())
-            .filter(|&n| self.nodes[n].child.is_some() && role(&self.nodes[n]) == "master")
             .collect()
     }
 
-    /// Moves so many slots from one primary to another, as an operator would.
-    pub fn reshard(&self, from: usize, to: usize, slots: u32) {
-        let id = |n: usize| self.nodes[n].command::<String>(&["CLUSTER", "MYID"]);
-        let mut reshard = Command::new(program("redis-cli"));
-        reshard.args(["--cluster", "reshard", &self.nodes[from].addr().to_string()]);
-        reshard.args([
-            "--cluster-from",
-            &id(from),
-            "--cluster-to",
-            &id(to),
-            "--cluster-slots",
-            &slots.to_string(),
-        ]);
-        let output = reshard
-            .arg("--cluster-yes")
-            .stdin(Stdio::null())
-            .output()
-            .expect("redis-cli");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+    /// Whether this is a primary at the moment. `false` if the server does not answer: sentinels close the connections of a
+    /// primary that they demote.
+    pub fn is_primary(&self) -> bool {
+        self.replication_contains("role:master")
     }
 
-    /// Waits until so many running nodes say that the cluster is up.
-    pub fn wait_until_up(&self, nodes: usize) {
-        wait("the cluster to be up", || {
-            let running = self.nodes.iter().filter(|node| node.child.is_some());
-            running
-                .filter(|node| {
-                    node.command::<String>(&["CLUSTER", "INFO"])
-                        .contains("cluster_state:ok")
-                })
-                .count()
-                >= nodes
+    /// Whether this is a replica that has the data of its primary.
+    pub(crate) fn is_synced_replica(&self) -> bool {
+        self.replication_contains("master_link_status:up")
+    }
+
+    fn replication_contains(&self, line: &str) -> bool {
+        self.try_command::<String>(&["INFO", "replication"])
+            .is_ok_and(|info| info.contains(line))
+    }
+
+    /// Waits until an online replica has everything that was written before this call.
+    pub fn wait_for_replica(&self) {
+        let written = self.info("replication", "master_repl_offset");
+        wait_until("a replica has every write", || {
+            let info: String = self.command(&["INFO", "replication"]);
+            let replicated = info
+                .lines()
+                .filter(|line| line.contains("state=online"))
+                .find_map(|line| {
+                    line.split_once(",offset=")?
+                        .1
+                        .split(',')
+                        .next()?
+                        .parse()
+                        .ok()
+                });
+            replicated.is_some_and(|offset: u64| offset >= written)
         });
     }
-}
 
-fn role(node: &Redis) -> String {
-    let info: String = node.command(&["INFO", "replication"]);
-    info.lines()
-        .find_map(|line| line.strip_prefix("role:"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
+    fn connect(&self) -> RedisResult<Connection> {
+        let login = match &self.password {
+            Some(password) => format!(":{password}@"),
+            None => String::new(),
+        };
+        redis::Client::open(format!("redis://{login}{}", self.addr()))?
+            .get_connection_with_timeout(CONNECT_TIMEOUT)
+    }
 
-fn ask<T: FromRedisValue>(connection: &mut Connection, command: &[&str]) -> redis::RedisResult<T> {
-    let (name, args) = command.split_first().expect("a command");
-    args.iter()
-        .fold(&mut redis::cmd(name), |cmd, arg| cmd.arg(arg))
-        .query(connection)
-}
+    /// Returns whether the server answers; `false` if the process ended instead.
+    fn try_start(&self) -> bool {
+        *self.process() = Some(Process::spawn(&mut self.start_command()));
+        let mut answers = false;
+        wait_until("redis-server answers", || {
+            answers = self.try_command::<redis::Value>(&["PING"]).is_ok();
+            let runs = self.process().as_ref().is_some_and(Process::is_running);
+            answers || !runs
+        });
+        answers
+    }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
-}
-
-/// A cluster node listens on a second port, ten thousand above the first.
-fn free_cluster_port() -> u16 {
-    loop {
-        let port = free_port() % 40_000 + 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok()
-            && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
-        {
-            return port;
+    fn start_command(&self) -> Command {
+        let directory = self.directory.path();
+        let mut command = Command::new(program::path_of("redis-server"));
+        if let Role::Sentinel(configuration) = &self.role {
+            let file = directory.join("sentinel.conf");
+            if !file.exists() {
+                fs::write(&file, configuration).expect("a configuration file");
+            }
+            command.arg(file).arg("--sentinel");
         }
+        command
+            .args(["--port", &self.port.to_string(), "--bind", HOST])
+            .arg("--dir")
+            .arg(directory)
+            .args(["--loglevel", "warning"]);
+        if let Role::Server(options) = &self.role {
+            command
+                .args(["--save", "", "--appendonly", "no"])
+                .args(["--unixsocket", "redis.sock"])
+                .args(options);
+        }
+        let log = File::create(self.log_file()).expect("a log file");
+        let errors = log.try_clone().expect("a log file");
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        command
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join("redis.log")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory that it runs in.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }
 
-/// The path of a program that the tests need.
+fn server(options: &[&str]) -> Role {
+    Role::Server(options.iter().map(ToString::to_string).collect())
+}
+
+fn query<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
+    let (name, arguments) = words.split_first().expect("a command");
+    redis::cmd(name).arg(arguments).query(connection)
+}
+
+/// Runs `redis-cli` and waits for its end.
 ///
 /// # Panics
 ///
-/// When it is not installed; the message names the package.
-pub fn program(name: &str) -> String {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
-    match found {
-        Some(path) => path.to_string_lossy().into_owned(),
-        None => panic!(
-            "{name} is not installed: these tests need the Debian packages redis-server, redis-sentinel, redis-tools, haproxy, \
-             chromium and chromium-driver; `cargo xtask test` installs them"
-        ),
-    }
-}
-
-/// Starts a process that says nothing.
-pub(crate) fn spawn(command: &mut Command) -> Child {
-    command
+/// If it fails.
+#[track_caller]
+pub(crate) fn run_cli(arguments: &[&str]) {
+    let output = Command::new(program::path_of("redis-cli"))
+        .args(arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a process")
+        .output()
+        .expect("redis-cli runs");
+    assert!(
+        output.status.success(),
+        "redis-cli {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
-/// Ends a process by its id and waits for its end.
-pub(crate) fn end(child: &mut Option<Child>) {
-    if let Some(mut child) = child.take() {
-        let _ = child.kill();
-        let _ = child.wait();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durable_server_has_its_keys_after_a_restart_and_another_has_none() {
+        for (server, kept) in [(Redis::start_durable(), 1), (Redis::start(), 0)] {
+            let () = server.command(&["SET", "key", "value"]);
+            server.kill();
+            assert!(server.try_command::<()>(&["PING"]).is_err());
+            server.restart();
+            assert_eq!(server.command::<u64>(&["DBSIZE"]), kept);
+        }
     }
-}
 
-/// Polls until something holds.
-pub fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
+    #[test]
+    fn counts_hold_the_commands_of_the_test_alone() {
+        let server = Redis::with_password("secret");
+        let () = server.command(&["SET", "key", "value"]);
+        server.reset_counts();
+        assert_eq!(server.counts(), BTreeMap::new());
+        assert_eq!(server.dump(), [("key".to_owned(), b"value".to_vec())]);
+        let expected = [("get", 1), ("keys", 1)].map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(server.counts(), expected.into());
     }
 }

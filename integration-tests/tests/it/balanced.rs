@@ -441,7 +441,7 @@ async fn instances_whose_first_keys_differ_share_their_sessions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
-    let mut site = Site::start(Redis::durable());
+    let site = Site::start(Redis::start_durable());
     let mut user = User::begin(site.addr(), "ann".to_owned()).await;
     user.visit(site.addr()).await;
     let processes: Vec<_> = site.instances.iter().map(Demo::process_id).collect();

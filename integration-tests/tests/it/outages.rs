@@ -98,7 +98,7 @@ async fn recovers(app: &App, browser: &mut Browser) -> u32 {
 /// T8, R6: killed and started again, three times over; the session is on disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t8_a_killed_server() {
-    let mut server = Redis::durable();
+    let server = Redis::start_durable();
     let app = start(&server.url()).await;
     let mut browser = Browser::new();
     get(&mut browser, &app, "/write").await;
@@ -204,7 +204,7 @@ async fn r26_an_answer_that_is_lost() {
     assert_eq!(get(&mut browser, &app, "/write").await.body(), "1");
     let mut told = 1;
     for _ in 0..5 {
-        proxy.set(Fault::DropReply);
+        proxy.set(Fault::LoseReplyTo("GET"));
         let response = get(&mut browser, &app, "/write").await;
         assert_eq!(
             response.status(),

@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     // every write is on disk before it is acknowledged
-    let mut server = Redis::durable();
+    let server = Redis::start_durable();
     let mut crowd = Crowd::start(&server.url(), &options.load).await?;
     // what the others will have done, with room before, between and after
     let part = crowd.goal_without_one() / (options.outages + 2);
