@@ -1,12 +1,8 @@
-//! What the integration tests are made of: an application over real sockets, a clock that is moved by hand, and a store that
-//! counts, fails and waits when told to. Public API only.
+//! What the integration tests share beyond `test-support`, because it is made of the crates under test: an application over real
+//! sockets, and the store that a test runs on. Public API only.
 
 mod app;
 mod backend;
-mod clock;
-mod store;
 
 pub use app::{App, Reply, keys, text};
 pub use backend::Backend;
-pub use clock::ManualClock;
-pub use store::{Call, Gate, TestStore};

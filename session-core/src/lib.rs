@@ -38,6 +38,8 @@ mod session;
 mod sign;
 mod state;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timeouts;
 mod token;
 mod transport;

@@ -8,12 +8,15 @@ use std::{
 use axum::{Router, body::Body, extract::Request as AxumRequest, routing::get};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use integration_tests::{App, Call, TestStore, text};
+use integration_tests::{App, text};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use session_core::{CookieOptions, Key, Sessions, StoreErrorKind};
+use session_core::{
+    CookieOptions, Key, Sessions, StoreErrorKind,
+    testing::{Call, TestStore},
+};
 use session_hyper::{
     RequestSession, SessionErrorKind, SessionLayer, SessionService,
     axum::{Session, SessionHandle, SessionRejection},
