@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use session_core::{
     Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError,
-    Touched, Version,
+    Touched, Version, testing::TestStore,
 };
 use session_redis::RedisStore;
 
-use crate::{Redis, TestStore};
+use test_support::Redis;
 
 /// A store, and a look behind it.
 #[derive(Clone, Debug)]
@@ -24,34 +24,32 @@ pub enum Backend {
     },
 }
 
-impl TestStore<Backend> {
+impl Backend {
     /// An empty store in memory.
-    pub fn memory() -> Self {
-        Self::new(Backend::Memory(MemoryStore::new()))
+    pub fn memory() -> TestStore<Self> {
+        TestStore::new(Self::Memory(MemoryStore::new()))
     }
 
     /// An empty store on a Redis server that is started for it.
-    pub async fn redis() -> Self {
+    pub async fn redis() -> TestStore<Self> {
         let server = Arc::new(Redis::start());
         let store = RedisStore::connect(&server.url())
             .await
             .expect("the server answers");
-        Self::new(Backend::Redis { store, server })
+        TestStore::new(Self::Redis { store, server })
     }
 
-    /// An empty store of the same kind; what this one held is gone.
-    pub fn fresh(&self) -> Self {
-        match self.inner() {
-            Backend::Memory(_) => Self::memory(),
-            Backend::Redis { server, .. } => {
-                server.command::<()>(&["FLUSHALL"]);
-                Self::new(self.inner().clone())
+    /// An empty store of the same kind, without the faults of the test so far. A Redis server is emptied for it.
+    pub fn emptied(&self) -> TestStore<Self> {
+        match self {
+            Self::Memory(_) => Self::memory(),
+            Self::Redis { server, .. } => {
+                let () = server.command(&["FLUSHALL"]);
+                TestStore::new(self.clone())
             }
         }
     }
-}
 
-impl Backend {
     /// How many sessions are stored.
     pub fn len(&self) -> u64 {
         match self {

@@ -60,7 +60,12 @@ impl Sessions {
         replaced: Option<&Extensions>,
         response: &mut Response<B>,
     ) {
-        response::reject(handle.loaded().map(Session::shared), handle.is_accessed(), replaced, response);
+        response::reject(
+            handle.loaded().map(Session::shared),
+            handle.is_accessed(),
+            replaced,
+            response,
+        );
     }
 }
 
@@ -74,7 +79,8 @@ impl SessionHandle {
 
     /// Whether the request began with these sessions.
     pub fn is_of(&self, sessions: &Sessions) -> bool {
-        self.config().is_some_and(|config| Arc::ptr_eq(config, sessions.config()))
+        self.config()
+            .is_some_and(|config| Arc::ptr_eq(config, sessions.config()))
     }
 
     /// Whether somebody tried to load the session, so that the response may depend on it.

@@ -11,9 +11,7 @@ use crate::{
     headers::{Credential, Issued},
     outcome::{EndReason, Ended, Loss, Outcome},
     policy::Policy,
-    state::{
-        Base, Current, Doubt, NewSession, Refusal, Regeneration, Retired, Since, State,
-    },
+    state::{Base, Current, Doubt, NewSession, Refusal, Regeneration, Retired, Since, State},
     store_error::{StoreError, StoreErrorKind},
     token::SessionToken,
 };
@@ -33,7 +31,11 @@ pub(crate) enum Answer {
     Token(SessionToken),
     Created(Arc<Attempted>, Result<Creation, StoreError>),
     Saved(Arc<Attempted>, Result<Change, StoreError>),
-    Touched { ttl: Duration, reissue: bool, change: Result<Change, StoreError> },
+    Touched {
+        ttl: Duration,
+        reissue: bool,
+        change: Result<Change, StoreError>,
+    },
     Destroyed(Purpose, Result<Change, StoreError>),
     Loaded(Option<Box<Current>>),
     /// The handler asked for the record.
@@ -78,8 +80,16 @@ impl Progress {
                 retired,
                 progress: Regeneration::Created(Base { token, .. }),
             } => {
-                let new = NewSession { orphan: Some(token.id()), ..new.without_token() };
-                State::Regenerated { new, draft, retired, progress: Regeneration::Planned }
+                let new = NewSession {
+                    orphan: Some(token.id()),
+                    ..new.without_token()
+                };
+                State::Regenerated {
+                    new,
+                    draft,
+                    retired,
+                    progress: Regeneration::Planned,
+                }
             }
             State::Regenerated {
                 new,
@@ -87,8 +97,16 @@ impl Progress {
                 retired,
                 progress: Regeneration::Undo(id, _),
             } => {
-                let new = NewSession { orphan: Some(id), ..new.without_token() };
-                State::Regenerated { new, draft, retired, progress: Regeneration::Planned }
+                let new = NewSession {
+                    orphan: Some(id),
+                    ..new.without_token()
+                };
+                State::Regenerated {
+                    new,
+                    draft,
+                    retired,
+                    progress: Regeneration::Planned,
+                }
             }
             state => state,
         };
@@ -104,7 +122,10 @@ impl Progress {
         context: Context<'_>,
     ) -> Result<(), SessionError> {
         let state = mem::replace(&mut self.state, State::Gone);
-        let mut applier = Applier { progress: self, context };
+        let mut applier = Applier {
+            progress: self,
+            context,
+        };
         match answer {
             Answer::Token(token) => {
                 applier.progress.state = with_token(state, token);
@@ -112,9 +133,11 @@ impl Progress {
             }
             Answer::Created(attempted, result) => applier.created(state, attempted, result),
             Answer::Saved(attempted, result) => applier.saved(state, attempted, result),
-            Answer::Touched { ttl, reissue, change } => {
-                applier.touched(state, ttl, reissue, change)
-            }
+            Answer::Touched {
+                ttl,
+                reissue,
+                change,
+            } => applier.touched(state, ttl, reissue, change),
             Answer::Destroyed(Purpose::Retire, result) => applier.retired(state, result),
             Answer::Destroyed(Purpose::Expire, result) => applier.expired(state, result),
             Answer::Destroyed(Purpose::Orphan, _) => {
@@ -165,7 +188,12 @@ impl Applier<'_, '_> {
             State::New { new, draft, .. } | State::Superseded { new, draft, .. } => {
                 (new, draft, None)
             }
-            State::Regenerated { new, draft, retired, .. } => (new, draft, Some(retired)),
+            State::Regenerated {
+                new,
+                draft,
+                retired,
+                ..
+            } => (new, draft, Some(retired)),
             state @ (State::Unmodified { .. }
             | State::Modified { .. }
             | State::Renewed { .. }
@@ -177,11 +205,19 @@ impl Applier<'_, '_> {
             Ok(Creation::Applied) => self.begun(new, draft, replaces, attempted, None),
             Ok(Creation::Taken) => {
                 let taken = new.taken + 1;
-                let new = NewSession { taken, ..new.without_token() };
+                let new = NewSession {
+                    taken,
+                    ..new.without_token()
+                };
                 self.set(unstored(new, draft, replaces))
             }
             Err(error) if error.kind() == StoreErrorKind::Timeout => {
-                self.set(State::InDoubt(Doubt::Create { new, draft, replaces, attempted }))
+                self.set(State::InDoubt(Doubt::Create {
+                    new,
+                    draft,
+                    replaces,
+                    attempted,
+                }))
             }
             Err(error) => {
                 self.progress.state = unstored(new, draft, replaces);
@@ -215,7 +251,10 @@ impl Applier<'_, '_> {
         self.progress.outcome.created = true;
         self.progress.outcome.logged_in |= logged_in;
         self.progress.credential.issue(issued(&base));
-        self.set(State::Unmodified { base, discarded: false })
+        self.set(State::Unmodified {
+            base,
+            discarded: false,
+        })
     }
 
     // ---- save ----
@@ -250,12 +289,18 @@ impl Applier<'_, '_> {
             }
             Ok(Change::Conflict(current)) => self.rebase(base, draft, attempted.renews, *current),
             Ok(Change::Gone) => self.gone(base, draft, attempted.renews),
-            Err(error) if attempted.only_extends && self.context.facts.trigger == Trigger::Finish => {
+            Err(error)
+                if attempted.only_extends && self.context.facts.trigger == Trigger::Finish =>
+            {
                 self.ignore_touch_failure(base, &error)
             }
             Err(error) if repeated || error.kind() == StoreErrorKind::Timeout => {
-                self.progress.state =
-                    State::InDoubt(Doubt::Save { base, draft, attempted, repeat: false });
+                self.progress.state = State::InDoubt(Doubt::Save {
+                    base,
+                    draft,
+                    attempted,
+                    repeat: false,
+                });
                 match repeated {
                     true => Err(SessionError::in_doubt_because(error)),
                     false => Ok(()),
@@ -282,14 +327,21 @@ impl Applier<'_, '_> {
         if attempted.renews || attempted.reissue && !base.is_superseded() {
             self.progress.credential.issue(issued(&base));
         }
-        self.set(State::Unmodified { base, discarded: false })
+        self.set(State::Unmodified {
+            base,
+            discarded: false,
+        })
     }
 
     /// The session as it is stored after a write of this request.
     fn written(&self, attempted: &Attempted, current: Option<Current>) -> Base {
         let (version, body, ttl) = match current {
             Some(current) => (current.version, current.body, current.ttl),
-            None => (attempted.record.version(), attempted.body.clone(), Some(attempted.ttl)),
+            None => (
+                attempted.record.version(),
+                attempted.body.clone(),
+                Some(attempted.ttl),
+            ),
         };
         Base {
             token: attempted.token.clone(),
@@ -344,7 +396,10 @@ impl Applier<'_, '_> {
         match draft.rebase(&current.body.contents, self.context.policy.max_bytes) {
             Ok(draft) => {
                 let written = base.written || !claims;
-                let base = Base { written, ..base.on(current) };
+                let base = Base {
+                    written,
+                    ..base.on(current)
+                };
                 self.set(on_base(base, draft, renews))
             }
             Err(error) => {
@@ -373,7 +428,11 @@ impl Applier<'_, '_> {
     fn log_in_anew(&mut self, draft: Draft) -> Result<(), SessionError> {
         let new = (self.context.new_session)();
         let draft = draft.rebase(&new.initial, self.context.policy.max_bytes)?;
-        self.set(State::New { new, draft, retired: None })
+        self.set(State::New {
+            new,
+            draft,
+            retired: None,
+        })
     }
 
     // ---- touch ----
@@ -409,7 +468,10 @@ impl Applier<'_, '_> {
                 if reissue {
                     self.progress.credential.issue(issued(&base));
                 }
-                self.set(State::Unmodified { base, discarded: false })
+                self.set(State::Unmodified {
+                    base,
+                    discarded: false,
+                })
             }
             Ok(Change::Conflict(current)) => {
                 let draft = Draft::of(base.contents().clone());
@@ -423,7 +485,10 @@ impl Applier<'_, '_> {
                 self.ignore_touch_failure(base, &error)
             }
             Err(error) => {
-                self.progress.state = State::Unmodified { base, discarded: false };
+                self.progress.state = State::Unmodified {
+                    base,
+                    discarded: false,
+                };
                 Err(error.into())
             }
         }
@@ -432,32 +497,57 @@ impl Applier<'_, '_> {
     /// The request was served with what the store returned; only the extension of the session's life is missing.
     fn ignore_touch_failure(&mut self, base: Base, error: &StoreError) -> Result<(), SessionError> {
         tracing::warn!(session.id = %base.token.id(), error = %chain(error), "session could not be touched");
-        let base = Base { extends: false, touch_requested: false, written: true, ..base };
-        self.set(State::Unmodified { base, discarded: false })
+        let base = Base {
+            extends: false,
+            touch_requested: false,
+            written: true,
+            ..base
+        };
+        self.set(State::Unmodified {
+            base,
+            discarded: false,
+        })
     }
 
     // ---- load ----
 
     fn loaded(&mut self, state: State, current: Option<Current>) -> Result<(), SessionError> {
         match state {
-            State::InDoubt(Doubt::Save { base, draft, attempted, .. }) => match current {
+            State::InDoubt(Doubt::Save {
+                base,
+                draft,
+                attempted,
+                ..
+            }) => match current {
                 Some(current) => self.settle(base, draft, attempted, current, false),
                 None => self.gone(base, draft, attempted.renews),
             },
-            State::InDoubt(Doubt::Create { new, draft, replaces, attempted }) => match current {
+            State::InDoubt(Doubt::Create {
+                new,
+                draft,
+                replaces,
+                attempted,
+            }) => match current {
                 Some(current) if current.version == attempted.record.version() => {
                     self.begun(new, draft, replaces, attempted, Some(current))
                 }
                 Some(_) | None => {
                     // it may still arrive, so its token is not used again
                     let orphan = Some(attempted.token.id());
-                    let new = NewSession { orphan, ..new.without_token() };
+                    let new = NewSession {
+                        orphan,
+                        ..new.without_token()
+                    };
                     self.set(unstored(new, draft, replaces))
                 }
             },
-            State::Superseded { token, since, new, draft, ended } => {
-                self.join(current, token, since, new, draft, ended)
-            }
+            State::Superseded {
+                token,
+                since,
+                new,
+                draft,
+                ended,
+            } => self.join(current, token, since, new, draft, ended),
             state @ (State::Uninitialized { .. }
             | State::New { .. }
             | State::Unmodified { .. }
@@ -485,8 +575,17 @@ impl Applier<'_, '_> {
             return self.changed(attempted, Some(current));
         }
         let repeat = !repeated && attempted.expected == Some(current.version);
-        self.progress.state = State::InDoubt(Doubt::Save { base, draft, attempted, repeat });
-        if repeat { Ok(()) } else { Err(SessionError::in_doubt()) }
+        self.progress.state = State::InDoubt(Doubt::Save {
+            base,
+            draft,
+            attempted,
+            repeat,
+        });
+        if repeat {
+            Ok(())
+        } else {
+            Err(SessionError::in_doubt())
+        }
     }
 
     /// A login with a superseded token continues the session if it belongs to the same principal.
@@ -503,11 +602,21 @@ impl Applier<'_, '_> {
             current.body.contents.principal.as_deref() == Some(&*login.principal)
         });
         if self.context.facts.require_unchanged {
-            let state = State::Superseded { token, since, new, draft, ended };
+            let state = State::Superseded {
+                token,
+                since,
+                new,
+                draft,
+                ended,
+            };
             return self.fail(state, Refusal::Conflict);
         }
         let Some((_, current)) = joined else {
-            return self.set(State::New { new, draft, retired: None });
+            return self.set(State::New {
+                new,
+                draft,
+                retired: None,
+            });
         };
         match draft.rebase(&current.body.contents, self.context.policy.max_bytes) {
             Ok(draft) => {
@@ -524,7 +633,13 @@ impl Applier<'_, '_> {
                 self.set(State::Renewed { base, draft })
             }
             Err(error) => {
-                self.progress.state = State::Superseded { token, since, new, draft, ended };
+                self.progress.state = State::Superseded {
+                    token,
+                    since,
+                    new,
+                    draft,
+                    ended,
+                };
                 Err(error)
             }
         }
@@ -533,9 +648,15 @@ impl Applier<'_, '_> {
     /// The handler gives up what it wrote, and takes what is stored. If that is not possible, nothing changes.
     fn reloaded(&mut self, state: State, current: Option<Current>) -> Result<(), SessionError> {
         let (base, renews, current) = match (state, current) {
-            (State::InDoubt(Doubt::Create { new, draft, replaces, attempted }), Some(current))
-                if current.version == attempted.record.version() =>
-            {
+            (
+                State::InDoubt(Doubt::Create {
+                    new,
+                    draft,
+                    replaces,
+                    attempted,
+                }),
+                Some(current),
+            ) if current.version == attempted.record.version() => {
                 return self.begun(new, draft, replaces, attempted, Some(current));
             }
             (State::InDoubt(Doubt::Save { attempted, .. }), Some(current))
@@ -564,10 +685,22 @@ impl Applier<'_, '_> {
                 }
                 (base, false, current)
             }
-            (State::InDoubt(Doubt::Save { base, draft, attempted, repeat }), Some(current)) => {
+            (
+                State::InDoubt(Doubt::Save {
+                    base,
+                    draft,
+                    attempted,
+                    repeat,
+                }),
+                Some(current),
+            ) => {
                 if let Err(error) = readable(&base, &current) {
-                    self.progress.state =
-                        State::InDoubt(Doubt::Save { base, draft, attempted, repeat });
+                    self.progress.state = State::InDoubt(Doubt::Save {
+                        base,
+                        draft,
+                        attempted,
+                        repeat,
+                    });
                     return Err(error);
                 }
                 (base, false, current)
@@ -614,8 +747,8 @@ impl Applier<'_, '_> {
                 let base = &retired.base;
                 let own = |own: &Arc<Attempted>| own.is_in(current.version, &current.body);
                 let own = retired.own.as_ref().is_some_and(own);
-                let authorized = own
-                    || base.principal() == current.body.contents.principal.as_deref();
+                let authorized =
+                    own || base.principal() == current.body.contents.principal.as_deref();
                 let changed = !own && *base.contents() != current.body.contents;
                 if !is_same_session(base, &current) {
                     return match require_unchanged {
@@ -627,25 +760,33 @@ impl Applier<'_, '_> {
                     return self.not_ended(ending, retired, Refusal::Conflict);
                 }
                 if authorized {
-                    let retired = Retired { base: retired.base.on(*current), ..retired };
+                    let retired = Retired {
+                        base: retired.base.on(*current),
+                        ..retired
+                    };
                     return self.set(ending.again(retired));
                 }
                 match ending {
                     // it is somebody else's now, and the login does not depend on it
-                    Ending::Regenerate { created: Some(base), draft, .. }
-                        if draft.login().is_some() =>
-                    {
-                        self.issue_created(base, true)
-                    }
+                    Ending::Regenerate {
+                        created: Some(base),
+                        draft,
+                        ..
+                    } if draft.login().is_some() => self.issue_created(base, true),
                     ending => self.not_ended(ending, retired, Refusal::Superseded),
                 }
             }
             Err(error) if error.kind() == StoreErrorKind::Timeout && !retired.in_doubt => {
-                self.set(ending.again(Retired { in_doubt: true, ..retired }))
+                self.set(ending.again(Retired {
+                    in_doubt: true,
+                    ..retired
+                }))
             }
             Err(_) if retired.in_doubt => self.not_ended(ending, retired, Refusal::InDoubt),
             Err(error) => match ending {
-                ending @ Ending::Regenerate { created: Some(_), .. } => {
+                ending @ Ending::Regenerate {
+                    created: Some(_), ..
+                } => {
                     let refusal = Refusal::Store(error.kind());
                     self.not_ended(ending, retired, refusal)
                 }
@@ -661,12 +802,16 @@ impl Applier<'_, '_> {
         self.end(base, ending.reason());
         match ending {
             Ending::Destroy => self.set(State::Destroyed { retired: None }),
-            Ending::BeforeNew { new, draft } => {
-                self.set(State::New { new, draft, retired: None })
-            }
-            Ending::Regenerate { created: Some(base), draft, .. } => {
-                self.issue_created(base, draft.login().is_some())
-            }
+            Ending::BeforeNew { new, draft } => self.set(State::New {
+                new,
+                draft,
+                retired: None,
+            }),
+            Ending::Regenerate {
+                created: Some(base),
+                draft,
+                ..
+            } => self.issue_created(base, draft.login().is_some()),
             Ending::Regenerate { created: None, .. } => {
                 self.set(State::Destroyed { retired: None })
             }
@@ -680,9 +825,18 @@ impl Applier<'_, '_> {
         refusal: Refusal,
     ) -> Result<(), SessionError> {
         match ending {
-            Ending::Regenerate { new, draft, created: Some(created) } => {
+            Ending::Regenerate {
+                new,
+                draft,
+                created: Some(created),
+            } => {
                 let progress = Regeneration::Undo(created.token.id(), refusal);
-                self.set(State::Regenerated { new, draft, retired: Some(retired), progress })
+                self.set(State::Regenerated {
+                    new,
+                    draft,
+                    retired: Some(retired),
+                    progress,
+                })
             }
             _ if refusal == Refusal::Superseded => {
                 let new = (self.context.new_session)();
@@ -697,7 +851,13 @@ impl Applier<'_, '_> {
         state: State,
         result: &Result<Change, StoreError>,
     ) -> Result<(), SessionError> {
-        let State::Regenerated { new, draft, retired, progress } = state else {
+        let State::Regenerated {
+            new,
+            draft,
+            retired,
+            progress,
+        } = state
+        else {
             return self.set(state);
         };
         let (id, refusal) = match progress {
@@ -709,7 +869,12 @@ impl Applier<'_, '_> {
             },
             Regeneration::Planned => {
                 let progress = Regeneration::Planned;
-                return self.set(State::Regenerated { new, draft, retired, progress });
+                return self.set(State::Regenerated {
+                    new,
+                    draft,
+                    retired,
+                    progress,
+                });
             }
         };
         match (refusal, retired) {
@@ -719,9 +884,20 @@ impl Applier<'_, '_> {
             }
             (refusal, retired) => {
                 let orphan = result.is_err().then_some(id);
-                let new = NewSession { orphan, ..new.without_token() };
+                let new = NewSession {
+                    orphan,
+                    ..new.without_token()
+                };
                 let progress = Regeneration::Planned;
-                self.fail(State::Regenerated { new, draft, retired, progress }, refusal)
+                self.fail(
+                    State::Regenerated {
+                        new,
+                        draft,
+                        retired,
+                        progress,
+                    },
+                    refusal,
+                )
             }
         }
     }
@@ -763,7 +939,10 @@ impl Applier<'_, '_> {
             Ok(Change::Conflict(current)) => self.rebase(base, draft, renews, *current),
             Err(error) if draft.is_empty() && self.context.facts.trigger == Trigger::Finish => {
                 tracing::warn!(session.id = %base.token.id(), error = %chain(&error), "expired session could not be removed");
-                self.set(State::Unmodified { base, discarded: true })
+                self.set(State::Unmodified {
+                    base,
+                    discarded: true,
+                })
             }
             Err(error) => {
                 self.progress.state = on_base(base, draft, renews);
@@ -775,33 +954,66 @@ impl Applier<'_, '_> {
     fn end(&mut self, base: &Base, reason: EndReason) {
         let id = base.token.id();
         self.progress.outcome.ended = Some(Ended { id, reason });
-        self.progress.credential.end(id, &base.body, self.context.facts.request.presented);
+        self.progress
+            .credential
+            .end(id, &base.body, self.context.facts.request.presented);
     }
 }
 
 /// What is to follow the end of a session.
 enum Ending {
     Destroy,
-    BeforeNew { new: NewSession, draft: Draft },
-    Regenerate { new: NewSession, draft: Draft, created: Option<Base> },
+    BeforeNew {
+        new: NewSession,
+        draft: Draft,
+    },
+    Regenerate {
+        new: NewSession,
+        draft: Draft,
+        created: Option<Base>,
+    },
 }
 
 impl Ending {
     fn of(state: State) -> Result<(Self, Retired), State> {
         match state {
-            State::Destroyed { retired: Some(retired) } => Ok((Self::Destroy, retired)),
-            State::New { new, draft, retired: Some(retired) } => {
-                Ok((Self::BeforeNew { new, draft }, retired))
-            }
+            State::Destroyed {
+                retired: Some(retired),
+            } => Ok((Self::Destroy, retired)),
+            State::New {
+                new,
+                draft,
+                retired: Some(retired),
+            } => Ok((Self::BeforeNew { new, draft }, retired)),
             State::Regenerated {
-                new, draft, retired: Some(retired), progress: Regeneration::Created(base),
+                new,
+                draft,
+                retired: Some(retired),
+                progress: Regeneration::Created(base),
             } => {
                 let created = Some(base);
-                Ok((Self::Regenerate { new, draft, created }, retired))
+                Ok((
+                    Self::Regenerate {
+                        new,
+                        draft,
+                        created,
+                    },
+                    retired,
+                ))
             }
             State::Regenerated {
-                new, draft, retired: Some(retired), progress: Regeneration::Planned,
-            } => Ok((Self::Regenerate { new, draft, created: None }, retired)),
+                new,
+                draft,
+                retired: Some(retired),
+                progress: Regeneration::Planned,
+            } => Ok((
+                Self::Regenerate {
+                    new,
+                    draft,
+                    created: None,
+                },
+                retired,
+            )),
             state => Err(state),
         }
     }
@@ -818,13 +1030,26 @@ impl Ending {
         let retired = Some(retired);
         match self {
             Self::Destroy => State::Destroyed { retired },
-            Self::BeforeNew { new, draft } => State::New { new, draft, retired },
-            Self::Regenerate { new, draft, created } => {
+            Self::BeforeNew { new, draft } => State::New {
+                new,
+                draft,
+                retired,
+            },
+            Self::Regenerate {
+                new,
+                draft,
+                created,
+            } => {
                 let progress = match created {
                     Some(base) => Regeneration::Created(base),
                     None => Regeneration::Planned,
                 };
-                State::Regenerated { new, draft, retired, progress }
+                State::Regenerated {
+                    new,
+                    draft,
+                    retired,
+                    progress,
+                }
             }
         }
     }
@@ -834,7 +1059,10 @@ impl Ending {
 fn on_base(base: Base, draft: Draft, renews: bool) -> State {
     match (renews, draft.is_empty()) {
         (true, _) => State::Renewed { base, draft },
-        (false, true) => State::Unmodified { base, discarded: false },
+        (false, true) => State::Unmodified {
+            base,
+            discarded: false,
+        },
         (false, false) => State::Modified { base, draft },
     }
 }
@@ -842,16 +1070,29 @@ fn on_base(base: Base, draft: Draft, renews: bool) -> State {
 /// A session that is not stored yet, to be stored.
 fn unstored(new: NewSession, draft: Draft, replaces: Option<Option<Retired>>) -> State {
     match replaces {
-        Some(retired) => {
-            State::Regenerated { new, draft, retired, progress: Regeneration::Planned }
-        }
-        None => State::New { new, draft, retired: None },
+        Some(retired) => State::Regenerated {
+            new,
+            draft,
+            retired,
+            progress: Regeneration::Planned,
+        },
+        None => State::New {
+            new,
+            draft,
+            retired: None,
+        },
     }
 }
 
 fn superseded_state(token: SessionToken, new: NewSession) -> State {
     let draft = Draft::of(new.initial.clone());
-    State::Superseded { token, since: Since::Loaded, new, draft, ended: false }
+    State::Superseded {
+        token,
+        since: Since::Loaded,
+        new,
+        draft,
+        ended: false,
+    }
 }
 
 /// An id source may return an id again, so the same id is not proof of the same session.
@@ -871,25 +1112,58 @@ fn readable(base: &Base, current: &Current) -> Result<(), SessionError> {
 }
 
 fn with_token(state: State, token: SessionToken) -> State {
-    map_new(state, |new| NewSession { token: Some(token), ..new })
+    map_new(state, |new| NewSession {
+        token: Some(token),
+        ..new
+    })
 }
 
 fn without_orphan(state: State) -> State {
-    map_new(state, |new| NewSession { orphan: None, ..new })
+    map_new(state, |new| NewSession {
+        orphan: None,
+        ..new
+    })
 }
 
 fn map_new(state: State, map: impl FnOnce(NewSession) -> NewSession) -> State {
     match state {
-        State::Uninitialized { new, discarded } => {
-            State::Uninitialized { new: map(new), discarded }
-        }
-        State::New { new, draft, retired } => State::New { new: map(new), draft, retired },
-        State::Regenerated { new, draft, retired, progress } => {
-            State::Regenerated { new: map(new), draft, retired, progress }
-        }
-        State::Superseded { token, since, new, draft, ended } => {
-            State::Superseded { token, since, new: map(new), draft, ended }
-        }
+        State::Uninitialized { new, discarded } => State::Uninitialized {
+            new: map(new),
+            discarded,
+        },
+        State::New {
+            new,
+            draft,
+            retired,
+        } => State::New {
+            new: map(new),
+            draft,
+            retired,
+        },
+        State::Regenerated {
+            new,
+            draft,
+            retired,
+            progress,
+        } => State::Regenerated {
+            new: map(new),
+            draft,
+            retired,
+            progress,
+        },
+        State::Superseded {
+            token,
+            since,
+            new,
+            draft,
+            ended,
+        } => State::Superseded {
+            token,
+            since,
+            new: map(new),
+            draft,
+            ended,
+        },
         state @ (State::Unmodified { .. }
         | State::Modified { .. }
         | State::Renewed { .. }

@@ -87,18 +87,27 @@ impl Sessions {
 impl Builder {
     /// The keys that sign the cookie. Every instance needs the same ones.
     pub fn signing_keys(self, keys: SigningKeys) -> Self {
-        Self { keys: Some(keys), ..self }
+        Self {
+            keys: Some(keys),
+            ..self
+        }
     }
 
     /// The longest gap between two requests of a session. Default: 30 minutes.
     pub fn idle_timeout(self, idle: Duration) -> Self {
-        Self { idle_timeout: Some(idle), ..self }
+        Self {
+            idle_timeout: Some(idle),
+            ..self
+        }
     }
 
     /// The longest life of a session, counted from the login, or from its creation if nobody has logged in; `None` is no limit.
     /// Default: 12 hours.
     pub fn absolute_timeout(self, absolute: impl Into<Option<Duration>>) -> Self {
-        Self { absolute_timeout: absolute.into(), ..self }
+        Self {
+            absolute_timeout: absolute.into(),
+            ..self
+        }
     }
 
     /// The smallest extension that is worth writing a new expiry. Zero writes at every request. Default: a tenth of the idle timeout,
@@ -120,7 +129,10 @@ impl Builder {
         self,
         options: impl Fn(&Parts) -> CookieOptions + Send + Sync + 'static,
     ) -> Self {
-        Self { cookie_fn: Some(Arc::new(options)), ..self }
+        Self {
+            cookie_fn: Some(Arc::new(options)),
+            ..self
+        }
     }
 
     /// The options that express-session has under the same names.
@@ -183,7 +195,10 @@ impl Builder {
         self,
         source: impl Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync + 'static,
     ) -> Self {
-        Self { id_source: Some(Arc::new(source)), ..self }
+        Self {
+            id_source: Some(Arc::new(source)),
+            ..self
+        }
     }
 
     /// Finds the URI that the browser requested, if a router removes a prefix before sessions see the request. The cookie's path is
@@ -192,17 +207,26 @@ impl Builder {
         self,
         find: impl Fn(&Extensions) -> Option<Uri> + Send + Sync + 'static,
     ) -> Self {
-        Self { original_uri: Some(Arc::new(find)), ..self }
+        Self {
+            original_uri: Some(Arc::new(find)),
+            ..self
+        }
     }
 
     /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), ..self }
+        Self {
+            clock: Arc::new(clock),
+            ..self
+        }
     }
 
     /// Replaces the source of random bytes, for tests. Anything but a cryptographic generator makes tokens guessable.
     pub fn insecure_entropy(self, entropy: impl Entropy) -> Self {
-        Self { entropy: Arc::new(entropy), ..self }
+        Self {
+            entropy: Arc::new(entropy),
+            ..self
+        }
     }
 
     /// Checks the options and builds.
@@ -228,7 +252,9 @@ impl Builder {
         timeouts.check()?;
         timeouts.check_max_age(self.cookie.max_age)?;
         if self.policy.max_bytes == 0 {
-            return Err(ConfigError::Zero { option: "max_bytes" });
+            return Err(ConfigError::Zero {
+                option: "max_bytes",
+            });
         }
         Ok(Sessions::new(Config {
             store: self.store,
@@ -264,8 +290,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn builder() -> Builder {
-        Sessions::builder(MemoryStore::new())
-            .signing_keys(SigningKeys::random().expect("entropy"))
+        Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random().expect("entropy"))
     }
 
     #[track_caller]
@@ -280,7 +305,10 @@ mod tests {
     fn invalid_and_conflicting_options_are_rejected_by_name() {
         check(Sessions::builder(MemoryStore::new()), &["signing_keys"]);
         check(builder().idle_timeout(Duration::ZERO), &["idle_timeout"]);
-        check(builder().absolute_timeout(Duration::from_nanos(1)), &["absolute_timeout"]);
+        check(
+            builder().absolute_timeout(Duration::from_nanos(1)),
+            &["absolute_timeout"],
+        );
         check(builder().max_bytes(0), &["max_bytes"]);
         check(
             builder().idle_timeout(MINUTE).touch_after(MINUTE),
@@ -288,7 +316,9 @@ mod tests {
         );
         let month = 30 * 24 * 60 * MINUTE;
         check(
-            builder().cookie(CookieOptions::new().max_age(month)).idle_timeout(MINUTE),
+            builder()
+                .cookie(CookieOptions::new().max_age(month))
+                .idle_timeout(MINUTE),
             &["idle_timeout = 60s", "cookie.max_age = 2592000s"],
         );
         check(

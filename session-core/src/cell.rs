@@ -48,7 +48,10 @@ impl Cell {
             closed: false,
             later: None,
         };
-        Self { inner: Mutex::new(inner), commit_lock: tokio::sync::Mutex::new(()) }
+        Self {
+            inner: Mutex::new(inner),
+            commit_lock: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Looks at the state.
@@ -150,8 +153,17 @@ impl Cell {
     }
 
     /// Ends a commit with the state that it leaves behind, and repeats the calls that were made while it was in flight.
-    pub(crate) fn end_commit(&self, progress: Progress, limit_bytes: usize, new: impl Fn() -> NewSession) {
-        let Progress { mut state, credential, .. } = progress;
+    pub(crate) fn end_commit(
+        &self,
+        progress: Progress,
+        limit_bytes: usize,
+        new: impl Fn() -> NewSession,
+    ) {
+        let Progress {
+            mut state,
+            credential,
+            ..
+        } = progress;
         loop {
             let calls = {
                 let mut inner = self.lock();
@@ -166,7 +178,9 @@ impl Cell {
             };
             // outside of the lock: an update may have to call its function again
             for Queued { verb, new: made } in calls {
-                let made = verb.needs_new_session(&state).then(|| made.unwrap_or_else(&new));
+                let made = verb
+                    .needs_new_session(&state)
+                    .then(|| made.unwrap_or_else(&new));
                 let (next, result) = verb.apply(state, limit_bytes, made);
                 state = next;
                 if let Err(error) = result {

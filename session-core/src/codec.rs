@@ -6,7 +6,7 @@
 
 mod message_pack;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use crate::{
     body::{Body, Contents, Secrets, Tag, Transport},
     clock::{Millis, millis},
-    cookie::{Priority, SameSite, Secure},
+    cookie_options::{Priority, SameSite, Secure},
     cookie_spec::CookieOverrides,
     data::{Data, Entry},
     secret::SecretHash,
@@ -73,7 +73,7 @@ pub(crate) fn encode(body: &Body) -> Bytes {
         tags,
         lifetime,
         cookie,
-    } = contents;
+    } = &**contents;
     let optional = [
         authenticated_at.is_some(),
         renewed_at.is_some(),
@@ -198,13 +198,13 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
         authenticated_at,
         renewed_at,
         transport: transport.unwrap_or_default(),
-        contents: Contents {
+        contents: Arc::new(Contents {
             data: data.ok_or(missing(DATA))?,
             principal,
             tags: tags.unwrap_or_default(),
             lifetime,
             cookie: cookie.unwrap_or_default(),
-        },
+        }),
         unknown,
     })
 }
@@ -234,7 +234,7 @@ fn typical_bytes(body: &Body) -> usize {
         principal,
         tags,
         ..
-    } = &body.contents;
+    } = &*body.contents;
     let principal = principal.as_ref().map_or(0, |principal| principal.len());
     let tags: usize = tags
         .iter()

@@ -29,8 +29,13 @@ const MAX_ID_ATTEMPTS: u32 = 8;
 
 /// Commits a session.
 pub(crate) async fn commit(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError> {
-    let id = shared.cell.read(|state| state.token().map(SessionToken::id));
-    let span = tracing::debug_span!("session.commit", session.id = id.map(tracing::field::display));
+    let id = shared
+        .cell
+        .read(|state| state.token().map(SessionToken::id));
+    let span = tracing::debug_span!(
+        "session.commit",
+        session.id = id.map(tracing::field::display)
+    );
     run(shared, trigger).instrument(span).await
 }
 
@@ -40,7 +45,10 @@ pub(crate) fn try_commit(shared: &Shared) -> Option<Outcome> {
     shared.cell.read_settled(|state, require_unchanged| {
         let facts = facts(shared, Trigger::Finish, require_unchanged);
         match decide(state, facts, &shared.config.policy, now) {
-            Step::Done(lost) => Some(Outcome { lost, ..Outcome::UNTOUCHED }),
+            Step::Done(lost) => Some(Outcome {
+                lost,
+                ..Outcome::UNTOUCHED
+            }),
             Step::NotStored => {
                 warn_not_stored();
                 Some(Outcome::UNTOUCHED)
@@ -58,7 +66,12 @@ pub(crate) fn try_commit(shared: &Shared) -> Option<Outcome> {
 }
 
 fn facts(shared: &Shared, trigger: Trigger, require_unchanged: bool) -> Facts<'_> {
-    Facts { request: shared.request.facts(), trigger, require_unchanged, late: false }
+    Facts {
+        request: shared.request.facts(),
+        trigger,
+        require_unchanged,
+        late: false,
+    }
 }
 
 async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError> {
@@ -102,9 +115,17 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
                 let (id, version) = (base.token.id(), base.version);
                 let result = config.store.touch(&id, version, ttl).await;
                 let change = commit.touched(&id, result)?;
-                Answer::Touched { ttl, reissue, change }
+                Answer::Touched {
+                    ttl,
+                    reissue,
+                    change,
+                }
             }
-            Step::Destroy { id, expected, purpose } => commit.destroy(id, expected, purpose).await?,
+            Step::Destroy {
+                id,
+                expected,
+                purpose,
+            } => commit.destroy(id, expected, purpose).await?,
         };
         let conflict = is_conflict(&answer);
         commit.apply(answer)?;
@@ -139,7 +160,13 @@ impl<'s> InFlight<'s> {
     fn begin(shared: &'s Shared, trigger: Trigger) -> Self {
         let (progress, require_unchanged) = shared.cell.begin_commit();
         let facts = facts(shared, trigger, require_unchanged);
-        Self { shared, facts, progress, repeats: false, pending: Pending::None }
+        Self {
+            shared,
+            facts,
+            progress,
+            repeats: false,
+            pending: Pending::None,
+        }
     }
 
     fn apply(&mut self, answer: Answer) -> Result<(), SessionError> {
@@ -163,7 +190,10 @@ impl<'s> InFlight<'s> {
         let state = mem::replace(&mut self.progress.state, State::Gone);
         self.progress.state = match state {
             // what was written made no difference
-            State::Modified { base, .. } => State::Unmodified { base, discarded: false },
+            State::Modified { base, .. } => State::Unmodified {
+                base,
+                discarded: false,
+            },
             // the handler learns of the loss, so it is over
             state @ State::Superseded { .. } if outcome.lost == Some(Loss::Superseded) => {
                 Verb::Discard.apply(state, usize::MAX, None).0
@@ -280,7 +310,9 @@ impl Drop for InFlight<'_> {
             credential: mem::take(&mut self.progress.credential),
         };
         let progress = progress.interrupted();
-        shared.cell.end_commit(progress, limit_bytes, || shared.request.new_session(&shared.config));
+        shared.cell.end_commit(progress, limit_bytes, || {
+            shared.request.new_session(&shared.config)
+        });
     }
 }
 
@@ -288,7 +320,11 @@ impl Drop for InFlight<'_> {
 pub(crate) async fn reload(shared: &Shared) -> Result<(), SessionError> {
     let _lock = shared.cell.commit_lock().await;
     let mut commit = InFlight::begin(shared, Trigger::Save);
-    let id = commit.progress.state.stored_id().ok_or_else(SessionError::gone)?;
+    let id = commit
+        .progress
+        .state
+        .stored_id()
+        .ok_or_else(SessionError::gone)?;
     let current = lookup::load(&shared.config, &id).await?;
     commit.apply(Answer::Reloaded(current.map(Box::new)))
 }
@@ -297,13 +333,19 @@ fn is_conflict(answer: &Answer) -> bool {
     matches!(
         answer,
         Answer::Saved(_, Ok(Change::Conflict(_)))
-            | Answer::Touched { change: Ok(Change::Conflict(_)), .. }
+            | Answer::Touched {
+                change: Ok(Change::Conflict(_)),
+                ..
+            }
             | Answer::Destroyed(_, Ok(Change::Conflict(_)))
     )
 }
 
 fn new_token(shared: &Shared, state: &State) -> Result<SessionToken, SessionError> {
-    if state.new_session().is_some_and(|new| new.taken >= MAX_ID_ATTEMPTS) {
+    if state
+        .new_session()
+        .is_some_and(|new| new.taken >= MAX_ID_ATTEMPTS)
+    {
         let detail = format!("{MAX_ID_ATTEMPTS} generated session ids in a row were taken");
         return Err(SessionError::new(SessionErrorKind::Entropy, detail));
     }
@@ -312,7 +354,13 @@ fn new_token(shared: &Shared, state: &State) -> Result<SessionToken, SessionErro
 
 /// Encodes a new session.
 fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>, SessionError> {
-    let Create { new, token, contents, login, ttl } = create;
+    let Create {
+        new,
+        token,
+        contents,
+        login,
+        ttl,
+    } = create;
     let body = Body {
         secrets: Secrets::one(token.secret().hash()),
         created_at: new.created_at,
@@ -336,20 +384,34 @@ fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>
 }
 
 /// Encodes a changed session.
-fn attempt_save(shared: &Shared, save: &Save<'_>, now: Now) -> Result<Arc<Attempted>, SessionError> {
-    let Save { base, contents, login, secret, ttl, only_extends, reissue } = save;
+fn attempt_save(
+    shared: &Shared,
+    save: &Save<'_>,
+    now: Now,
+) -> Result<Arc<Attempted>, SessionError> {
+    let Save {
+        base,
+        contents,
+        login,
+        secret,
+        ttl,
+        only_extends,
+        reissue,
+    } = save;
     let renews = *secret != SecretChange::Keep;
     let token = match renews {
-        true => {
-            SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?)
-        }
+        true => SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?),
         false => base.token.clone(),
     };
     let body = Body {
         secrets: secret.apply(base.body.secrets, token.secret().hash()),
         created_at: base.body.created_at,
         authenticated_at: login.map(|login| login.at).or(base.body.authenticated_at),
-        renewed_at: if renews { Some(now.wall) } else { base.body.renewed_at },
+        renewed_at: if renews {
+            Some(now.wall)
+        } else {
+            base.body.renewed_at
+        },
         transport: base.body.transport,
         contents: Arc::clone(contents),
         unknown: base.body.unknown.clone(),
@@ -369,21 +431,29 @@ fn attempt_save(shared: &Shared, save: &Save<'_>, now: Now) -> Result<Arc<Attemp
 
 fn encode(shared: &Shared, token: &SessionToken, body: &Body) -> Result<Record, SessionError> {
     let version = Version::generate(&*shared.config.entropy)?;
-    let bytes = shared.config.format.encode(&token.id(), version, body).map_err(|error| {
-        SessionError::with_source(SessionErrorKind::Encode, "session cannot be encoded", error)
-    })?;
+    let bytes = shared
+        .config
+        .format
+        .encode(&token.id(), version, body)
+        .map_err(|error| {
+            SessionError::with_source(SessionErrorKind::Encode, "session cannot be encoded", error)
+        })?;
     Ok(Record::new(version, bytes))
 }
 
 fn warn_not_stored() {
-    tracing::warn!("session not stored: its cookie must be Secure and the request came over plain http");
+    tracing::warn!(
+        "session not stored: its cookie must be Secure and the request came over plain http"
+    );
 }
 
 fn trace(outcome: &Outcome, state: &State) {
     if let Some(ended) = outcome.ended {
         tracing::debug!(session.id = %ended.id, reason = ?ended.reason, "session ended");
     }
-    let Some(id) = state.token().map(SessionToken::id) else { return };
+    let Some(id) = state.token().map(SessionToken::id) else {
+        return;
+    };
     if outcome.created || outcome.saved {
         tracing::debug!(session.id = %id, kind = outcome.kind().as_str(), "session stored");
     } else if outcome.touched {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     attempted::Attempted,
     body::{Contents, Secrets, Transport},
-    cookie_spec::{CookieOverrides, CookieSpec},
     clock::Now,
+    cookie_spec::{CookieOverrides, CookieSpec},
     draft::{Draft, Login},
     id::SessionId,
     outcome::Loss,
@@ -38,9 +38,17 @@ pub(crate) enum Step<'s> {
     /// Send the same save again.
     Repeat(&'s Arc<Attempted>),
     /// Extend the expiry.
-    Touch { base: &'s Base, ttl: Duration, reissue: bool },
+    Touch {
+        base: &'s Base,
+        ttl: Duration,
+        reissue: bool,
+    },
     /// Remove a record.
-    Destroy { id: SessionId, expected: Option<Version>, purpose: Purpose },
+    Destroy {
+        id: SessionId,
+        expected: Option<Version>,
+        purpose: Purpose,
+    },
 }
 
 /// A session to be stored under a new token.
@@ -84,7 +92,10 @@ impl SecretChange {
         match self {
             Self::Keep => secrets,
             Self::Replace => Secrets::one(new),
-            Self::Add => Secrets { second: Some(new), ..secrets },
+            Self::Add => Secrets {
+                second: Some(new),
+                ..secrets
+            },
         }
     }
 }
@@ -123,8 +134,6 @@ pub(crate) struct RequestFacts<'r> {
     pub(crate) signed_by_old_key: bool,
     /// Whether there is a response that can carry a token.
     pub(crate) has_response: bool,
-    /// The method is one that does not change anything: GET, HEAD, OPTIONS or TRACE.
-    pub(crate) safe_method: bool,
     /// How the tokens of sessions that begin here travel.
     pub(crate) transport: Transport,
 }
@@ -165,10 +174,22 @@ pub(crate) fn decide<'s>(
             }
         }
         // ended first: a logout must not fail because a message cannot be stored
-        State::New { retired: Some(retired), .. } => context.retire(retired),
-        State::New { new, draft, retired: None } => context.store_if_wanted(new, draft),
-        State::Unmodified { discarded: true, .. } => Step::Done(None),
-        State::Unmodified { base, discarded: false } => context.unchanged(base),
+        State::New {
+            retired: Some(retired),
+            ..
+        } => context.retire(retired),
+        State::New {
+            new,
+            draft,
+            retired: None,
+        } => context.store_if_wanted(new, draft),
+        State::Unmodified {
+            discarded: true, ..
+        } => Step::Done(None),
+        State::Unmodified {
+            base,
+            discarded: false,
+        } => context.unchanged(base),
         State::Modified { base, draft } if draft.contents() == base.contents() => {
             context.unchanged(base)
         }
@@ -180,33 +201,60 @@ pub(crate) fn decide<'s>(
             };
             context.save(base, draft, secret)
         }
-        State::Regenerated { progress: Regeneration::Undo(id, _), .. } => Step::Destroy {
+        State::Regenerated {
+            progress: Regeneration::Undo(id, _),
+            ..
+        } => Step::Destroy {
             id: *id,
             expected: None,
             purpose: Purpose::Undo,
         },
-        State::Regenerated { progress: Regeneration::Created(base), retired: Some(_), .. }
-            if facts.late =>
-        {
-            Step::Destroy { id: base.token.id(), expected: None, purpose: Purpose::Undo }
-        }
-        State::Regenerated { progress: Regeneration::Created(_), retired: Some(retired), .. } => {
-            context.retire(retired)
-        }
-        State::Regenerated { progress: Regeneration::Created(_), retired: None, .. } => {
-            Step::Done(None)
-        }
-        State::Regenerated { new, draft, retired, progress: Regeneration::Planned } => {
-            match (context.create(new, draft.contents(), draft.login()), retired) {
+        State::Regenerated {
+            progress: Regeneration::Created(base),
+            retired: Some(_),
+            ..
+        } if facts.late => Step::Destroy {
+            id: base.token.id(),
+            expected: None,
+            purpose: Purpose::Undo,
+        },
+        State::Regenerated {
+            progress: Regeneration::Created(_),
+            retired: Some(retired),
+            ..
+        } => context.retire(retired),
+        State::Regenerated {
+            progress: Regeneration::Created(_),
+            retired: None,
+            ..
+        } => Step::Done(None),
+        State::Regenerated {
+            new,
+            draft,
+            retired,
+            progress: Regeneration::Planned,
+        } => {
+            match (
+                context.create(new, draft.contents(), draft.login()),
+                retired,
+            ) {
                 (Step::NotStored, _) => Step::Fail(Refusal::CannotSetCookie),
                 // the new session would end at once
                 (Step::Done(_), Some(retired)) => context.retire(retired),
                 (step, _) => step,
             }
         }
-        State::Destroyed { retired: Some(retired) } => context.retire(retired),
+        State::Destroyed {
+            retired: Some(retired),
+        } => context.retire(retired),
         State::Destroyed { retired: None } => Step::Done(None),
-        State::Superseded { token, since, new, draft, ended } => match (draft.login(), ended, since) {
+        State::Superseded {
+            token,
+            since,
+            new,
+            draft,
+            ended,
+        } => match (draft.login(), ended, since) {
             (Some(_), true, _) => context.store_if_wanted(new, draft),
             (Some(_), false, _) if !facts.request.can_set_cookie(&draft.contents().cookie) => {
                 Step::Fail(Refusal::CannotSetCookie)
@@ -221,9 +269,18 @@ pub(crate) fn decide<'s>(
             }
         },
         State::InDoubt(_) if facts.late => Step::Fail(Refusal::InDoubt),
-        State::InDoubt(Doubt::Save { attempted, repeat: true, .. }) => Step::Repeat(attempted),
+        State::InDoubt(Doubt::Save {
+            attempted,
+            repeat: true,
+            ..
+        }) => Step::Repeat(attempted),
         State::InDoubt(
-            Doubt::Save { attempted, repeat: false, .. } | Doubt::Create { attempted, .. },
+            Doubt::Save {
+                attempted,
+                repeat: false,
+                ..
+            }
+            | Doubt::Create { attempted, .. },
         ) => Step::Load(attempted.token.id()),
         State::Gone => Step::Done(None),
     }
@@ -243,7 +300,10 @@ impl Context<'_> {
         if !wanted {
             return Step::Done(None);
         }
-        match (self.create(new, draft.contents(), draft.login()), draft.login()) {
+        match (
+            self.create(new, draft.contents(), draft.login()),
+            draft.login(),
+        ) {
             (Step::NotStored, Some(_)) => Step::Fail(Refusal::CannotSetCookie),
             (step, _) => step,
         }
@@ -259,15 +319,28 @@ impl Context<'_> {
             return Step::NotStored;
         }
         let began_at = login.map_or(new.created_at, |login| login.at);
-        let ttl = self.policy.timeouts.ttl(&contents.lifetime, self.now.wall.since(began_at));
+        let ttl = self
+            .policy
+            .timeouts
+            .ttl(&contents.lifetime, self.now.wall.since(began_at));
         if ttl.is_zero() {
             return Step::Done(None);
         }
         if let Some(id) = new.orphan {
-            return Step::Destroy { id, expected: None, purpose: Purpose::Orphan };
+            return Step::Destroy {
+                id,
+                expected: None,
+                purpose: Purpose::Orphan,
+            };
         }
         match &new.token {
-            Some(token) => Step::Create(Create { new, token, contents, login, ttl }),
+            Some(token) => Step::Create(Create {
+                new,
+                token,
+                contents,
+                login,
+                ttl,
+            }),
             None => Step::NewToken,
         }
     }
@@ -313,7 +386,10 @@ impl Context<'_> {
             return Step::Done(None);
         }
         let lifetime = &base.contents().lifetime;
-        let ttl = self.policy.timeouts.ttl(lifetime, base.body.age(self.now.wall));
+        let ttl = self
+            .policy
+            .timeouts
+            .ttl(lifetime, base.body.age(self.now.wall));
         if ttl.is_zero() {
             return expire(base);
         }
@@ -334,8 +410,7 @@ impl Context<'_> {
                 reissue,
             });
         }
-        let asked =
-            base.touch_requested || self.facts.trigger == Trigger::Save && !base.written;
+        let asked = base.touch_requested || self.facts.trigger == Trigger::Save && !base.written;
         if (due || asked) && !self.facts.late {
             return Step::Touch { base, ttl, reissue };
         }
@@ -344,7 +419,11 @@ impl Context<'_> {
 
     fn retire<'s>(&self, retired: &'s Retired) -> Step<'s> {
         if self.facts.late {
-            let refusal = if retired.in_doubt { Refusal::InDoubt } else { Refusal::Contention };
+            let refusal = if retired.in_doubt {
+                Refusal::InDoubt
+            } else {
+                Refusal::Contention
+            };
             return Step::Fail(refusal);
         }
         Step::Destroy {
@@ -357,7 +436,10 @@ impl Context<'_> {
     fn touch_due(&self, base: &Base, ttl: Duration) -> bool {
         let remaining = base.remaining(self.now);
         base.extends
-            && self.policy.timeouts.touch_due(&base.contents().lifetime, ttl, remaining)
+            && self
+                .policy
+                .timeouts
+                .touch_due(&base.contents().lifetime, ttl, remaining)
     }
 
     /// A cookie is sent only for a token that opens the session.

@@ -52,7 +52,9 @@ impl Draft {
     /// Applies one more operation. On an error nothing has changed.
     pub(crate) fn push(&mut self, op: Op, limit_bytes: usize) -> Result<(), SessionError> {
         let contents = Arc::make_mut(&mut self.contents);
-        let undo = op.name().map(|name| (name.clone(), contents.data.get(name)));
+        let undo = op
+            .name()
+            .map(|name| (name.clone(), contents.data.get(name)));
         let before_bytes = size(contents);
         op.apply(contents)?;
         if let (Err(error), Some((name, value))) =
@@ -142,7 +144,10 @@ mod tests {
     }
 
     fn sum(before: Option<&Bytes>, value: u8) -> u8 {
-        before.map_or(0, |before| before[0]).wrapping_mul(3).wrapping_add(value)
+        before
+            .map_or(0, |before| before[0])
+            .wrapping_mul(3)
+            .wrapping_add(value)
     }
 
     fn op(write: Write, contents: &Contents) -> Op {
@@ -155,9 +160,8 @@ mod tests {
             Write::Add(name, value) => {
                 let before = contents.data.get(NAMES[name]);
                 let after = Bytes::copy_from_slice(&[sum(before.as_ref(), value)]);
-                let step: op::UpdateFn = Arc::new(move |before| {
-                    Ok(Bytes::copy_from_slice(&[sum(before, value)]))
-                });
+                let step: op::UpdateFn =
+                    Arc::new(move |before| Ok(Bytes::copy_from_slice(&[sum(before, value)])));
                 Op::Update(Update::new(NAMES[name].into(), step, before, after))
             }
         }
@@ -171,7 +175,9 @@ mod tests {
                 Write::Remove(name) => drop(map.remove(&name)),
                 Write::Clear => map.clear(),
                 Write::Add(name, value) => {
-                    let before = map.get(&name).map(|before| Bytes::copy_from_slice(&[*before]));
+                    let before = map
+                        .get(&name)
+                        .map(|before| Bytes::copy_from_slice(&[*before]));
                     map.insert(name, sum(before.as_ref(), value));
                 }
             }
@@ -182,7 +188,9 @@ mod tests {
     fn contents(map: &BTreeMap<usize, u8>) -> Contents {
         let mut contents = Contents::default();
         for (name, value) in map {
-            contents.data.insert(NAMES[*name], Bytes::copy_from_slice(&[*value]));
+            contents
+                .data
+                .insert(NAMES[*name], Bytes::copy_from_slice(&[*value]));
         }
         contents
     }
@@ -230,7 +238,10 @@ mod tests {
         let mut large = Contents::default();
         large.data.insert("a", Bytes::from(vec![0; 100]));
         let mut draft = Draft::of(Arc::new(large));
-        draft.log_in(Login { principal: "ann".into(), at: Millis(0) });
+        draft.log_in(Login {
+            principal: "ann".into(),
+            at: Millis(0),
+        });
         let set = |len| Op::Set("a".into(), Bytes::from(vec![0; len]));
         draft.push(set(90), 50).expect("smaller");
         let error = draft.push(set(91), 50).expect_err("larger");

@@ -126,12 +126,19 @@ impl SessionHandle {
                 "no session layer has processed this request",
             ));
         };
-        inner.accessed.store(inner.start.in_scope, Ordering::Relaxed);
+        inner
+            .accessed
+            .store(inner.start.in_scope, Ordering::Relaxed);
         let extends = match mode {
             LoadMode::Normal | LoadMode::Fresh => true,
             LoadMode::Peek => false,
         };
-        let load = || inner.start.load(extends).instrument(tracing::debug_span!("session.load"));
+        let load = || {
+            inner
+                .start
+                .load(extends)
+                .instrument(tracing::debug_span!("session.load"))
+        };
         let session = inner.session.get_or_try_init(load).await?;
         if extends {
             session.shared().cell.extend_life();
@@ -171,7 +178,9 @@ impl SessionHandle {
 
     /// Whether somebody tried to load the session.
     pub(crate) fn is_accessed(&self) -> bool {
-        self.0.as_ref().is_some_and(|inner| inner.accessed.load(Ordering::Relaxed))
+        self.0
+            .as_ref()
+            .is_some_and(|inner| inner.accessed.load(Ordering::Relaxed))
     }
 
     /// Closes the session, also if it is loaded later.
@@ -206,10 +215,17 @@ impl RequestStart {
             ));
         }
         let mut superseded = None;
-        for Verified { token, signed_by_old_key } in self.to_look_up() {
+        for Verified {
+            token,
+            signed_by_old_key,
+        } in self.to_look_up()
+        {
             match lookup::look_up(&self.config, &token, extends).await? {
                 Lookup::Found(base) => {
-                    let state = State::Unmodified { base: *base, discarded: false };
+                    let state = State::Unmodified {
+                        base: *base,
+                        discarded: false,
+                    };
                     return Ok(self.session(Some(token.id()), signed_by_old_key, state));
                 }
                 Lookup::Superseded(since) => {
@@ -227,15 +243,31 @@ impl RequestStart {
     ) -> Result<Session, SessionError> {
         let context = self.context(None, false);
         let token = Some(context.new_token(&self.config)?);
-        let new = NewSession { token, ..context.new_session(&self.config) };
+        let new = NewSession {
+            token,
+            ..context.new_session(&self.config)
+        };
         let state = match superseded {
             Some((token, since)) => {
                 let draft = Draft::of(new.initial.clone());
-                State::Superseded { token, since, new, draft, ended: false }
+                State::Superseded {
+                    token,
+                    since,
+                    new,
+                    draft,
+                    ended: false,
+                }
             }
-            None => State::Uninitialized { new, discarded: false },
+            None => State::Uninitialized {
+                new,
+                discarded: false,
+            },
         };
-        Ok(Session::new(Shared::new(self.config.clone(), context, state)))
+        Ok(Session::new(Shared::new(
+            self.config.clone(),
+            context,
+            state,
+        )))
     }
 
     fn session(
@@ -268,7 +300,10 @@ impl RequestStart {
                 continue;
             }
             if tokens.len() == MAX_LOOKUPS {
-                tracing::debug!(cookie = self.cookie.name(), "more signed session cookies than are looked up");
+                tracing::debug!(
+                    cookie = self.cookie.name(),
+                    "more signed session cookies than are looked up"
+                );
                 break;
             }
             tokens.push(verified);
@@ -280,7 +315,9 @@ impl RequestStart {
     fn verified(&self) -> impl Iterator<Item = Verified> {
         let name = self.cookie.name();
         cookie_header::candidates(&self.fields, name).filter_map(move |value| {
-            self.config.format.read_cookie(name, &value, &self.config.keys)
+            self.config
+                .format
+                .read_cookie(name, &value, &self.config.keys)
         })
     }
 }

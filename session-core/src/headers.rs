@@ -64,7 +64,10 @@ pub(crate) enum CredentialPlan {
         transport: Transport,
     },
     /// The client forgets its token.
-    End { cookie: CookieOverrides, transport: Transport },
+    End {
+        cookie: CookieOverrides,
+        transport: Transport,
+    },
 }
 
 /// Decides the headers, when the head of the response is made.

@@ -81,8 +81,6 @@ pub use request_scheme::{PeerAddr, Proxy, RequestScheme};
 pub use session::Session;
 pub use sessions::Sessions;
 pub use sign::{SigningKeys, SigningKeysError};
-pub use store::{
-    Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write,
-};
+pub use store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write};
 pub use store_error::{StoreError, StoreErrorKind};
 pub use token::{ParseTokenError, SessionToken};

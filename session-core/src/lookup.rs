@@ -46,12 +46,20 @@ pub(crate) async fn look_up(
         Err(error) => return Err(error),
     };
     let now = config.now();
-    let absolute = config.policy.timeouts.absolute(&current.body.contents.lifetime);
+    let absolute = config
+        .policy
+        .timeouts
+        .absolute(&current.body.contents.lifetime);
     if absolute.is_some_and(|absolute| current.body.age(now.wall) >= absolute) {
         tracing::debug!(session.id = %id, "session is past its absolute timeout");
         return Ok(Lookup::NotFound);
     }
-    let Current { version, body, ttl, seen_at } = current;
+    let Current {
+        version,
+        body,
+        ttl,
+        seen_at,
+    } = current;
     let base = Base {
         token: token.clone(),
         version,
@@ -100,12 +108,20 @@ pub(crate) fn decode(
     loaded: Loaded,
 ) -> Result<Current, SessionError> {
     let version = loaded.record.version();
-    let body = config.format.decode(id, version, loaded.record.body()).map_err(|error| {
-        SessionError::with_source(
-            SessionErrorKind::Corrupt,
-            "stored session cannot be decoded",
-            error,
-        )
-    })?;
-    Ok(Current { version, body, ttl: loaded.ttl, seen_at: config.clock.monotonic() })
+    let body = config
+        .format
+        .decode(id, version, loaded.record.body())
+        .map_err(|error| {
+            SessionError::with_source(
+                SessionErrorKind::Corrupt,
+                "stored session cannot be decoded",
+                error,
+            )
+        })?;
+    Ok(Current {
+        version,
+        body,
+        ttl: loaded.ttl,
+        seen_at: config.clock.monotonic(),
+    })
 }

@@ -20,8 +20,7 @@ pub(crate) enum Op {
 }
 
 /// Computes the new value of a name from the current one.
-pub(crate) type UpdateFn =
-    Arc<dyn Fn(Option<&Bytes>) -> Result<Bytes, SessionError> + Send + Sync>;
+pub(crate) type UpdateFn = Arc<dyn Fn(Option<&Bytes>) -> Result<Bytes, SessionError> + Send + Sync>;
 
 /// The updates of one name, in order, with the last known result.
 #[derive(Clone)]
@@ -60,7 +59,9 @@ impl Update {
     fn then(&mut self, next: Self) {
         self.steps.extend(next.steps);
         self.memo = match (self.memo.take(), next.memo) {
-            (Some((before, middle)), Some((continued, after))) if continued.as_ref() == Some(&middle) => {
+            (Some((before, middle)), Some((continued, after)))
+                if continued.as_ref() == Some(&middle) =>
+            {
                 Some((before, after))
             }
             _ => None,
@@ -139,7 +140,10 @@ impl Op {
 /// names and the updates, not by the number of writes.
 pub(crate) fn append(ops: &mut Vec<Op>, op: Op, contents: &Contents) {
     if let Op::Update(next) = &op {
-        match ops.iter_mut().rfind(|earlier| earlier.name() == Some(&next.name)) {
+        match ops
+            .iter_mut()
+            .rfind(|earlier| earlier.name() == Some(&next.name))
+        {
             Some(Op::Set(name, value)) => {
                 *value = contents.data.get(name).unwrap_or_default();
                 return;

@@ -165,25 +165,78 @@ mod tests {
     fn the_kind_is_the_most_significant_fact() {
         let none = Outcome::UNTOUCHED;
         check(none, OutcomeKind::Untouched);
-        check(Outcome { touched: true, ..none }, OutcomeKind::Touched);
-        check(Outcome { saved: true, ..none }, OutcomeKind::Saved);
-        let renewed = Outcome { saved: true, renewed: true, ..none };
+        check(
+            Outcome {
+                touched: true,
+                ..none
+            },
+            OutcomeKind::Touched,
+        );
+        check(
+            Outcome {
+                saved: true,
+                ..none
+            },
+            OutcomeKind::Saved,
+        );
+        let renewed = Outcome {
+            saved: true,
+            renewed: true,
+            ..none
+        };
         check(renewed, OutcomeKind::Renewed);
-        check(Outcome { logged_in: true, ..renewed }, OutcomeKind::LoggedIn);
-        let created = Outcome { created: true, ..none };
+        check(
+            Outcome {
+                logged_in: true,
+                ..renewed
+            },
+            OutcomeKind::LoggedIn,
+        );
+        let created = Outcome {
+            created: true,
+            ..none
+        };
         check(created, OutcomeKind::Created);
         check(
-            Outcome { ended: ended(EndReason::Regenerated), ..created },
+            Outcome {
+                ended: ended(EndReason::Regenerated),
+                ..created
+            },
             OutcomeKind::Regenerated,
         );
         check(
-            Outcome { ended: ended(EndReason::Regenerated), logged_in: true, ..created },
+            Outcome {
+                ended: ended(EndReason::Regenerated),
+                logged_in: true,
+                ..created
+            },
             OutcomeKind::LoggedIn,
         );
-        let flash = Outcome { ended: ended(EndReason::Destroyed), ..created };
+        let flash = Outcome {
+            ended: ended(EndReason::Destroyed),
+            ..created
+        };
         check(flash, OutcomeKind::Destroyed);
-        check(Outcome { ended: ended(EndReason::Expired), ..none }, OutcomeKind::Destroyed);
-        check(Outcome { lost: Some(Loss::Gone), ..flash }, OutcomeKind::Gone);
-        check(Outcome { lost: Some(Loss::Superseded), ..none }, OutcomeKind::Superseded);
+        check(
+            Outcome {
+                ended: ended(EndReason::Expired),
+                ..none
+            },
+            OutcomeKind::Destroyed,
+        );
+        check(
+            Outcome {
+                lost: Some(Loss::Gone),
+                ..flash
+            },
+            OutcomeKind::Gone,
+        );
+        check(
+            Outcome {
+                lost: Some(Loss::Superseded),
+                ..none
+            },
+            OutcomeKind::Superseded,
+        );
     }
 }

@@ -94,7 +94,10 @@ impl ExpressOptions {
 
     /// Stores a new session that a handler loaded, even if nothing was written to it.
     pub fn save_uninitialized(self, save_uninitialized: bool) -> Self {
-        Self { save_uninitialized, ..self }
+        Self {
+            save_uninitialized,
+            ..self
+        }
     }
 
     /// Sets the cookie again in each request that extends the session's life by a due touch.

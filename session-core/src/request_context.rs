@@ -61,7 +61,6 @@ impl RequestContext {
             presented: self.presented,
             signed_by_old_key: self.signed_by_old_key,
             has_response: self.has_response,
-            safe_method: self.safe_method,
             transport: Transport::Cookie,
         }
     }
@@ -94,11 +93,16 @@ impl RequestContext {
         let options = self.cookie.options();
         contents.lifetime = match options.max_age {
             Some(age) if !policy.timeouts.persistent || age != policy.timeouts.idle => {
-                LifetimeOverrides { idle: Some(age), absolute: None, persistent: Some(true) }
+                LifetimeOverrides {
+                    idle: Some(age),
+                    absolute: None,
+                    persistent: Some(true),
+                }
             }
-            None if policy.timeouts.persistent => {
-                LifetimeOverrides { persistent: Some(false), ..LifetimeOverrides::default() }
-            }
+            None if policy.timeouts.persistent => LifetimeOverrides {
+                persistent: Some(false),
+                ..LifetimeOverrides::default()
+            },
             Some(_) | None => LifetimeOverrides::default(),
         };
         // a session that began over TLS stays with it

@@ -42,7 +42,9 @@ pub(crate) fn finish<B>(
     match &cookie {
         Some(_) => keep_out_of_shared_caches(headers),
         None => {
-            headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+            headers
+                .entry(header::CACHE_CONTROL)
+                .or_insert(HeaderValue::from_static("private"));
         }
     }
     add(cookie, response);
@@ -80,19 +82,31 @@ fn cookie(shared: &Shared) -> Option<HeaderValue> {
     let spec = &*shared.request.cookie;
     match credential {
         CredentialPlan::Keep => None,
-        CredentialPlan::Set { token, cookie, max_age, transport: _ } => {
-            let value = config.format.cookie_value(spec.name(), &token, &config.keys);
+        CredentialPlan::Set {
+            token,
+            cookie,
+            max_age,
+            transport: _,
+        } => {
+            let value = config
+                .format
+                .cookie_value(spec.name(), &token, &config.keys);
             set_cookie::issue(spec, &cookie, value, max_age, now.wall, request.secure)
         }
-        CredentialPlan::End { cookie, transport: _ } => {
-            set_cookie::remove(spec, &cookie, request.secure)
-        }
+        CredentialPlan::End {
+            cookie,
+            transport: _,
+        } => set_cookie::remove(spec, &cookie, request.secure),
     }
 }
 
 fn add<B>(cookie: Option<HeaderValue>, response: &mut Response<B>) {
     let Some(cookie) = cookie else { return };
-    response.extensions_mut().get_or_insert_default::<SessionCookies>().0.push(cookie.clone());
+    response
+        .extensions_mut()
+        .get_or_insert_default::<SessionCookies>()
+        .0
+        .push(cookie.clone());
     response.headers_mut().append(header::SET_COOKIE, cookie);
 }
 
@@ -109,7 +123,9 @@ fn keep_out_of_shared_caches(headers: &mut HeaderMap) {
         return;
     }
     if values.iter().next().is_some() {
-        tracing::warn!("Cache-Control replaced by no-store, because the response sets a session cookie");
+        tracing::warn!(
+            "Cache-Control replaced by no-store, because the response sets a session cookie"
+        );
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

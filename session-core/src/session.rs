@@ -138,7 +138,9 @@ impl Session {
             };
             let decoded = decode(&name, &value)?;
             let remove = Verb::Write(Op::Remove(name.clone()));
-            if self.call_if(remove, |state| value_in(state, &name).as_ref() == Some(&value))? {
+            if self.call_if(remove, |state| {
+                value_in(state, &name).as_ref() == Some(&value)
+            })? {
                 return Ok(Some(decoded));
             }
         }
@@ -204,7 +206,11 @@ impl Session {
     /// }
     /// ```
     pub fn contains(&self, name: impl AsRef<str>) -> bool {
-        self.value(name.as_ref()).is_some()
+        self.shared().cell.read(|state| {
+            state
+                .contents()
+                .is_some_and(|contents| contents.data.contains(name.as_ref()))
+        })
     }
 
     /// Returns the names of all values, sorted.
@@ -219,8 +225,14 @@ impl Session {
     /// ```
     pub fn names(&self) -> Vec<String> {
         self.shared().cell.read(|state| {
-            let Some(contents) = state.contents() else { return Vec::new() };
-            contents.data.iter().map(|(name, _)| name.to_owned()).collect()
+            let Some(contents) = state.contents() else {
+                return Vec::new();
+            };
+            contents
+                .data
+                .iter()
+                .map(|(name, _)| name.to_owned())
+                .collect()
         })
     }
 
@@ -240,7 +252,9 @@ impl Session {
     /// ```
     pub fn clear(&self) -> Result<(), SessionError> {
         let is_empty = |state: &State| {
-            state.contents().is_none_or(|contents| contents.data.is_empty())
+            state
+                .contents()
+                .is_none_or(|contents| contents.data.is_empty())
         };
         match self.call_if(Verb::Write(Op::Clear), |state| !is_empty(state))? {
             true => Ok(()),
@@ -286,14 +300,19 @@ impl Session {
         }
         let shared = self.shared();
         let limit_bytes = shared.config.policy.max_bytes;
-        shared.cell.call_if(verb, limit_bytes, still, || shared.new_session())
+        shared
+            .cell
+            .call_if(verb, limit_bytes, still, || shared.new_session())
     }
 }
 
 impl fmt::Debug for Session {
     /// Prints the id and the names of values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.shared().cell.read(|state| state.token().map(SessionToken::id));
+        let id = self
+            .shared()
+            .cell
+            .read(|state| state.token().map(SessionToken::id));
         f.debug_struct("Session")
             .field("id", &id)
             .field("names", &self.names())

@@ -70,7 +70,10 @@ impl Sessions {
     /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody asks for the session.
     pub fn begin<B>(&self, request: &Request<B>) -> SessionHandle {
         let config = &self.0;
-        let original = config.original_uri.as_ref().and_then(|find| find(request.extensions()));
+        let original = config
+            .original_uri
+            .as_ref()
+            .and_then(|find| find(request.extensions()));
         let uri = original.as_ref().unwrap_or(request.uri());
         let parts = (config.id_source.is_some() || config.cookie_fn.is_some())
             .then(|| Box::new(head(request, uri)));
@@ -127,8 +130,15 @@ impl Sessions {
         match lookup::look_up(&self.0, token, true).await? {
             Lookup::Found(base) => {
                 let request = RequestContext::outside(self.0.cookie.clone(), token.id());
-                let state = State::Unmodified { base: *base, discarded: false };
-                Ok(Some(Session::new(Shared::new(self.0.clone(), request, state))))
+                let state = State::Unmodified {
+                    base: *base,
+                    discarded: false,
+                };
+                Ok(Some(Session::new(Shared::new(
+                    self.0.clone(),
+                    request,
+                    state,
+                ))))
             }
             Lookup::Superseded(_) | Lookup::NotFound => Ok(None),
         }
@@ -140,7 +150,12 @@ impl Sessions {
     ///
     /// If the store fails; the session may then live on.
     pub async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
-        let _ = self.0.store.destroy(id, Destroy::any()).await.map_err(SessionError::from_write)?;
+        let _ = self
+            .0
+            .store
+            .destroy(id, Destroy::any())
+            .await
+            .map_err(SessionError::from_write)?;
         tracing::info!(session.id = %id, "session ended");
         Ok(())
     }
@@ -176,7 +191,11 @@ pub(crate) fn begin_finish<B>(handle: &SessionHandle, response: &mut Response<B>
     let shared = session.shared();
     let commit_if = shared.config.policy.commit_if.as_ref();
     let commits = commit_if.is_none_or(|commit_if| commit_if(response.status()));
-    let outcome = if commits { commit::try_commit(shared) } else { Some(Outcome::UNTOUCHED) };
+    let outcome = if commits {
+        commit::try_commit(shared)
+    } else {
+        Some(Outcome::UNTOUCHED)
+    };
     match outcome {
         Some(outcome) => Dispatch::Done(response::finish(shared, outcome, response)),
         None => Dispatch::Commit(session.clone()),

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    cell::Cell, config::Config, error::SessionError, request_context::RequestContext,
+    cell::Cell,
+    config::Config,
+    error::SessionError,
+    request_context::RequestContext,
     state::{NewSession, State},
 };
 
@@ -15,12 +18,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Arc<Config>, request: RequestContext, state: State) -> Self {
-        Self { config, request, cell: Cell::new(state) }
+        Self {
+            config,
+            request,
+            cell: Cell::new(state),
+        }
     }
 
     /// A session that would begin now, with a token.
     pub(crate) fn new_session(&self) -> Result<NewSession, SessionError> {
         let token = Some(self.request.new_token(&self.config)?);
-        Ok(NewSession { token, ..self.request.new_session(&self.config) })
+        Ok(NewSession {
+            token,
+            ..self.request.new_session(&self.config)
+        })
     }
 }

@@ -23,7 +23,11 @@ pub(crate) enum State {
     /// No stored session, nothing written.
     Uninitialized { new: NewSession, discarded: bool },
     /// No stored session, written to; perhaps after another one was destroyed, which is then ended first.
-    New { new: NewSession, draft: Draft, retired: Option<Retired> },
+    New {
+        new: NewSession,
+        draft: Draft,
+        retired: Option<Retired>,
+    },
     /// Stored, read at most.
     Unmodified { base: Base, discarded: bool },
     /// Stored and written to.
@@ -31,11 +35,22 @@ pub(crate) enum State {
     /// Stored, and gets a new secret at the commit.
     Renewed { base: Base, draft: Draft },
     /// An empty session with a new id replaces the one before.
-    Regenerated { new: NewSession, draft: Draft, retired: Option<Retired>, progress: Regeneration },
+    Regenerated {
+        new: NewSession,
+        draft: Draft,
+        retired: Option<Retired>,
+        progress: Regeneration,
+    },
     /// Ended by this request.
     Destroyed { retired: Option<Retired> },
     /// The record exists, and the request's token carries no authority over it. The handler sees a new session.
-    Superseded { token: SessionToken, since: Since, new: NewSession, draft: Draft, ended: bool },
+    Superseded {
+        token: SessionToken,
+        since: Since,
+        new: NewSession,
+        draft: Draft,
+        ended: bool,
+    },
     /// A write of this request may have been applied.
     InDoubt(Doubt),
     /// The stored session ended concurrently.
@@ -59,7 +74,10 @@ pub(crate) struct NewSession {
 impl NewSession {
     /// The same session, to be stored under another token.
     pub(crate) fn without_token(self) -> Self {
-        Self { token: None, ..self }
+        Self {
+            token: None,
+            ..self
+        }
     }
 }
 
@@ -324,7 +342,9 @@ impl From<Refusal> for SessionError {
                 "session was changed by concurrent requests until the commit deadline",
             ),
             Refusal::InDoubt => Self::in_doubt(),
-            Refusal::Store(kind) => StoreError::new(kind, "the session that is replaced cannot be ended").into(),
+            Refusal::Store(kind) => {
+                StoreError::new(kind, "the session that is replaced cannot be ended").into()
+            }
             Refusal::CannotSetCookie => Self::cannot_set_cookie(),
         }
     }

@@ -86,18 +86,21 @@ fn write(
     new: Option<NewSession>,
 ) -> (State, Result<(), SessionError>) {
     /// Writes to a draft that the state did not have; on an error the state stays without it.
-    fn first(
-        contents: &Arc<Contents>,
-        op: Op,
-        limit_bytes: usize,
-    ) -> Result<Draft, SessionError> {
+    fn first(contents: &Arc<Contents>, op: Op, limit_bytes: usize) -> Result<Draft, SessionError> {
         let mut draft = Draft::of(contents.clone());
         draft.push(op, limit_bytes)?;
         Ok(draft)
     }
     match state {
         State::Uninitialized { new, discarded } => match first(&new.initial, op, limit_bytes) {
-            Ok(draft) => (State::New { new, draft, retired: None }, Ok(())),
+            Ok(draft) => (
+                State::New {
+                    new,
+                    draft,
+                    retired: None,
+                },
+                Ok(()),
+            ),
             Err(error) => (State::Uninitialized { new, discarded }, Err(error)),
         },
         State::Unmodified { base, discarded } => match first(base.contents(), op, limit_bytes) {
@@ -109,13 +112,31 @@ fn write(
                 return (State::Destroyed { retired }, Err(SessionError::gone()));
             };
             match first(&new.initial, op, limit_bytes) {
-                Ok(draft) => (State::New { new, draft, retired }, Ok(())),
+                Ok(draft) => (
+                    State::New {
+                        new,
+                        draft,
+                        retired,
+                    },
+                    Ok(()),
+                ),
                 Err(error) => (State::Destroyed { retired }, Err(error)),
             }
         }
-        State::New { new, mut draft, retired } => {
+        State::New {
+            new,
+            mut draft,
+            retired,
+        } => {
             let written = draft.push(op, limit_bytes);
-            (State::New { new, draft, retired }, written)
+            (
+                State::New {
+                    new,
+                    draft,
+                    retired,
+                },
+                written,
+            )
         }
         State::Modified { base, mut draft } => {
             let written = draft.push(op, limit_bytes);
@@ -125,13 +146,27 @@ fn write(
             let written = draft.push(op, limit_bytes);
             (State::Renewed { base, draft }, written)
         }
-        State::Regenerated { new, mut draft, retired, progress } => {
+        State::Regenerated {
+            new,
+            mut draft,
+            retired,
+            progress,
+        } => {
             let written = draft.push(op, limit_bytes);
-            (State::Regenerated { new, draft, retired, progress }, written)
+            (
+                State::Regenerated {
+                    new,
+                    draft,
+                    retired,
+                    progress,
+                },
+                written,
+            )
         }
-        state @ State::Superseded { since: Since::Loaded, .. } => {
-            (state, Err(SessionError::superseded()))
-        }
+        state @ State::Superseded {
+            since: Since::Loaded,
+            ..
+        } => (state, Err(SessionError::superseded())),
         State::Superseded {
             token,
             since: since @ (Since::JustBeforeLoad | Since::LongBeforeLoad),
@@ -140,7 +175,16 @@ fn write(
             ended,
         } => {
             let written = draft.push(op, limit_bytes);
-            (State::Superseded { token, since, new, draft, ended }, written)
+            (
+                State::Superseded {
+                    token,
+                    since,
+                    new,
+                    draft,
+                    ended,
+                },
+                written,
+            )
         }
         state @ State::InDoubt(_) => (state, Err(SessionError::in_doubt())),
         State::Gone => (State::Gone, Err(SessionError::gone())),
@@ -149,7 +193,9 @@ fn write(
 
 /// Whether a login ends this session, because it belongs to somebody else.
 fn belongs_to_another(state: &State, login: &Login) -> bool {
-    let principal = state.contents().and_then(|contents| contents.principal.as_deref());
+    let principal = state
+        .contents()
+        .and_then(|contents| contents.principal.as_deref());
     principal.is_some_and(|principal| *principal != *login.principal)
 }
 
@@ -173,23 +219,63 @@ fn log_in(
         draft
     };
     let state = match (state, new) {
-        (State::Uninitialized { new, .. }, _) => {
-            State::New { draft: begin(&new.initial), new, retired: None }
-        }
-        (State::New { new, draft, retired }, _) => {
-            State::New { draft: proceed(draft, &new.initial), new, retired }
-        }
-        (State::Regenerated { new, draft, retired, progress }, _) => {
+        (State::Uninitialized { new, .. }, _) => State::New {
+            draft: begin(&new.initial),
+            new,
+            retired: None,
+        },
+        (
+            State::New {
+                new,
+                draft,
+                retired,
+            },
+            _,
+        ) => State::New {
+            draft: proceed(draft, &new.initial),
+            new,
+            retired,
+        },
+        (
+            State::Regenerated {
+                new,
+                draft,
+                retired,
+                progress,
+            },
+            _,
+        ) => {
             let draft = proceed(draft, &new.initial);
-            State::Regenerated { new, draft, retired, progress }
+            State::Regenerated {
+                new,
+                draft,
+                retired,
+                progress,
+            }
         }
-        (State::Superseded { token, since, new, draft, ended }, _) => {
+        (
+            State::Superseded {
+                token,
+                since,
+                new,
+                draft,
+                ended,
+            },
+            _,
+        ) => {
             let draft = proceed(draft, &new.initial);
-            State::Superseded { token, since, new, draft, ended }
+            State::Superseded {
+                token,
+                since,
+                new,
+                draft,
+                ended,
+            }
         }
-        (State::Unmodified { base, .. }, _) if !another => {
-            State::Renewed { draft: begin(base.contents()), base }
-        }
+        (State::Unmodified { base, .. }, _) if !another => State::Renewed {
+            draft: begin(base.contents()),
+            base,
+        },
         (State::Modified { base, mut draft } | State::Renewed { base, mut draft }, _)
             if !another =>
         {
@@ -204,25 +290,61 @@ fn log_in(
         ) => {
             let draft = begin(&new.initial);
             let retired = Some(Retired::of(base));
-            State::Regenerated { new, draft, retired, progress: Regeneration::Planned }
+            State::Regenerated {
+                new,
+                draft,
+                retired,
+                progress: Regeneration::Planned,
+            }
         }
         // what may or may not be stored is not carried over, and a session of somebody else is ended
-        (State::InDoubt(Doubt::Save { base, attempted, .. }), Some(new)) if another => {
+        (
+            State::InDoubt(Doubt::Save {
+                base, attempted, ..
+            }),
+            Some(new),
+        ) if another => {
             let draft = begin(&new.initial);
-            let retired = Some(Retired { own: Some(attempted), ..Retired::of(base) });
-            State::Regenerated { new, draft, retired, progress: Regeneration::Planned }
+            let retired = Some(Retired {
+                own: Some(attempted),
+                ..Retired::of(base)
+            });
+            State::Regenerated {
+                new,
+                draft,
+                retired,
+                progress: Regeneration::Planned,
+            }
         }
-        (State::InDoubt(Doubt::Create { replaces, attempted, .. }), Some(new)) => {
+        (
+            State::InDoubt(Doubt::Create {
+                replaces,
+                attempted,
+                ..
+            }),
+            Some(new),
+        ) => {
             let draft = begin(&new.initial);
-            let new = NewSession { orphan: Some(attempted.token.id()), ..new };
-            State::New { new, draft, retired: replaces.flatten() }
+            let new = NewSession {
+                orphan: Some(attempted.token.id()),
+                ..new
+            };
+            State::New {
+                new,
+                draft,
+                retired: replaces.flatten(),
+            }
         }
-        (State::InDoubt(Doubt::Save { .. }) | State::Gone, Some(new)) => {
-            State::New { draft: begin(&new.initial), new, retired: None }
-        }
-        (State::Destroyed { retired }, Some(new)) => {
-            State::New { draft: begin(&new.initial), new, retired }
-        }
+        (State::InDoubt(Doubt::Save { .. }) | State::Gone, Some(new)) => State::New {
+            draft: begin(&new.initial),
+            new,
+            retired: None,
+        },
+        (State::Destroyed { retired }, Some(new)) => State::New {
+            draft: begin(&new.initial),
+            new,
+            retired,
+        },
         (
             state @ (State::Unmodified { .. }
             | State::Modified { .. }
@@ -250,12 +372,14 @@ fn renew(state: State) -> (State, Result<(), SessionError>) {
         | State::New { .. }
         | State::Regenerated { .. }
         | State::Destroyed { .. }
-        | State::Superseded { since: Since::JustBeforeLoad | Since::LongBeforeLoad, .. }) => {
-            (same, Ok(()))
-        }
-        same @ State::Superseded { since: Since::Loaded, .. } => {
-            (same, Err(SessionError::superseded()))
-        }
+        | State::Superseded {
+            since: Since::JustBeforeLoad | Since::LongBeforeLoad,
+            ..
+        }) => (same, Ok(())),
+        same @ State::Superseded {
+            since: Since::Loaded,
+            ..
+        } => (same, Err(SessionError::superseded())),
         same @ State::InDoubt(_) => (same, Err(SessionError::in_doubt())),
         State::Gone => (State::Gone, Err(SessionError::gone())),
     }
@@ -264,9 +388,13 @@ fn renew(state: State) -> (State, Result<(), SessionError>) {
 fn regenerate(state: State, new: NewSession) -> State {
     let draft = Draft::of(new.initial.clone());
     match state {
-        State::Superseded { token, since, .. } => {
-            State::Superseded { token, since, new, draft, ended: true }
-        }
+        State::Superseded { token, since, .. } => State::Superseded {
+            token,
+            since,
+            new,
+            draft,
+            ended: true,
+        },
         state => State::Regenerated {
             new,
             draft,
@@ -278,11 +406,21 @@ fn regenerate(state: State, new: NewSession) -> State {
 
 fn destroy(state: State) -> State {
     match state {
-        State::Superseded { token, since, new, .. } => {
+        State::Superseded {
+            token, since, new, ..
+        } => {
             let draft = Draft::of(new.initial.clone());
-            State::Superseded { token, since, new, draft, ended: true }
+            State::Superseded {
+                token,
+                since,
+                new,
+                draft,
+                ended: true,
+            }
         }
-        state => State::Destroyed { retired: retire(state) },
+        state => State::Destroyed {
+            retired: retire(state),
+        },
     }
 }
 
@@ -292,9 +430,12 @@ fn retire(state: State) -> Option<Retired> {
         State::Unmodified { base, .. }
         | State::Modified { base, .. }
         | State::Renewed { base, .. } => Some(Retired::of(base)),
-        State::InDoubt(Doubt::Save { base, attempted, .. }) => {
-            Some(Retired { own: Some(attempted), ..Retired::of(base) })
-        }
+        State::InDoubt(Doubt::Save {
+            base, attempted, ..
+        }) => Some(Retired {
+            own: Some(attempted),
+            ..Retired::of(base)
+        }),
         State::New { retired, .. }
         | State::Regenerated { retired, .. }
         | State::Destroyed { retired } => retired,
@@ -306,46 +447,100 @@ fn retire(state: State) -> Option<Retired> {
 impl Retired {
     /// A session to end.
     pub(crate) fn of(base: Base) -> Self {
-        Self { base, own: None, in_doubt: false }
+        Self {
+            base,
+            own: None,
+            in_doubt: false,
+        }
     }
 }
 
 /// Forgets what was written. What was ended or renewed stays so.
 fn discard(state: State) -> State {
     match state {
-        State::Uninitialized { new, .. } | State::New { new, retired: None, .. } => {
-            State::Uninitialized { new, discarded: true }
-        }
-        State::New { retired: Some(retired), .. } => State::Destroyed { retired: Some(retired) },
+        State::Uninitialized { new, .. }
+        | State::New {
+            new, retired: None, ..
+        } => State::Uninitialized {
+            new,
+            discarded: true,
+        },
+        State::New {
+            retired: Some(retired),
+            ..
+        } => State::Destroyed {
+            retired: Some(retired),
+        },
         State::Destroyed { retired } => State::Destroyed { retired },
         State::Unmodified { base, .. }
         | State::Modified { base, .. }
         | State::InDoubt(Doubt::Save { base, .. }) => State::Unmodified {
-            base: Base { touch_requested: false, ..base },
+            base: Base {
+                touch_requested: false,
+                ..base
+            },
             discarded: true,
         },
         State::Renewed { base, .. } => {
             let draft = Draft::of(base.contents().clone());
             State::Renewed { base, draft }
         }
-        State::Regenerated { new, retired, progress, .. } => {
+        State::Regenerated {
+            new,
+            retired,
+            progress,
+            ..
+        } => {
             let draft = Draft::of(new.initial.clone());
-            State::Regenerated { new, draft, retired, progress }
+            State::Regenerated {
+                new,
+                draft,
+                retired,
+                progress,
+            }
         }
-        State::Superseded { token, since, new, ended, .. } => {
+        State::Superseded {
+            token,
+            since,
+            new,
+            ended,
+            ..
+        } => {
             let draft = Draft::of(new.initial.clone());
-            State::Superseded { token, since, new, draft, ended }
+            State::Superseded {
+                token,
+                since,
+                new,
+                draft,
+                ended,
+            }
         }
-        State::InDoubt(Doubt::Create { new, replaces, attempted, .. }) => {
+        State::InDoubt(Doubt::Create {
+            new,
+            replaces,
+            attempted,
+            ..
+        }) => {
             let orphan = Some(attempted.token.id());
-            let new = NewSession { orphan, ..new.without_token() };
+            let new = NewSession {
+                orphan,
+                ..new.without_token()
+            };
             match replaces {
                 Some(retired) => {
                     let draft = Draft::of(new.initial.clone());
                     let progress = Regeneration::Planned;
-                    State::Regenerated { new, draft, retired, progress }
+                    State::Regenerated {
+                        new,
+                        draft,
+                        retired,
+                        progress,
+                    }
                 }
-                None => State::Uninitialized { new, discarded: true },
+                None => State::Uninitialized {
+                    new,
+                    discarded: true,
+                },
             }
         }
         State::Gone => State::Gone,
@@ -356,12 +551,19 @@ fn discard(state: State) -> State {
 fn touch(state: State) -> State {
     match state {
         State::Unmodified { base, .. } => State::Unmodified {
-            base: Base { touch_requested: true, ..base },
+            base: Base {
+                touch_requested: true,
+                ..base
+            },
             discarded: false,
         },
-        State::Modified { base, draft } => {
-            State::Modified { base: Base { touch_requested: true, ..base }, draft }
-        }
+        State::Modified { base, draft } => State::Modified {
+            base: Base {
+                touch_requested: true,
+                ..base
+            },
+            draft,
+        },
         same @ (State::Uninitialized { .. }
         | State::New { .. }
         | State::Renewed { .. }

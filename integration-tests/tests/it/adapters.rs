@@ -8,16 +8,20 @@ use std::{
 use axum::{Router, body::Body, extract::Request as AxumRequest, routing::get};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use integration_tests::{App, Browser, Call, TestStore, text};
+use integration_tests::{App, text};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, Key as MetricKey, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use session_core::{CookieOptions, Key, Sessions, StoreErrorKind};
+use session_core::{
+    CookieOptions, Key, Sessions, StoreErrorKind,
+    testing::{Call, TestStore},
+};
 use session_hyper::{
     RequestSession, SessionErrorKind, SessionLayer, SessionService,
     axum::{Session, SessionHandle, SessionRejection},
 };
+use test_support::Browser;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::visit::{builder, sessions, set_cookies};

@@ -11,8 +11,8 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use integration_tests::{Balancer, Browser, Demo, Redis};
 use serde_json::Value;
+use test_support::{Balancer, Browser, Demo, Redis};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -441,7 +441,7 @@ async fn instances_whose_first_keys_differ_share_their_sessions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
-    let mut site = Site::start(Redis::durable());
+    let site = Site::start(Redis::start_durable());
     let mut user = User::begin(site.addr(), "ann".to_owned()).await;
     user.visit(site.addr()).await;
     let processes: Vec<_> = site.instances.iter().map(Demo::process_id).collect();

@@ -4,14 +4,8 @@
 //! `chromium` and `chromium-driver`.
 
 use std::{
-    env,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     panic,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +14,7 @@ use demo::options::Options;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
-use tempfile::TempDir;
+use test_support::ChromeDriver;
 use tokio::{net::TcpListener, time};
 
 /// Longest wait for one thing to show.
@@ -32,8 +26,8 @@ const DAY: u64 = 24 * 3600;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
     let site = start_demo().await;
-    let driver = Driver::start();
-    let client = driver.open().await;
+    let driver = ChromeDriver::start();
+    let client = open_browser(&driver).await;
     let visitor = Visitor {
         client: client.clone(),
         site: format!("http://{site}"),
@@ -266,83 +260,15 @@ impl Visitor {
     }
 }
 
-/// A chromedriver on a port of its own, ended with the value.
-struct Driver {
-    process: Child,
-    url: String,
-    chromium: PathBuf,
-    /// Kept until the browser is gone.
-    profile: TempDir,
-}
-
-impl Driver {
-    fn start() -> Self {
-        let chromium = on_path("chromium");
-        let profile = tempfile::tempdir().expect("a directory");
-        let mut process = Command::new(on_path("chromedriver"))
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let stdout = process.stdout.take().expect("piped");
-        let mut driver = Self {
-            process,
-            url: String::new(),
-            chromium,
-            profile,
-        };
-        // it says which port it took when it is ready; reading on keeps its pipe from filling up
-        let (port, told) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("successfully on port ") {
-                    let _ = port.send(rest.trim_end_matches('.').to_owned());
-                }
-            }
-        });
-        let port = told
-            .recv_timeout(PATIENCE)
-            .expect("chromedriver tells its port");
-        driver.url = format!("http://127.0.0.1:{port}");
-        driver
-    }
-
-    async fn open(&self) -> Client {
-        let profile = format!("--user-data-dir={}", self.profile.path().display());
-        let arguments = [
-            "--headless",
-            // as root, Chromium runs without its sandbox or not at all; it sees no page but the demo's
-            "--no-sandbox",
-            "--disable-gpu",
-            // containers give little shared memory
-            "--disable-dev-shm-usage",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            &profile,
-        ];
-        let options = json!({ "binary": self.chromium, "args": arguments });
-        let capabilities = [("goog:chromeOptions".to_owned(), options)]
-            .into_iter()
-            .collect();
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let connecting = builder.capabilities(capabilities).connect(&self.url);
-        time::timeout(PATIENCE * 3, connecting)
-            .await
-            .expect("the browser opens in time")
-            .expect("the browser opens")
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+async fn open_browser(driver: &ChromeDriver) -> Client {
+    let mut builder = ClientBuilder::new(HttpConnector::new());
+    let connecting = builder
+        .capabilities(driver.capabilities())
+        .connect(driver.url());
+    time::timeout(PATIENCE * 3, connecting)
+        .await
+        .expect("the browser opens in time")
+        .expect("the browser opens")
 }
 
 async fn start_demo() -> SocketAddr {
@@ -352,15 +278,4 @@ async fn start_demo() -> SocketAddr {
         .expect("flags");
     tokio::spawn(async move { demo::serve(listener, options).await.expect("serves") });
     address
-}
-
-/// The program of that name.
-fn on_path(program: &str) -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|program| program.is_file());
-    found.unwrap_or_else(|| {
-        panic!("{program} is not on PATH: this test needs Chromium and its driver (on Debian: apt-get install chromium chromium-driver)")
-    })
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use http::Response;
-use integration_tests::{Backend, Browser, Call, TestStore};
+use integration_tests::Backend;
 use session_core::{
     CookieOptions, Key, Outcome, Session, SessionErrorKind, Sessions, StoreErrorKind,
+    testing::{Call, TestStore},
 };
+use test_support::Browser;
 
 use crate::visit::{begin, builder, finish, on_every_store, request, sessions, visit};
 
@@ -130,7 +132,7 @@ async fn a_save_whose_answer_is_lost_counts_once(store: Tested) {
 
 async fn a_save_that_is_dropped_counts_once(store: Tested) {
     for polls in 0..8 {
-        let store = store.fresh().yielding();
+        let store = store.inner().emptied().yielding();
         let sessions = sessions(&store);
         let mut browser = visitor(&sessions).await;
         let (handle, session) = begin(&sessions, &browser).await;
@@ -213,7 +215,7 @@ async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
 /// The new session cannot be stored, or the old one cannot be ended: either way the old one lives, and alone.
 async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
     for call in [Call::Create, Call::Destroy] {
-        let store = store.fresh();
+        let store = store.inner().emptied();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         let (handle, session) = begin(&sessions, &browser).await;
@@ -236,7 +238,7 @@ async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
 /// A slow read of a lasting session, or of a rolling one, or under an older key, overlaps a login.
 async fn a_superseded_token_never_replaces_the_new_one(store: Tested) {
     for rolling in [true, false] {
-        let store = store.fresh();
+        let store = store.inner().emptied();
         let lasting = CookieOptions::new().max_age(Duration::from_secs(3600));
         let cookie = if rolling {
             CookieOptions::new()

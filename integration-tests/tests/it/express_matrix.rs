@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
-use integration_tests::{Call, ManualClock, TestStore, keys};
+use integration_tests::keys;
 use session_core::{
     CookieOptions, Key, MemoryStore, Session, SessionError, SessionId, Sessions, Unset,
+    testing::{Call, ManualClock, TestStore},
 };
 
 const VALUE: Key<u32> = Key::new("value");

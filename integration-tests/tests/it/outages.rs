@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use integration_tests::{App, Browser, Fault, Proxy, Redis, Reply, keys, text};
+use integration_tests::{App, Reply, keys, text};
 use session_core::{Key, Sessions};
 use session_hyper::RequestSession;
 use session_redis::{RedisConfig, RedisStore};
+use test_support::{Browser, Fault, Proxy, Redis};
 use tokio::time::{Instant, timeout};
 
 const VIEWS: Key<u32> = Key::new("views");
@@ -97,7 +98,7 @@ async fn recovers(app: &App, browser: &mut Browser) -> u32 {
 /// T8, R6: killed and started again, three times over; the session is on disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t8_a_killed_server() {
-    let mut server = Redis::durable();
+    let server = Redis::start_durable();
     let app = start(&server.url()).await;
     let mut browser = Browser::new();
     get(&mut browser, &app, "/write").await;
@@ -203,7 +204,7 @@ async fn r26_an_answer_that_is_lost() {
     assert_eq!(get(&mut browser, &app, "/write").await.body(), "1");
     let mut told = 1;
     for _ in 0..5 {
-        proxy.set(Fault::DropReply);
+        proxy.set(Fault::LoseReplyTo("GET"));
         let response = get(&mut browser, &app, "/write").await;
         assert_eq!(
             response.status(),

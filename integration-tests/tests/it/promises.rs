@@ -9,12 +9,14 @@ use std::{
 };
 
 use http::{Response, StatusCode};
-use integration_tests::{App, Backend, Browser, Call, ManualClock, TestStore, keys, text};
+use integration_tests::{App, Backend, keys, text};
 use session_core::{
     CookieOptions, Created, Key, MemoryStore, OnGone, Outcome, RecordBytes, SessionErrorKind,
     SessionId, Sessions, SigningKeys, Store, StoreErrorKind, Undecodable,
+    testing::{Call, ManualClock, TestStore},
 };
 use session_hyper::RequestSession;
+use test_support::Browser;
 
 use crate::visit::{
     begin, builder, calls_of, finish, on_every_store, request, sessions, set_cookies, visit,
@@ -97,7 +99,7 @@ async fn t1_two_parallel_increments_both_count(store: Tested) {
 async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
     const WRITERS: u32 = 64;
     const EACH: u32 = 20;
-    let store = store.fresh().yielding();
+    let store = store.inner().emptied().yielding();
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, |session| {
@@ -170,7 +172,7 @@ async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_eithe
         |session| session.clear().expect("writable"),
     ];
     for act in act {
-        let store = store.fresh();
+        let store = store.inner().emptied();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, |session| {
@@ -521,7 +523,7 @@ async fn t9_a_failing_read_erases_nothing(store: Tested) {
 
 async fn t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end(store: Tested) {
     for polls in 0..8 {
-        let store = store.fresh().yielding();
+        let store = store.inner().emptied().yielding();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, count).await;
@@ -715,7 +717,7 @@ async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error(store: Tested) 
 async fn t16_keys_rotate_without_a_logout(store: Tested) {
     const OLD: &str = "an old signing key, 32 bytes or more";
     const NEW: &str = "a new signing key, of 32 bytes or more";
-    let store = store.fresh();
+    let store = store.inner().emptied();
     let with = |keys: &[&str]| {
         Sessions::builder(store.clone())
             .signing_keys(SigningKeys::new(keys).expect("long enough"))
@@ -795,7 +797,7 @@ async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone(store: Tested) {
         }),
     ];
     for (call, act) in act {
-        let store = store.fresh();
+        let store = store.inner().emptied();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, count).await;

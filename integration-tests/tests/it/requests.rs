@@ -1,13 +1,14 @@
 //! What each kind of request asks of Redis, counted by the server: commands and round trips.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{Method, Request};
 use hyper::body::Incoming;
-use integration_tests::{App, Browser, Redis, Reply, keys, text};
+use integration_tests::{App, Reply, keys, text};
 use session_core::{Key, Sessions};
 use session_hyper::RequestSession;
 use session_redis::RedisStore;
+use test_support::{Browser, Redis};
 
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";
@@ -33,20 +34,12 @@ async fn handler(request: Request<Incoming>) -> Reply {
 
 /// Commands by name, and replies that the server wrote: one for each round trip.
 struct Counted {
-    commands: Vec<(String, u64)>,
+    commands: BTreeMap<String, u64>,
     round_trips: u64,
 }
 
 fn replies(server: &Redis) -> u64 {
-    let stats: String = server.command(&["INFO", "stats"]);
-    let count = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("total_writes_processed:"));
-    count
-        .expect("a server of version 6 or later")
-        .trim()
-        .parse()
-        .expect("a number")
+    server.info("stats", "total_writes_processed")
 }
 
 impl Counted {
@@ -97,7 +90,7 @@ async fn every_request_costs_what_is_promised() {
     }
     #[track_caller]
     fn check(what: &str, counted: Counted, round_trips: u64, commands: &[(&str, u64)]) {
-        let commands: Vec<_> = commands
+        let commands = commands
             .iter()
             .map(|(name, count)| ((*name).to_owned(), *count))
             .collect();
@@ -193,8 +186,6 @@ async fn a_cookie_that_is_sent_again_costs_one_more() {
         ("pttl", 1),
         ("set", 1),
     ];
-    let commands: Vec<_> = commands
-        .map(|(name, count)| (name.to_owned(), count))
-        .into();
-    assert_eq!((read.round_trips, read.commands), (2, commands));
+    let commands = commands.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!((read.round_trips, read.commands), (2, commands.into()));
 }

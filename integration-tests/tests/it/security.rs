@@ -7,12 +7,14 @@ use std::{
 };
 
 use http::{Request, Response, header};
-use integration_tests::{Backend, Browser, Call, ManualClock, TestStore, keys};
+use integration_tests::{Backend, keys};
 use proptest::prelude::*;
 use session_core::{
     Entropy, EntropyError, Key, Loaded, MemoryStore, Outcome, Session, SessionErrorKind, Sessions,
     Store, StoreErrorKind,
+    testing::{Call, ManualClock, TestStore},
 };
+use test_support::Browser;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::visit::{
@@ -555,7 +557,7 @@ async fn t17_s27_no_output_holds_a_token_a_secret_or_a_value(store: Tested) {
         .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let store = store.fresh();
+    let store = store.inner().emptied();
     let sessions = sessions(&store);
     let (mut secrets, mut printed) = (
         vec!["the signing key of all".to_owned(), "hunter2".to_owned()],
@@ -605,7 +607,7 @@ async fn t17_s27_no_output_holds_a_token_a_secret_or_a_value(store: Tested) {
                 keys(),
                 store.inner().dump()
             );
-            store.heal();
+            store.clear_faults();
         }
     }
     printed += &String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
@@ -700,7 +702,7 @@ async fn s34_a_session_that_grows_too_large_is_refused(store: Tested) {
 async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
     const USERS: u32 = 50;
     const REQUESTS: u32 = 400;
-    let store = store.fresh().yielding();
+    let store = store.inner().emptied().yielding();
     let sessions = sessions(&store);
     let users = (0..USERS).map(|user| {
         let (store, sessions) = (store.clone(), sessions.clone());
@@ -742,7 +744,7 @@ async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
                     Err(error) => assert_eq!(error.kind(), SessionErrorKind::Timeout),
                 }
             }
-            store.heal();
+            store.clear_faults();
             let views = loop {
                 if let Ok(session) = sessions.begin(&request(&browser)).load().await {
                     break session.get(VIEWS).expect("a number").unwrap_or(0);

@@ -1,8 +1,12 @@
 //! One request without a socket: begin, load, do something, finish.
 
 use http::{Request, Response, header};
-use integration_tests::{Browser, Call, TestStore, keys};
-use session_core::{Builder, Outcome, Session, SessionError, SessionHandle, Sessions, Store};
+use integration_tests::keys;
+use session_core::{
+    Builder, Outcome, Session, SessionError, SessionHandle, Sessions, Store,
+    testing::{Call, TestStore},
+};
+use test_support::Browser;
 
 /// Sessions with the defaults on this store.
 pub(crate) fn sessions<S: Store>(store: &TestStore<S>) -> Sessions {
@@ -82,14 +86,14 @@ macro_rules! on_every_store {
         mod in_memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(integration_tests::TestStore::memory()).await;
+                super::$test(integration_tests::Backend::memory()).await;
             })*
         }
 
         mod on_redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(integration_tests::TestStore::redis().await).await;
+                super::$test(integration_tests::Backend::redis().await).await;
             })*
         }
     };

@@ -32,7 +32,7 @@ fn golden() -> Body {
         authenticated_at: Some(Millis(1_700_000_060_000)),
         renewed_at: Some(Millis(1_700_000_061_000)),
         transport: Transport::Bearer,
-        contents: Contents {
+        contents: Arc::new(Contents {
             data,
             principal: Some("ann".into()),
             tags: vec![
@@ -50,7 +50,7 @@ fn golden() -> Body {
                 priority: Some(Some(Priority::High)),
                 ..CookieOverrides::default()
             },
-        },
+        }),
         unknown: vec![(Bytes::from("later"), Bytes::from_static(b"\x92\x01\x02"))],
     }
 }
@@ -74,7 +74,7 @@ fn fields_at_their_default_are_left_out() {
     assert_eq!(body.secrets, Secrets::one(SecretHash::from_bytes([0; 32])));
     assert_eq!(body.created_at, Millis(5));
     assert_eq!(body.transport, Transport::Cookie);
-    assert_eq!(body.contents, Contents::default());
+    assert_eq!(*body.contents, Contents::default());
     assert_eq!(encode(&body), bytes);
 }
 
@@ -402,7 +402,7 @@ fn body() -> impl Strategy<Value = Body> {
                 authenticated_at: times.1,
                 renewed_at: times.2,
                 transport,
-                contents,
+                contents: Arc::new(contents),
                 unknown,
             },
         )

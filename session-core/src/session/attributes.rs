@@ -27,7 +27,9 @@ impl Session {
     /// }
     /// ```
     pub fn id(&self) -> Option<SessionId> {
-        self.shared().cell.read(|state| state.token().map(SessionToken::id))
+        self.shared()
+            .cell
+            .read(|state| state.token().map(SessionToken::id))
     }
 
     /// Returns the bearer token, to open the session outside of this request ([`Sessions::open`](crate::Sessions::open)); `None`
@@ -63,7 +65,8 @@ impl Session {
     /// }
     /// ```
     pub fn is_new(&self) -> bool {
-        self.id().is_some_and(|id| Some(id) != self.shared().request.presented)
+        self.id()
+            .is_some_and(|id| Some(id) != self.shared().request.presented)
     }
 
     /// Whether there is anything to write. A change that was reverted is none.
@@ -92,7 +95,10 @@ impl Session {
     /// }
     /// ```
     pub fn created_at(&self) -> Option<SystemTime> {
-        self.shared().cell.read(State::created_at).map(Millis::to_system_time)
+        self.shared()
+            .cell
+            .read(State::created_at)
+            .map(Millis::to_system_time)
     }
 
     /// Returns when the session ends unless another request comes; `None` if it has ended.
@@ -160,7 +166,9 @@ impl Session {
     /// ```
     pub fn original_max_age(&self) -> Option<Duration> {
         self.timeouts(|timeouts, lifetime| {
-            timeouts.persistent(lifetime).then(|| timeouts.idle(lifetime))
+            timeouts
+                .persistent(lifetime)
+                .then(|| timeouts.idle(lifetime))
         })
     }
 
@@ -294,7 +302,9 @@ impl Session {
         let Some(began_at) = self.shared().cell.read(State::began_at) else {
             return Err(SessionError::gone());
         };
-        let absolute = at.duration_since(began_at.to_system_time()).unwrap_or_default();
+        let absolute = at
+            .duration_since(began_at.to_system_time())
+            .unwrap_or_default();
         self.set_absolute_timeout(Some(absolute))
     }
 
@@ -335,7 +345,11 @@ impl Session {
         &self,
         change: impl FnOnce(CookieOptions) -> CookieOptions,
     ) -> Result<(), SessionError> {
-        let overrides = self.shared().request.cookie.overrides(change(self.cookie()))?;
+        let overrides = self
+            .shared()
+            .request
+            .cookie
+            .overrides(change(self.cookie()))?;
         self.call(Verb::Write(Op::SetCookie(overrides)))
     }
 

@@ -4,14 +4,8 @@ use std::{sync::Arc, time::SystemTime};
 
 use super::Session;
 use crate::{
-    clock::Millis,
-    commit,
-    decide::Trigger,
-    draft::Login,
-    error::SessionError,
-    outcome::Outcome,
-    policy::Unset,
-    verbs::Verb,
+    clock::Millis, commit, decide::Trigger, draft::Login, error::SessionError, outcome::Outcome,
+    policy::Unset, verbs::Verb,
 };
 
 impl Session {
@@ -29,7 +23,9 @@ impl Session {
     /// }
     /// ```
     pub fn principal(&self) -> Option<String> {
-        self.shared().cell.read(|state| Some(state.contents()?.principal.as_deref()?.to_owned()))
+        self.shared()
+            .cell
+            .read(|state| Some(state.contents()?.principal.as_deref()?.to_owned()))
     }
 
     /// Returns when somebody last logged in.
@@ -46,7 +42,10 @@ impl Session {
     /// }
     /// ```
     pub fn authenticated_at(&self) -> Option<SystemTime> {
-        self.shared().cell.read(|state| state.authenticated_at()).map(Millis::to_system_time)
+        self.shared()
+            .cell
+            .read(|state| state.authenticated_at())
+            .map(Millis::to_system_time)
     }
 
     /// Logs a principal in. Call it when credentials have been checked, also if the same principal is logged in already.
@@ -77,7 +76,10 @@ impl Session {
     /// ```
     pub fn log_in(&self, principal: &str) -> Result<(), SessionError> {
         self.check_response()?;
-        let login = Login { principal: Arc::from(principal), at: self.shared().config.now().wall };
+        let login = Login {
+            principal: Arc::from(principal),
+            at: self.shared().config.now().wall,
+        };
         self.call(Verb::LogIn(login))
     }
 

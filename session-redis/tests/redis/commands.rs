@@ -1,48 +1,26 @@
 //! What is sent, counted by the server, and what becomes of it there.
 
-use std::{collections::BTreeMap, task::Poll, time::Duration};
+use std::{task::Poll, time::Duration};
 
 use session_core::{
     Created, Destroyed, RecordBytes, Saved, SessionId, Store, StoreErrorKind, Touched,
 };
 use session_redis::{RedisConfig, RedisStore};
 
-use crate::{LONG, fails, id, record, server::Server, version};
+use test_support::{Redis, eventually};
 
-/// Commands since the last `RESETSTAT`, as the server counted them; those inside a script count too.
-fn counts(server: &Server) -> BTreeMap<String, u64> {
-    let stats: String = server.command(&["INFO", "commandstats"]);
-    let line = |line: &str| {
-        let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-        let calls = fields
-            .strip_prefix("calls=")?
-            .split(',')
-            .next()?
-            .parse()
-            .ok()?;
-        Some((name.to_owned(), calls))
-    };
-    let ours = |(name, _): &(String, u64)| {
-        // Redis 6.2 does not tell subcommands apart
-        !["config", "info", "client", "script"]
-            .contains(&name.split('|').next().unwrap_or_default())
-    };
-    stats.lines().filter_map(line).filter(ours).collect()
-}
+use crate::{LONG, fails, id, record, version};
 
 /// Runs an operation and compares what the server did.
 async fn counted<T>(
-    server: &Server,
+    server: &Redis,
     expected: &[(&str, u64)],
     operation: impl Future<Output = T>,
 ) -> T {
-    let () = server.command(&["CONFIG", "RESETSTAT"]);
+    server.reset_counts();
     let outcome = operation.await;
-    let mut found = counts(server);
-    // the connection that reads the counts may introduce itself
-    found.remove("hello");
     assert_eq!(
-        found,
+        server.counts(),
         expected
             .iter()
             .map(|(name, calls)| (name.to_string(), *calls))
@@ -53,7 +31,7 @@ async fn counted<T>(
 
 #[tokio::test]
 async fn each_operation_is_one_round_trip_of_known_commands() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (a, b, absent) = (id(), id(), id());
     let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
@@ -143,7 +121,7 @@ async fn each_operation_is_one_round_trip_of_known_commands() {
 
 #[tokio::test]
 async fn no_connection_is_made_or_checked_on_the_way_of_a_request() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&format!("{}?connections=3", server.url()))
         .await
         .expect("a store");
@@ -156,7 +134,7 @@ async fn no_connection_is_made_or_checked_on_the_way_of_a_request() {
             .lines()
             .count()
     };
-    crate::eventually("all are there", || async { clients() == 4 }).await;
+    eventually("all are there", async || clients() == 4).await;
     let load = [("get", 500), ("pttl", 500)];
     counted(&server, &load, async {
         for _ in 0..500 {
@@ -170,7 +148,7 @@ async fn no_connection_is_made_or_checked_on_the_way_of_a_request() {
 /// On one thread nothing is sent before everybody who can run has said what is wanted.
 #[tokio::test]
 async fn operations_that_are_ready_together_share_one_write() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for id in &ids {
@@ -179,14 +157,7 @@ async fn operations_that_are_ready_together_share_one_write() {
             .await
             .expect("create");
     }
-    let reads = || {
-        let stats: String = server.command(&["INFO", "stats"]);
-        let line = stats
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
-        line.and_then(|reads| reads.parse::<u64>().ok())
-            .expect("a number")
-    };
+    let reads = || server.info("stats", "total_reads_processed");
     let asking = {
         let before = reads();
         reads() - before
@@ -212,7 +183,7 @@ async fn operations_that_are_ready_together_share_one_write() {
 
 #[tokio::test]
 async fn an_error_reply_concerns_its_own_operation_alone() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for (n, id) in ids.iter().enumerate() {
@@ -246,7 +217,7 @@ async fn an_error_reply_concerns_its_own_operation_alone() {
 
 #[tokio::test]
 async fn an_operation_dropped_before_it_is_sent_has_not_happened() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, record) = (id(), record(b""));
     counted(&server, &[("get", 1), ("pttl", 1)], async {
@@ -263,7 +234,7 @@ async fn an_operation_dropped_before_it_is_sent_has_not_happened() {
 
 #[tokio::test]
 async fn a_forgotten_script_is_sent_again() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
     let _ = store.create(&id, &first, LONG).await.expect("create");
@@ -278,7 +249,7 @@ async fn a_forgotten_script_is_sent_again() {
 
 #[tokio::test]
 async fn keys_are_prefix_and_id_in_the_chosen_database() {
-    let server = Server::start();
+    let server = Redis::start();
     let url = format!("{}/3?prefix=shop:", server.url());
     let (store, id) = (RedisStore::connect(&url).await.expect("a store"), id());
     let record = record(b"hello");
@@ -307,7 +278,7 @@ async fn keys_are_prefix_and_id_in_the_chosen_database() {
 
 #[tokio::test]
 async fn every_ttl_is_taken() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     for ttl in [Duration::MAX, Duration::from_secs(u64::MAX), LONG] {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));
@@ -341,7 +312,7 @@ async fn every_ttl_is_taken() {
             store.create(&id, &record(b""), ttl).await.expect("create"),
             Created::Created
         );
-        crate::eventually("a millisecond passes", || async {
+        eventually("a millisecond passes", async || {
             store.load(&id).await.expect("load").is_none()
         })
         .await;
@@ -350,7 +321,7 @@ async fn every_ttl_is_taken() {
 
 #[tokio::test]
 async fn what_is_no_session_is_left_alone() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (list, garbage, mine) = (id(), id(), record(b"mine"));
     let key = |id| format!("session:{id}");
@@ -399,14 +370,14 @@ async fn what_is_no_session_is_left_alone() {
 
 #[tokio::test]
 async fn the_documented_acl_user_may_do_everything() {
-    let server = Server::start();
+    let server = Redis::start();
     let rules = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +role";
     let words: Vec<&str> = ["ACL", "SETUSER", "app"]
         .into_iter()
         .chain(rules.split(' '))
         .collect();
     let () = server.command(&words);
-    let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.address());
+    let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.addr());
     let (store, id, first) = (
         RedisStore::connect(&url("session:"))
             .await

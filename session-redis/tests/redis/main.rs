@@ -2,13 +2,12 @@
 
 mod commands;
 mod contract;
-mod fake;
 mod outages;
 mod replies;
-mod server;
 #[cfg(feature = "tls")]
 mod tls;
 mod topologies;
+mod with_server;
 
 use std::{sync::atomic::AtomicU64, sync::atomic::Ordering, time::Duration};
 
@@ -44,15 +43,4 @@ fn fails<T: std::fmt::Debug>(outcome: Result<T, StoreError>, kind: StoreErrorKin
         .to_string();
     assert_eq!(error.kind(), kind, "{reason}");
     reason
-}
-
-/// Tries until it holds. The limit is generous: it only bounds a test that fails.
-async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never: {what}");
 }

@@ -1,26 +1,16 @@
 //! Servers that are away, hang, or come back.
 
 use std::{
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use session_core::{Created, Destroyed, Store, StoreErrorKind};
 use session_redis::{ConnectError, RedisConfig, RedisStore};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use test_support::{Cluster, Proxy, Redis, eventually, port};
+use tokio::time::timeout;
 
-use crate::{
-    LONG, eventually, fails, id, record,
-    server::{Cluster, Server, free_port},
-};
+use crate::{LONG, fails, id, record};
 
 /// Far more than any operation may take, and less than a hang.
 const BOUND: Duration = Duration::from_secs(5);
@@ -28,11 +18,11 @@ const BOUND: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn a_server_that_was_never_there_is_told_at_start_up() {
     for url in [
-        format!("redis://127.0.0.1:{}", free_port()),
+        format!("redis://127.0.0.1:{}", port::free()),
         "redis+unix:///nonexistent/redis.sock".to_owned(),
         "redis://no-such-host.invalid".to_owned(),
-        format!("redis+sentinel://127.0.0.1:{}/sessions", free_port()),
-        format!("redis+cluster://127.0.0.1:{}", free_port()),
+        format!("redis+sentinel://127.0.0.1:{}/sessions", port::free()),
+        format!("redis+cluster://127.0.0.1:{}", port::free()),
     ] {
         match timeout(BOUND, RedisStore::connect(&url))
             .await
@@ -52,18 +42,18 @@ async fn a_server_that_was_never_there_is_told_at_start_up() {
 
 #[tokio::test]
 async fn a_lazy_store_finds_a_server_that_starts_later() {
-    let server = Server::start();
+    let server = Redis::start();
     server.kill();
     let store =
         RedisStore::lazy(RedisConfig::from_url(&server.url()).expect("a URL")).expect("a store");
     fails(store.load(&id()).await, StoreErrorKind::Unavailable);
     server.restart();
-    eventually("it is found", || async { store.load(&id()).await.is_ok() }).await;
+    eventually("it is found", async || store.load(&id()).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_is_refused_at_once_and_found_again() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     for _ in 0..3 {
         let under_way = (0..64).map(|_| {
@@ -88,7 +78,7 @@ async fn a_killed_server_is_refused_at_once_and_found_again() {
         }
         assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
         server.restart();
-        eventually("it is found again", || async {
+        eventually("it is found again", async || {
             store.load(&id()).await.is_ok()
         })
         .await;
@@ -104,11 +94,11 @@ async fn a_killed_server_is_refused_at_once_and_found_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
-    let server = Server::start();
+    let server = Redis::start();
     let url = format!("{}?response_timeout=200ms", server.url());
     let store = RedisStore::connect(&url).await.expect("a store");
     for _ in 0..2 {
-        server.freeze();
+        server.pause();
         let stuck: Vec<_> = (0..32)
             .map(|_| {
                 let store = store.clone();
@@ -127,8 +117,8 @@ async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
             fails(store.load(&id()).await, StoreErrorKind::Unavailable);
         }
         assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
-        server.thaw();
-        eventually("it is found again", || async {
+        server.resume();
+        eventually("it is found again", async || {
             store.load(&id()).await.is_ok()
         })
         .await;
@@ -139,8 +129,8 @@ async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
 async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
     let cluster = Cluster::start();
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
-    cluster.nodes.iter().for_each(Server::kill);
-    let refused_at_once = || async {
+    cluster.nodes.iter().for_each(Redis::kill);
+    let refused_at_once = async || {
         let begun = Instant::now();
         for _ in 0..100 {
             if store.load(&id()).await.is_ok() || begun.elapsed() > BOUND {
@@ -150,10 +140,10 @@ async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
         true
     };
     eventually("it is refused at once", refused_at_once).await;
-    cluster.nodes.iter().for_each(Server::restart);
+    cluster.nodes.iter().for_each(Redis::restart);
     let ids: Vec<_> = (0..30).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is found again", || async {
+        eventually("every slot is found again", async || {
             store.load(id).await.is_ok()
         })
         .await;
@@ -162,7 +152,7 @@ async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_operations_never_answer_others() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&format!("{}?max_in_flight=8", server.url()))
         .await
         .expect("a store");
@@ -196,7 +186,7 @@ async fn dropped_operations_never_answer_others() {
 
 #[test]
 fn a_store_outlives_the_runtime_of_its_connections() {
-    let server = Server::start();
+    let server = Redis::start();
     let runtime = || {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -219,7 +209,7 @@ fn a_store_outlives_the_runtime_of_its_connections() {
 
 #[test]
 fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
-    let server = Server::start();
+    let server = Redis::start();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -234,7 +224,7 @@ fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
     runtime().block_on(async {
         let late = timeout(BOUND, store.load(&id)).await.expect("a deadline");
         fails(late, StoreErrorKind::Timeout);
-        eventually("another takes its place", || async {
+        eventually("another takes its place", async || {
             store.load(&id).await.is_ok()
         })
         .await;
@@ -242,86 +232,18 @@ fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
     drop(standing);
 }
 
-/// Passes everything on to a server, but for what comes on one of its connections from some moment on.
-struct Staller {
-    address: SocketAddr,
-    /// What came on each connection, in the order in which they were made, in bytes.
-    passed: Arc<Mutex<Vec<u64>>>,
-    stalled: Arc<AtomicUsize>,
-}
-
-impl Staller {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (passed, stalled) = (
-            Arc::new(Mutex::new(vec![])),
-            Arc::new(AtomicUsize::new(usize::MAX)),
-        );
-        let staller = Self {
-            address,
-            passed: passed.clone(),
-            stalled: stalled.clone(),
-        };
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let number = {
-                    let mut passed = passed.lock().expect("no panic");
-                    passed.push(0);
-                    passed.len() - 1
-                };
-                let (passed, stalled) = (passed.clone(), stalled.clone());
-                tokio::spawn(async move {
-                    let server = TcpStream::connect(server).await?;
-                    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-                        (client.into_split(), server.into_split());
-                    tokio::spawn(
-                        async move { tokio::io::copy(&mut from_server, &mut to_client).await },
-                    );
-                    let mut bytes = vec![0; 4096];
-                    loop {
-                        let count = from_client.read(&mut bytes).await?;
-                        if count == 0 {
-                            return std::io::Result::Ok(());
-                        }
-                        if stalled.load(Ordering::SeqCst) == number {
-                            std::future::pending::<()>().await;
-                        }
-                        passed.lock().expect("no panic")[number] += count as u64;
-                        to_server.write_all(&bytes[..count]).await?;
-                    }
-                });
-            }
-        });
-        staller
-    }
-
-    /// Stalls the connection that has carried most.
-    fn stall_the_busiest(&self) {
-        let passed = self.passed.lock().expect("no panic");
-        let busiest = (0..passed.len())
-            .max_by_key(|&number| passed[number])
-            .expect("a connection");
-        self.stalled.store(busiest, Ordering::SeqCst);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_stalls_costs_one_request_and_no_other_connection() {
-    let server = Server::start();
-    let staller = Staller::start(server.address().parse().expect("an address")).await;
-    let store = RedisStore::connect(&format!(
-        "redis://{}?response_timeout=300ms",
-        staller.address
-    ))
-    .await
-    .expect("a store");
-    let both = || async { staller.passed.lock().expect("no panic").len() == 2 };
+    let server = Redis::start();
+    let proxy = Proxy::start(server.addr()).await;
+    let url = format!("{}?response_timeout=300ms", proxy.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    let both = async || proxy.connections() == 2;
     eventually("the spare connection is there", both).await;
     for _ in 0..50 {
         store.load(&id()).await.expect("load");
     }
-    staller.stall_the_busiest();
+    proxy.stall_busiest();
     fails(store.load(&id()).await, StoreErrorKind::Timeout);
     for _ in 0..50 {
         store
@@ -329,7 +251,7 @@ async fn a_connection_that_stalls_costs_one_request_and_no_other_connection() {
             .await
             .expect("the other connection serves");
     }
-    let again = || async { staller.passed.lock().expect("no panic").len() == 3 };
+    let again = async || proxy.connections() == 3;
     eventually("the stalled one is replaced", again).await;
     store.load(&id()).await.expect("load");
 }

@@ -3,17 +3,19 @@
 use session_core::{Created, Saved, Store, StoreErrorKind, Touched};
 use session_redis::{ConnectError, RedisConfig, RedisStore};
 
-use crate::{LONG, eventually, fails, fake::Fake, id, record, server::Server, version};
+use test_support::{FakeRedis, Redis, eventually, port};
+
+use crate::{LONG, fails, id, record, version};
 
 #[tokio::test]
 async fn passwords_are_asked_for_and_never_told() {
-    let server = Server::with(&["--requirepass", "hunter2"]);
+    let server = Redis::with_password("hunter2");
     for (login, code) in [
         ("", "NOAUTH"),
         (":hunter3@", "WRONGPASS"),
         ("nobody:hunter2@", "WRONGPASS"),
     ] {
-        let url = format!("redis://{login}{}", server.address());
+        let url = format!("redis://{login}{}", server.addr());
         let Err(ConnectError::Redis(error)) = RedisStore::connect(&url).await else {
             panic!("{url} is let in")
         };
@@ -21,7 +23,7 @@ async fn passwords_are_asked_for_and_never_told() {
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{told}");
         assert!(told.contains(code) && !told.contains("hunter"), "{told}");
     }
-    let store = RedisStore::connect(&format!("redis://:hunter2@{}", server.address()))
+    let store = RedisStore::connect(&format!("redis://:hunter2@{}", server.addr()))
         .await
         .expect("a store");
     assert_eq!(store.load(&id()).await.expect("load"), None);
@@ -29,7 +31,7 @@ async fn passwords_are_asked_for_and_never_told() {
 
 #[tokio::test]
 async fn a_full_server_refuses_writes_and_serves_reads() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, first) = (id(), record(b"1"));
     let _ = store.create(&id, &first, LONG).await.expect("create");
@@ -66,7 +68,7 @@ async fn a_full_server_refuses_writes_and_serves_reads() {
 
 #[tokio::test]
 async fn a_replica_refuses_writes_until_it_is_a_primary_again() {
-    let (server, nobody) = (Server::start(), crate::server::free_port());
+    let (server, nobody) = (Redis::start(), port::free());
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let id = id();
     let () = server.command(&["REPLICAOF", "127.0.0.1", &nobody.to_string()]);
@@ -86,17 +88,14 @@ async fn a_replica_refuses_writes_until_it_is_a_primary_again() {
 
 #[tokio::test]
 async fn a_server_busy_with_a_script_is_unavailable() {
-    let server = std::sync::Arc::new(Server::with(&["--lua-time-limit", "1"]));
+    let server = std::sync::Arc::new(Redis::with_options(&["--lua-time-limit", "1"]));
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let endless = server.clone();
     let script = tokio::task::spawn_blocking(move || {
         let _ = endless.try_command::<redis::Value>(&["EVAL", "while true do end", "0"]);
     });
-    eventually("the script runs", || async {
-        store.load(&id()).await.is_err()
-    })
-    .await;
-    eventually("the server says so", || async {
+    eventually("the script runs", async || store.load(&id()).await.is_err()).await;
+    eventually("the server says so", async || {
         store
             .load(&id())
             .await
@@ -104,7 +103,7 @@ async fn a_server_busy_with_a_script_is_unavailable() {
     })
     .await;
     let () = server.command(&["SCRIPT", "KILL"]);
-    eventually("it is over", || async { store.load(&id()).await.is_ok() }).await;
+    eventually("it is over", async || store.load(&id()).await.is_ok()).await;
     script.await.expect("no panic");
 }
 
@@ -137,8 +136,7 @@ async fn error_replies_have_their_kinds() {
         ("ERR unknown command", Refused),
     ];
     for (line, kind) in table {
-        let fake = Fake::start(vec![]).await;
-        fake.always(&format!("-{line}\r\n"));
+        let fake = FakeRedis::with_reply(&format!("-{line}\r\n")).await;
         let store = lazy(&fake);
         assert_eq!(fails(store.load(&id()).await, kind), line);
         assert_eq!(
@@ -158,12 +156,10 @@ async fn a_reply_that_makes_no_sense_is_no_session() {
         "+OK\r\n+OK\r\n",
         "HTTP/1.1 400 Bad Request\r\n\r\n",
     ] {
-        let fake = Fake::start(vec![]).await;
-        fake.always(nonsense);
+        let fake = FakeRedis::with_reply(nonsense).await;
         fails(lazy(&fake).load(&id()).await, StoreErrorKind::Unavailable);
     }
-    let fake = Fake::start(vec![]).await;
-    fake.always("$5\r\nhello\r\n");
+    let fake = FakeRedis::with_reply("$5\r\nhello\r\n").await;
     fails(
         lazy(&fake).create(&id(), &record(b""), LONG).await,
         StoreErrorKind::Timeout,
@@ -174,7 +170,7 @@ async fn a_reply_that_makes_no_sense_is_no_session() {
 async fn a_write_whose_reply_was_lost_is_repeated_once() {
     // an empty reply closes the connection
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
-    let fake = Fake::start(vec!["", ":1\r\n"]).await;
+    let fake = FakeRedis::with_replies(&["", ":1\r\n"]).await;
     assert_eq!(
         lazy(&fake)
             .save(&id, version(&first), &second, LONG)
@@ -182,9 +178,9 @@ async fn a_write_whose_reply_was_lost_is_repeated_once() {
             .expect("save"),
         Saved::Saved
     );
-    assert_eq!(fake.asked(), 2);
+    assert_eq!(fake.commands(), 2);
 
-    let fake = Fake::start(vec!["", ":0\r\n"]).await;
+    let fake = FakeRedis::with_replies(&["", ":0\r\n"]).await;
     assert_eq!(
         lazy(&fake)
             .save(&id, version(&first), &second, LONG)
@@ -193,27 +189,27 @@ async fn a_write_whose_reply_was_lost_is_repeated_once() {
         Saved::Gone
     );
 
-    let fake = Fake::start(vec!["", "", ":1\r\n"]).await;
+    let fake = FakeRedis::with_replies(&["", "", ":1\r\n"]).await;
     let reason = fails(
         lazy(&fake).save(&id, version(&first), &second, LONG).await,
         StoreErrorKind::Timeout,
     );
     assert!(reason.contains("unknown"), "{reason}");
-    assert_eq!(fake.asked(), 2);
+    assert_eq!(fake.commands(), 2);
 }
 
 #[tokio::test]
 async fn a_conflict_after_a_lost_reply_stays_unknown() {
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
     let conflict = "*2\r\n$6\r\ntheirs\r\n:1000\r\n";
-    let fake = Fake::start(vec![conflict]).await;
+    let fake = FakeRedis::with_replies(&[conflict]).await;
     let saved = lazy(&fake)
         .save(&id, version(&first), &second, LONG)
         .await
         .expect("save");
     assert!(matches!(saved, Saved::Conflict(_)));
 
-    let fake = Fake::start(vec!["", conflict]).await;
+    let fake = FakeRedis::with_replies(&["", conflict]).await;
     let reason = fails(
         lazy(&fake).save(&id, version(&first), &second, LONG).await,
         StoreErrorKind::Timeout,
@@ -221,10 +217,7 @@ async fn a_conflict_after_a_lost_reply_stays_unknown() {
     assert!(reason.contains("unknown"), "{reason}");
 }
 
-fn lazy(fake: &Fake) -> RedisStore {
-    let url = format!(
-        "redis://{}?connections=1&breaker_failures=100",
-        fake.address()
-    );
+fn lazy(fake: &FakeRedis) -> RedisStore {
+    let url = format!("redis://{}?connections=1&breaker_failures=100", fake.addr());
     RedisStore::lazy(RedisConfig::from_url(&url).expect("a URL")).expect("a store")
 }

@@ -10,13 +10,10 @@ use std::{
 
 use session_core::{RecordBytes, Saved, SessionId, Store};
 use session_redis::RedisStore;
+use test_support::{Cluster, Redis, Sentinels, eventually};
 use tokio::task::JoinHandle;
 
-use crate::{
-    LONG, eventually, id, record,
-    server::{Cluster, Sentinels, Server, cli},
-    version,
-};
+use crate::{LONG, id, record, version};
 
 /// Tasks that add to counters, and what they were told.
 struct Load {
@@ -69,7 +66,7 @@ impl Load {
     /// Every task moves on from here, so writes work on all of them.
     async fn goes_on(&self) {
         let goal = self.done.load(Ordering::Relaxed) + 500;
-        eventually("writes go on", || async {
+        eventually("writes go on", async || {
             self.done.load(Ordering::Relaxed) >= goal
         })
         .await;
@@ -103,29 +100,14 @@ fn count(record: &RecordBytes) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_survive_a_reshard() {
-    let cluster = Cluster::start();
+    let cluster = Arc::new(Cluster::start());
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let load = Load::start(&store, 64).await;
     load.goes_on().await;
-    let node = |node: &Server| node.command::<String>(&["CLUSTER", "MYID"]);
-    let (from, to) = (node(&cluster.nodes[0]), node(&cluster.nodes[1]));
-    let address = cluster.nodes[0].address();
-    tokio::task::spawn_blocking(move || {
-        cli(&[
-            "--cluster",
-            "reshard",
-            &address,
-            "--cluster-from",
-            &from,
-            "--cluster-to",
-            &to,
-            "--cluster-slots",
-            "1000",
-            "--cluster-yes",
-        ]);
-    })
-    .await
-    .expect("a reshard");
+    let resharding = cluster.clone();
+    tokio::task::spawn_blocking(move || resharding.reshard(0, 1, 1000))
+        .await
+        .expect("a reshard");
     load.goes_on().await;
     load.check(&store).await;
 }
@@ -135,7 +117,7 @@ async fn a_slot_under_way_serves_from_both_ends() {
     let cluster = Cluster::start();
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let (source, target) = (&cluster.nodes[0], &cluster.nodes[1]);
-    let myid = |node: &Server| node.command::<String>(&["CLUSTER", "MYID"]);
+    let myid = |node: &Redis| node.command::<String>(&["CLUSTER", "MYID"]);
     // a session of the first node
     let (id, slot) = loop {
         let id = id();
@@ -238,25 +220,21 @@ async fn the_documented_acl_user_is_enough_in_a_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
-    let cluster = Cluster::of(6, 1);
+    let cluster = Cluster::with_replicas(1);
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
     let primary = cluster
         .nodes
         .iter()
-        .find(|node| is_primary(node))
+        .find(|node| node.is_primary())
         .expect("a primary");
-    let offset = replication(primary).0;
-    eventually("the replica has every session", || async {
-        replication(primary).1 >= offset
-    })
-    .await;
+    primary.wait_for_replica();
     primary.kill();
     // every counter, so those of the dead node too
     let ids: Vec<_> = (0..48).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is served", || async {
+        eventually("every slot is served", async || {
             store.load(id).await.is_ok()
         })
         .await;
@@ -274,18 +252,14 @@ async fn sentinels_are_followed_to_the_new_primary() {
     let store = RedisStore::connect(&all.url()).await.expect("a store");
     let load = Load::start(&store, 32).await;
     load.goes_on().await;
-    let offset = replication(&all.servers[0]).0;
-    eventually("the replica has every session", || async {
-        replication(&all.servers[0]).1 >= offset
-    })
-    .await;
+    all.servers[0].wait_for_replica();
     all.servers[0].kill();
     load.goes_on().await;
     load.stop.store(true, Ordering::Relaxed);
     for task in load.tasks {
         task.await.expect("no panic, and no task hangs");
     }
-    assert!(is_primary(&all.servers[1]));
+    assert!(all.servers[1].is_primary());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -295,12 +269,12 @@ async fn a_planned_failover_is_followed() {
     let (id, current) = (id(), record(b"0"));
     let _ = store.create(&id, &current, LONG).await.expect("create");
     let () = all.sentinels[0].command(&["SENTINEL", "FAILOVER", "sessions"]);
-    eventually("roles change", || async {
-        is_primary(&all.servers[1]) && !is_primary(&all.servers[0])
+    eventually("roles change", async || {
+        all.servers[1].is_primary() && !all.servers[0].is_primary()
     })
     .await;
     let next = record(b"1");
-    eventually("writes go on", || async {
+    eventually("writes go on", async || {
         matches!(
             store.save(&id, version(&current), &next, LONG).await,
             Ok(Saved::Saved)
@@ -319,37 +293,14 @@ async fn a_planned_failover_is_followed() {
 async fn a_primary_that_hung_is_not_written_to_when_it_wakes() {
     let all = Sentinels::start();
     let store = RedisStore::connect(&all.url()).await.expect("a store");
-    let written = || async { store.create(&id(), &record(b""), LONG).await.is_ok() };
+    let written = async || store.create(&id(), &record(b""), LONG).await.is_ok();
     assert!(written().await);
-    all.servers[0].freeze();
+    all.servers[0].pause();
     eventually("another primary is found", written).await;
     let before: u64 = all.servers[1].command(&["DBSIZE"]);
-    all.servers[0].thaw();
+    all.servers[0].resume();
     for _ in 0..50 {
         assert!(written().await, "the connections are to the new primary");
     }
     assert_eq!(all.servers[1].command::<u64>(&["DBSIZE"]), before + 50);
-}
-
-/// How far a primary has come, and how far its replica has followed.
-fn replication(primary: &Server) -> (u64, u64) {
-    let info: String = primary.command(&["INFO", "replication"]);
-    let field = |name| {
-        let (_, rest) = info.split_once(name)?;
-        rest.split([',', '\r']).next()?.parse().ok()
-    };
-    let replica = if info.contains("state=online") {
-        field(",offset=")
-    } else {
-        None
-    };
-    (
-        field("master_repl_offset:").expect("an offset"),
-        replica.unwrap_or(0),
-    )
-}
-
-fn is_primary(server: &Server) -> bool {
-    let role: Vec<redis::Value> = server.command(&["ROLE"]);
-    role[0] == redis::Value::BulkString(b"master".into())
 }

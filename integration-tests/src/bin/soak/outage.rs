@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
-use integration_tests::Redis;
+use test_support::Redis;
 
 use crate::{
     Failure,
@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     // every write is on disk before it is acknowledged
-    let mut server = Redis::durable();
+    let server = Redis::start_durable();
     let mut crowd = Crowd::start(&server.url(), &options.load).await?;
     // what the others will have done, with room before, between and after
     let part = crowd.goal_without_one() / (options.outages + 2);

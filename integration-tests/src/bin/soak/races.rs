@@ -13,9 +13,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::Redis;
 use session_core::{CookieOptions, Key, Outcome, SessionError, SessionId, Sessions, Store};
 use session_redis::RedisStore;
+use test_support::Redis;
 use tokio::task::{JoinSet, yield_now};
 
 use crate::{

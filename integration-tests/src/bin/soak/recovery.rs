@@ -13,9 +13,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::{Cluster, Fault, Proxy, Redis, Sentinels, wait};
 use session_core::{CookieOptions, SessionError, Sessions};
 use session_redis::RedisStore;
+use test_support::{Cluster, Fault, Proxy, Redis, Sentinels};
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     only: String,
 }
 
+/// When the sentinels consider a silent primary down.
+const DOWN_AFTER: Duration = Duration::from_millis(500);
 /// Between two requests of one reader or writer.
 const PACE: Duration = Duration::from_millis(4);
 /// All is well when every one of them was served so often in a row.
@@ -71,7 +73,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
     let outage = Duration::from_secs(report.options.outage);
     if report.wants("standalone: kill -9, started again") {
-        let mut server = Redis::durable();
+        let server = Redis::start_durable();
         let probes = Probes::start(&server.url(), report.options.pairs, |_| true).await?;
         server.kill();
         sleep(outage).await;
@@ -101,46 +103,37 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         }
     }
     if report.wants("Sentinel: kill -9 of the primary") {
-        let mut group = Sentinels::start();
+        let group = Sentinels::with_down_after(DOWN_AFTER);
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
-        let before = group.primary();
-        group.primary_server().kill();
+        let primary = group.primary();
+        primary.kill();
         let probes = probes.fault_was(Instant::now());
-        group.wait_for_another_primary(before);
+        group.wait_for_failover(primary.port());
         report.row(probes.settled().await?);
     }
     if report.wants("Sentinel: SIGSTOP of the primary") {
-        let group = Sentinels::start();
+        let group = Sentinels::with_down_after(DOWN_AFTER);
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
-        let before = group.primary();
-        let old = group
-            .servers
-            .iter()
-            .position(|server| server.port() == before)
-            .ok_or("no primary")?;
-        group.servers[old].pause();
+        let primary = group.primary();
+        primary.pause();
         let probes = probes.fault_was(Instant::now());
-        group.wait_for_another_primary(before);
+        group.wait_for_failover(primary.port());
         let row = probes.settled().await;
-        group.servers[old].resume();
+        primary.resume();
         report.row(row?);
     }
     if report.wants("Sentinel: SENTINEL FAILOVER") {
-        let group = Sentinels::start();
+        let group = Sentinels::with_down_after(DOWN_AFTER);
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
         let probes = probes.fault_was(Instant::now());
         group.fail_over();
         report.row(probes.settled().await?);
     }
     if report.wants("Cluster: kill -9 of a primary") {
-        let mut cluster = Cluster::start();
+        let cluster = Cluster::with_replicas(1);
         let victim = *cluster.primaries().first().ok_or("no primary")?;
-        // one that has nothing yet is not promoted
-        wait("a replica", || {
-            cluster.nodes[victim]
-                .command::<String>(&["INFO", "replication"])
-                .contains("state=online")
-        });
+        // a replica without data is not promoted
+        cluster.nodes[victim].wait_for_replica();
         let probes = Probes::start(&cluster.url(), report.options.pairs, |id| {
             holds(&cluster.nodes[victim], id)
         })
@@ -153,7 +146,7 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         report.options.slots
     );
     if report.wants(&reshard) {
-        let cluster = Cluster::start();
+        let cluster = Cluster::with_replicas(1);
         let primaries = cluster.primaries();
         let (from, to) = (primaries[0], primaries[1]);
         let probes = Probes::start(&cluster.url(), report.options.pairs, |id| {

@@ -12,9 +12,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::Redis;
 use session_core::{CookieOptions, Sessions};
 use session_redis::RedisStore;
+use test_support::Redis;
 
 use crate::{
     Failure, print_table,

@@ -175,14 +175,16 @@ use cookie::Cookie;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use integration_tests::{App, Browser, Call, ManualClock, Reply, TestStore, keys, text};
+use integration_tests::{App, Reply, keys, text};
 use session_core::{
     Builder, ConfigError, CookieOptions, Created, EntropyError, Key, Loaded, MemoryStore, Outcome,
     ParseIdError, PeerAddr, Priority, Proxy, RecordBytes, SameSite, Secure, Session, SessionError,
     SessionErrorKind, SessionHandle, SessionId, SessionToken, Sessions, SigningKeys,
     SigningKeysError, Store, StoreErrorKind, Transport, Undecodable, Unset,
+    testing::{Call, ManualClock, TestStore},
 };
 use session_hyper::{RequestSession, SessionBody, SessionService};
+use test_support::Browser;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tower::{ServiceExt, service_fn};
 

@@ -1,14 +1,14 @@
-//! Instances of the demo site, each a process of its own. They end with the test, by their process id.
+//! Instances of the demo site, each a process of its own.
 
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use crate::{redis::end, wait};
+use crate::process::Process;
 
-/// One instance.
+/// One instance of the demo. It is killed when the value is dropped.
 #[derive(Debug)]
 pub struct Demo {
     program: String,
@@ -16,12 +16,14 @@ pub struct Demo {
     arguments: Vec<String>,
     keys: String,
     addr: SocketAddr,
-    child: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Demo {
-    /// Starts an instance of this name on a free port, on the store with this URL. `program` is the path of the binary
-    /// `instance` of this package; `keys` sign the cookies, as `SESSION_KEYS` has them.
+    /// Starts an instance of this name on a free port, on the store with this URL.
+    ///
+    /// `program` is the path of a binary that takes the flags of the demo: cargo tells a test the paths of the binaries of its
+    /// own package alone. `keys` are the signing keys, as in `SESSION_KEYS`.
     pub fn start(program: &str, name: &str, store: &str, keys: &str) -> Self {
         let arguments = ["--store", store, "--proxy", "trust"]
             .map(str::to_owned)
@@ -33,7 +35,7 @@ impl Demo {
             arguments,
             keys: keys.to_owned(),
             addr,
-            child: None,
+            process: None,
         };
         demo.restart();
         demo
@@ -50,10 +52,8 @@ impl Demo {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        let mut child = command.spawn().expect("a process");
-        let stdout = child.stdout.take().expect("piped");
-        // from here on it ends with this value, also where the lines below panic
-        self.child = Some(child);
+        let (process, stdout) = Process::spawn_piped(&mut command);
+        self.process = Some(process);
         let mut line = String::new();
         BufReader::new(stdout)
             .read_line(&mut line)
@@ -72,37 +72,27 @@ impl Demo {
         self.restart();
     }
 
-    /// As `kill -9`.
+    /// Kills the instance with `SIGKILL`.
     pub fn kill(&mut self) {
-        end(&mut self.child);
+        self.process = None;
     }
 
-    /// Asks it to end, as service managers do, and waits until it has answered what it had begun to.
+    /// Sends `SIGTERM`, as service managers do, and waits for the end of the instance. It answers the requests that it has begun.
     ///
     /// # Panics
     ///
-    /// When it does not end, or not well.
+    /// If the instance does not end, or not with success.
     pub fn terminate(&mut self) {
-        let child = self.child.as_mut().expect("running");
-        let sent = Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status()
-            .expect("kill");
-        assert!(sent.success());
-        let mut status = None;
-        wait("an instance to end", || {
-            status = child.try_wait().expect("our child");
-            status.is_some()
-        });
-        self.child = None;
+        let process = self.process.take().expect("the instance is running");
+        let status = process.terminate();
         assert!(
-            status.is_some_and(|status| status.success()),
-            "instance {} ended with {status:?}",
+            status.success(),
+            "instance {} ended with {status}",
             self.name
         );
     }
 
-    /// Where it listens.
+    /// The address that it listens on, the same after a restart.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -112,14 +102,8 @@ impl Demo {
         &self.name
     }
 
-    /// Its process, which changes with every start.
+    /// The id of its process. Every start has another one.
     pub fn process_id(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        end(&mut self.child);
+        self.process.as_ref().and_then(Process::id)
     }
 }

@@ -1,80 +1,80 @@
-//! The load balancer of `deploy/`, a real haproxy, in front of instances on this machine.
+//! haproxy with the configuration in `deploy/`, in front of instances on this machine.
 
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
 use crate::{
+    port::{self, HOST},
+    process::Process,
     program,
-    redis::{end, spawn},
-    wait,
+    wait::wait_until,
 };
 
-/// What is deployed; only the addresses are others here.
+/// The deployed configuration. Only its addresses are replaced.
 const CONFIG: &str = include_str!("../../deploy/haproxy.cfg");
-/// A free port may be taken before haproxy listens on it.
+/// A port is not reserved, so another process may take it before haproxy listens.
 const ATTEMPTS: usize = 3;
 
-/// A load balancer: round robin, not sticky. It ends when dropped.
+/// A load balancer: round robin, not sticky. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Balancer {
     addr: SocketAddr,
-    child: Option<Child>,
-    dir: TempDir,
+    process: Process,
+    directory: TempDir,
 }
 
 impl Balancer {
-    /// Puts a balancer before these servers, and waits until it listens.
+    /// Starts a balancer in front of these servers, each with its name, and waits until it listens.
     pub fn start(servers: &[(&str, SocketAddr)]) -> Self {
-        let found = (0..ATTEMPTS).find_map(|_| Self::attempt(servers));
+        let found = (0..ATTEMPTS).find_map(|_| Self::try_start(servers));
         found.unwrap_or_else(|| {
-            panic!("haproxy ended {ATTEMPTS} times; its configuration is that of deploy/")
+            panic!("haproxy ended {ATTEMPTS} times with the configuration in deploy/")
         })
     }
 
-    fn attempt(servers: &[(&str, SocketAddr)]) -> Option<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("bound");
-        drop(listener);
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let file = dir.path().join("haproxy.cfg");
-        fs::write(&file, config(addr, &socket(dir.path()), servers)).expect("writable");
-        let child = spawn(
-            Command::new(program("haproxy"))
-                .arg("-db")
-                .arg("-f")
-                .arg(&file),
-        );
-        let mut balancer = Self {
+    fn try_start(servers: &[(&str, SocketAddr)]) -> Option<Self> {
+        let addr = format!("{HOST}:{}", port::free())
+            .parse()
+            .expect("an address");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("haproxy.cfg");
+        let config = config(addr, &socket(directory.path()), servers);
+        fs::write(&file, config).expect("a configuration file");
+        let mut command = Command::new(program::path_of("haproxy"));
+        command.arg("-db").arg("-f").arg(&file);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let balancer = Self {
             addr,
-            child: Some(child),
-            dir,
+            process: Process::spawn(&mut command),
+            directory,
         };
-        let mut ended = false;
-        wait("haproxy to listen", || {
-            let child = balancer.child.as_mut().expect("running");
-            ended = child.try_wait().expect("our child").is_some();
-            ended || std::net::TcpStream::connect(addr).is_ok()
+        let listens = || TcpStream::connect(addr).is_ok();
+        wait_until("haproxy listens", || {
+            !balancer.process.is_running() || listens()
         });
-        (!ended).then_some(balancer)
+        balancer.process.is_running().then_some(balancer)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Sends this server no more requests, and waits until those that it has are answered.
+    /// Sends no more requests to a server, and waits until it has answered those that it has.
     pub fn drain(&self, server: &str) {
         self.command(&format!("set server demos/{server} state drain"));
-        wait("a server to be drained", || {
+        wait_until("a server is drained", || {
             let stats = self.command("show stat");
             let field = |name: &str| {
                 let column = stats
@@ -91,13 +91,14 @@ impl Balancer {
         });
     }
 
-    /// Sends it requests again.
+    /// Sends requests to a drained server again.
     pub fn resume(&self, server: &str) {
         self.command(&format!("set server demos/{server} state ready"));
     }
 
     fn command(&self, command: &str) -> String {
-        let mut stream = UnixStream::connect(socket(self.dir.path())).expect("haproxy listens");
+        let mut stream =
+            UnixStream::connect(socket(self.directory.path())).expect("haproxy listens");
         writeln!(stream, "{command}").expect("a command");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("text");
@@ -105,19 +106,13 @@ impl Balancer {
     }
 }
 
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
+/// The socket for commands.
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("haproxy.sock")
 }
 
-/// Where commands are sent to.
-fn socket(dir: &Path) -> PathBuf {
-    dir.join("haproxy.sock")
-}
-
-/// The deployed configuration with these addresses, without the name server of the container network, and with a socket for
-/// commands.
+/// The deployed configuration with these addresses and a socket for commands, and without the name server of the container
+/// network.
 fn config(addr: SocketAddr, socket: &Path, servers: &[(&str, SocketAddr)]) -> String {
     let mut lines = Vec::new();
     let mut is_resolvers = false;
