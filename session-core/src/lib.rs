@@ -1,15 +1,21 @@
+//! A part of the crate.
 #![allow(dead_code)]
 mod any_store;
 mod body;
 mod clock;
+mod codec;
 mod config_error;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod cookie;
-mod cookie_header;
 mod cookie_spec;
 mod data;
 mod entropy;
+mod format;
 mod id;
 mod key;
+#[cfg(feature = "memory")]
+mod memory;
 mod record;
 mod secret;
 mod sign;
@@ -25,6 +31,8 @@ pub use cookie::*;
 pub use entropy::*;
 pub use id::*;
 pub use key::*;
+#[cfg(feature = "memory")]
+pub use memory::*;
 pub use record::*;
 pub use sign::*;
 pub use store::*;
