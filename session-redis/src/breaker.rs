@@ -47,15 +47,19 @@ pub(crate) enum Breaker<C> {
     /// The repair makes the first attempts.
     Connecting(Repair),
     /// There is a connection.
-    Up {
-        active: Active<C>,
-        /// Consecutive failures. If there are any, the connection is suspect.
-        failures: u32,
-        /// The repair that checks a suspect connection.
-        check: Option<Repair>,
-    },
+    Up(Up<C>),
     /// Attempts failed with this. The repair makes more.
     Down { failure: Failure, repair: Repair },
+}
+
+/// A connection in use, and whether it is suspect.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Up<C> {
+    pub(crate) active: Active<C>,
+    /// Consecutive failures.
+    failures: u32,
+    /// The repair that checks the connection.
+    check: Option<Repair>,
 }
 
 /// A connection in use.
@@ -104,11 +108,7 @@ pub(crate) enum Event<C> {
     /// The repair starts an attempt.
     AttemptStarted,
     /// The attempt succeeded: the connection was checked, or replaced.
-    Connected {
-        connection: C,
-        serial: u64,
-        generation: u64,
-    },
+    Connected(Active<C>),
     /// The attempt failed.
     AttemptFailed(Failure),
     /// The repair ended without a result, because its runtime did.
@@ -153,28 +153,16 @@ impl<C> Breaker<C> {
     /// Returns the next state, and what to do.
     pub(crate) fn on(self, event: Event<C>, config: &BreakerConfig, now: Instant) -> Transition<C> {
         match (self, event) {
-            (
-                state,
-                Event::Connected {
-                    connection,
-                    serial,
-                    generation,
-                },
-            ) => Transition {
+            (state, Event::Connected(active)) => Transition {
                 notice: Some(match state {
                     Self::Down { .. } => Notice::Closed,
-                    Self::Idle | Self::Connecting(_) | Self::Up { .. } => Notice::Connected,
+                    Self::Idle | Self::Connecting(_) | Self::Up(_) => Notice::Connected,
                 }),
-                state: Self::Up {
-                    active: Active {
-                        connection,
-                        serial,
-                        generation,
-                        connected_at: now,
-                    },
+                state: Self::Up(Up {
+                    active,
                     failures: 0,
                     check: None,
-                },
+                }),
                 action: Action::EndRepair,
             },
             (_, Event::RepairAborted) => Self::Idle.and(Action::None),
@@ -194,125 +182,76 @@ impl<C> Breaker<C> {
                 }
             }
 
-            (Self::Up { active, check, .. }, Event::Answered) => Self::Up {
-                active,
-                failures: 0,
-                check,
-            }
-            .and(Action::None),
-            (
-                Self::Up {
-                    active,
-                    failures,
-                    check,
-                },
-                Event::TimedOut { serial },
-            ) if active.serial == serial => {
-                let failures = failures.saturating_add(1);
-                let (repair, action) = Repair::running_or_new(check, false, now);
+            (Self::Up(up), Event::Answered) => Self::Up(Up { failures: 0, ..up }).and(Action::None),
+            (Self::Up(up), Event::TimedOut { serial }) if up.active.serial == serial => {
+                let failures = up.failures.saturating_add(1);
+                let (repair, action) = Repair::running_or_new(up.check, false, now);
                 if failures >= config.failures {
                     Self::open(Failure::TimedOut, repair, action)
                 } else {
                     let check = Some(repair);
-                    Self::Up {
-                        active,
+                    Self::Up(Up {
                         failures,
                         check,
-                    }
+                        ..up
+                    })
                     .and(action)
                 }
             }
-            (
-                Self::Up {
-                    active,
-                    failures,
-                    check,
-                },
-                Event::NodeLost { serial },
-            ) if active.serial == serial => {
-                let failures = failures.saturating_add(1);
+            (Self::Up(up), Event::NodeLost { serial }) if up.active.serial == serial => {
+                let failures = up.failures.saturating_add(1);
                 let (check, action) = if failures >= config.failures {
-                    let (repair, action) = Repair::running_or_new(check, false, now);
+                    let (repair, action) = Repair::running_or_new(up.check, false, now);
                     (Some(repair), action)
                 } else {
-                    (check, Action::None)
+                    (up.check, Action::None)
                 };
-                Self::Up {
-                    active,
+                Self::Up(Up {
                     failures,
                     check,
-                }
+                    ..up
+                })
                 .and(action)
             }
-            (Self::Up { active, check, .. }, Event::Lost { serial }) if active.serial == serial => {
-                Self::reconnect(check, false, now)
+            (Self::Up(up), Event::Lost { serial }) if up.active.serial == serial => {
+                Self::reconnect(up.check, false, now)
             }
-            (Self::Up { active, check, .. }, Event::ReadOnly { serial })
-                if active.serial == serial
-                    && now.saturating_duration_since(active.connected_at) >= MIN_AGE =>
+            (Self::Up(up), Event::ReadOnly { serial })
+                if up.active.serial == serial && up.active.age(now) >= MIN_AGE =>
             {
-                Self::reconnect(check, true, now)
+                Self::reconnect(up.check, true, now)
             }
-            (Self::Up { check, .. }, Event::Disconnected) => Self::reconnect(check, false, now),
-            (
-                Self::Up { active, check, .. },
-                Event::PeerTimedOut {
-                    generation,
-                    idle: true,
-                },
-            ) if active.generation == generation => {
-                let (repair, action) = Repair::running_or_new(check, false, now);
+            (Self::Up(up), Event::Disconnected) => Self::reconnect(up.check, false, now),
+            (Self::Up(up), Event::PeerTimedOut { generation, idle })
+                if idle && up.active.generation == generation =>
+            {
+                let (repair, action) = Repair::running_or_new(up.check, false, now);
                 Self::open(Failure::TimedOut, repair, action)
             }
-            (Self::Up { active, check, .. }, Event::PrimaryChanged { generation })
-                if active.generation != generation =>
+            (Self::Up(up), Event::PrimaryChanged { generation })
+                if up.active.generation != generation =>
             {
-                Self::reconnect(check, true, now)
+                Self::reconnect(up.check, true, now)
             }
-            (
-                Self::Up {
-                    active,
-                    failures,
-                    check,
-                },
-                Event::AttemptStarted,
-            ) => Self::Up {
-                active,
-                failures,
-                check: check.map(|repair| repair.attempt(failures > 0)),
+            (Self::Up(up), Event::AttemptStarted) => {
+                let suspect = up.failures > 0;
+                let check = up.check.map(|repair| repair.attempt(suspect));
+                Self::Up(Up { check, ..up }).and(Action::None)
             }
-            .and(Action::None),
-            (
-                Self::Up {
-                    active,
-                    failures,
-                    check: Some(repair),
-                },
-                Event::AttemptFailed(failure),
-            ) => {
-                let repair = repair.failed();
-                if repair.suspect && failures == 0 {
+            (Self::Up(up), Event::AttemptFailed(failure)) => match up.check.map(Repair::failed) {
+                Some(repair) if repair.suspect && up.failures == 0 => {
                     // the server has replied to an operation since, so the connection is fine
-                    Self::Up {
-                        active,
-                        failures,
-                        check: None,
-                    }
-                    .and(Action::EndRepair)
-                } else if repair.has_failed_for_long(config, now) {
-                    Self::open(failure, repair, repair.pause(config))
-                } else {
-                    Self::Up {
-                        active,
-                        failures,
-                        check: Some(repair),
-                    }
-                    .and(repair.pause(config))
+                    Self::Up(Up { check: None, ..up }).and(Action::EndRepair)
                 }
-            }
-            (state @ Self::Up { check: None, .. }, Event::AttemptFailed(_)) => {
-                state.and(Action::EndRepair)
-            }
+                Some(repair) if repair.has_failed_for_long(config, now) => {
+                    Self::open(failure, repair, repair.pause(config))
+                }
+                Some(repair) => {
+                    let check = Some(repair);
+                    Self::Up(Up { check, ..up }).and(repair.pause(config))
+                }
+                None => Self::Up(up).and(Action::EndRepair),
+            },
 
             (Self::Down { failure, repair }, Event::AttemptStarted) => {
                 let repair = repair.attempt(false);
@@ -324,9 +263,9 @@ impl<C> Breaker<C> {
                 Self::Down { failure, repair }.and(repair.pause(config))
             }
 
-            // what no longer concerns the connection, or concerns an earlier one
+            // events that do not matter in this state, or concern another connection
             (
-                state,
+                state @ (Self::Idle | Self::Connecting(_) | Self::Up(_) | Self::Down { .. }),
                 Event::Requested
                 | Event::Answered
                 | Event::TimedOut { .. }
@@ -344,7 +283,7 @@ impl<C> Breaker<C> {
     /// Whether the server has missed a deadline and has not replied since.
     pub(crate) fn is_suspect(&self) -> bool {
         match self {
-            Self::Up { failures, .. } => *failures > 0,
+            Self::Up(up) => up.is_suspect(),
             Self::Idle | Self::Connecting(_) | Self::Down { .. } => false,
         }
     }
@@ -352,7 +291,7 @@ impl<C> Breaker<C> {
     /// Whether this is the connection that is in use.
     pub(crate) fn is_active(&self, serial: u64) -> bool {
         match self {
-            Self::Up { active, .. } => active.serial == serial,
+            Self::Up(up) => up.active.serial == serial,
             Self::Idle | Self::Connecting(_) | Self::Down { .. } => false,
         }
     }
@@ -376,6 +315,19 @@ impl<C> Breaker<C> {
             state: Self::Down { failure, repair },
             action,
         }
+    }
+}
+
+impl<C> Up<C> {
+    /// Whether the server has missed a deadline and has not replied since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.failures > 0
+    }
+}
+
+impl<C> Active<C> {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.connected_at)
     }
 }
 
@@ -415,403 +367,5 @@ impl Repair {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const CONFIG: BreakerConfig = BreakerConfig {
-        failures: 2,
-        connect_timeout: Duration::from_secs(1),
-        probe_every: Duration::from_millis(15),
-    };
-
-    /// The connection in use has this serial and this generation.
-    const CURRENT: u64 = 7;
-    const OTHER: u64 = 6;
-
-    fn repair(started_at: Instant, attempts: u32, suspect: bool) -> Repair {
-        Repair {
-            started_at,
-            attempts,
-            suspect,
-        }
-    }
-
-    fn up(start: Instant, failures: u32, check: Option<Repair>) -> Breaker<&'static str> {
-        Breaker::Up {
-            active: Active {
-                connection: "a",
-                serial: CURRENT,
-                generation: CURRENT,
-                connected_at: start,
-            },
-            failures,
-            check,
-        }
-    }
-
-    fn down(start: Instant) -> Breaker<&'static str> {
-        Breaker::Down {
-            failure: Failure::TimedOut,
-            repair: repair(start, 2, false),
-        }
-    }
-
-    fn connected() -> Event<&'static str> {
-        Event::Connected {
-            connection: "b",
-            serial: 8,
-            generation: 8,
-        }
-    }
-
-    fn attempt_failed() -> Event<&'static str> {
-        Event::AttemptFailed(Failure::Closed)
-    }
-
-    fn describe_state(state: &Breaker<&str>) -> String {
-        match state {
-            Breaker::Idle => "idle".into(),
-            Breaker::Connecting(_) => "connecting".into(),
-            Breaker::Up {
-                active,
-                failures,
-                check,
-            } => {
-                let check = if check.is_some() { " checked" } else { "" };
-                format!("up {} {failures}{check}", active.connection)
-            }
-            Breaker::Down { failure, .. } => match failure {
-                Failure::TimedOut => "down timed-out".into(),
-                failure => format!("down {failure:?}").to_lowercase(),
-            },
-        }
-    }
-
-    /// Describes a transition in one line; `=` is none.
-    fn describe(before: &Breaker<&'static str>, transition: &Transition<&'static str>) -> String {
-        if transition.state == *before
-            && transition.action == Action::None
-            && transition.notice.is_none()
-        {
-            return "=".into();
-        }
-        let mut words = vec![describe_state(&transition.state)];
-        match transition.action {
-            Action::None => {}
-            Action::StartRepair { discard: false } => words.push("repair".into()),
-            Action::StartRepair { discard: true } => words.push("replace".into()),
-            Action::RetryAfter(pause) => words.push(format!("retry {}", pause.as_millis())),
-            Action::EndRepair => words.push("end".into()),
-        }
-        match &transition.notice {
-            None => {}
-            Some(Notice::Opened(_)) => words.push("opened".into()),
-            Some(Notice::Closed) => words.push("closed".into()),
-            Some(Notice::Connected) => words.push("connected".into()),
-        }
-        words.join(", ")
-    }
-
-    /// Every state with every event, 500 ms after an age at which a connection may be replaced.
-    #[test]
-    fn every_event_in_every_state() {
-        let start = Instant::now();
-        let now = start + MIN_AGE;
-        let recent = now - Duration::from_millis(500);
-        let suspect = repair(recent, 0, true);
-        let states = [
-            Breaker::Idle,
-            Breaker::Connecting(repair(recent, 0, false)),
-            up(start, 0, None),
-            // no reply to one operation; a check runs
-            up(start, 1, Some(suspect)),
-            // the same, and the server has replied since
-            up(start, 0, Some(suspect)),
-            down(recent),
-        ];
-        let table: Vec<(Event<&'static str>, [&str; 6])> = vec![
-            (
-                Event::Requested,
-                ["connecting, repair", "=", "=", "=", "=", "="],
-            ),
-            (Event::Answered, ["=", "=", "=", "up a 0 checked", "=", "="]),
-            (
-                Event::TimedOut { serial: CURRENT },
-                [
-                    "=",
-                    "=",
-                    "up a 1 checked, repair",
-                    "down timed-out, opened",
-                    "up a 1 checked",
-                    "=",
-                ],
-            ),
-            (Event::TimedOut { serial: OTHER }, ["="; 6]),
-            (
-                Event::Lost { serial: CURRENT },
-                [
-                    "=",
-                    "=",
-                    "connecting, repair",
-                    "connecting",
-                    "connecting",
-                    "=",
-                ],
-            ),
-            (Event::Lost { serial: OTHER }, ["="; 6]),
-            (
-                Event::NodeLost { serial: CURRENT },
-                ["=", "=", "up a 1", "up a 2 checked", "up a 1 checked", "="],
-            ),
-            (Event::NodeLost { serial: OTHER }, ["="; 6]),
-            (
-                Event::ReadOnly { serial: CURRENT },
-                [
-                    "=",
-                    "=",
-                    "connecting, replace",
-                    "connecting",
-                    "connecting",
-                    "=",
-                ],
-            ),
-            (Event::ReadOnly { serial: OTHER }, ["="; 6]),
-            (
-                Event::Disconnected,
-                [
-                    "=",
-                    "=",
-                    "connecting, repair",
-                    "connecting",
-                    "connecting",
-                    "=",
-                ],
-            ),
-            (
-                Event::PeerTimedOut {
-                    generation: CURRENT,
-                    idle: true,
-                },
-                [
-                    "=",
-                    "=",
-                    "down timed-out, repair, opened",
-                    "down timed-out, opened",
-                    "down timed-out, opened",
-                    "=",
-                ],
-            ),
-            (
-                Event::PeerTimedOut {
-                    generation: CURRENT,
-                    idle: false,
-                },
-                ["="; 6],
-            ),
-            (
-                Event::PeerTimedOut {
-                    generation: OTHER,
-                    idle: true,
-                },
-                ["="; 6],
-            ),
-            (
-                Event::PrimaryChanged { generation: OTHER },
-                [
-                    "=",
-                    "=",
-                    "connecting, replace",
-                    "connecting",
-                    "connecting",
-                    "=",
-                ],
-            ),
-            (
-                Event::PrimaryChanged {
-                    generation: CURRENT,
-                },
-                ["="; 6],
-            ),
-            (
-                Event::AttemptStarted,
-                ["=", "=", "=", "=", "up a 0 checked", "="],
-            ),
-            (
-                connected(),
-                [
-                    "up b 0, end, connected",
-                    "up b 0, end, connected",
-                    "up b 0, end, connected",
-                    "up b 0, end, connected",
-                    "up b 0, end, connected",
-                    "up b 0, end, closed",
-                ],
-            ),
-            (
-                attempt_failed(),
-                [
-                    "idle, end",
-                    "connecting, retry 10",
-                    "up a 0, end",
-                    "up a 1 checked, retry 10",
-                    "up a 0, end",
-                    "down closed, retry 15",
-                ],
-            ),
-            (
-                Event::RepairAborted,
-                ["=", "idle", "idle", "idle", "idle", "idle"],
-            ),
-        ];
-        for (event, row) in table {
-            for (state, expected) in states.iter().zip(row) {
-                let transition = state.clone().on(event.clone(), &CONFIG, now);
-                assert_eq!(
-                    describe(state, &transition),
-                    expected,
-                    "{event:?} in {}",
-                    describe_state(state)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_breaker_opens_after_the_configured_number_of_attempts() {
-        let now = Instant::now();
-        let mut state = Breaker::Idle.on(Event::Requested, &CONFIG, now).state;
-        let mut seen = vec![];
-        for _ in 0..4 {
-            let transition = state.clone().on(attempt_failed(), &CONFIG, now);
-            seen.push(describe(&state, &transition));
-            state = transition.state;
-        }
-        assert_eq!(
-            seen,
-            [
-                "connecting, retry 10",
-                "down closed, retry 15, opened",
-                "down closed, retry 15",
-                "down closed, retry 15",
-            ]
-        );
-    }
-
-    #[test]
-    fn the_breaker_opens_if_connecting_takes_too_long() {
-        let start = Instant::now();
-        let now = start + CONFIG.connect_timeout;
-        for state in [
-            Breaker::Connecting(repair(start, 0, false)),
-            up(start, 1, Some(repair(start, 0, true))),
-        ] {
-            let transition = state.clone().on(attempt_failed(), &CONFIG, now);
-            assert_eq!(
-                describe(&state, &transition),
-                "down closed, retry 10, opened"
-            );
-        }
-    }
-
-    #[test]
-    fn a_young_connection_to_a_read_only_server_is_kept() {
-        let start = Instant::now();
-        let young = start + MIN_AGE - Duration::from_millis(1);
-        let state = up(start, 0, None);
-        let event = Event::ReadOnly { serial: CURRENT };
-        let transition = state.clone().on(event, &CONFIG, young);
-        assert_eq!(describe(&state, &transition), "=");
-    }
-
-    #[test]
-    fn a_check_that_fails_without_a_suspicion_goes_on() {
-        let now = Instant::now();
-        // the server replied before the attempt started, so the failed attempt is newer
-        let state = up(now, 0, Some(repair(now, 0, false)));
-        let transition = state.clone().on(attempt_failed(), &CONFIG, now);
-        assert_eq!(describe(&state, &transition), "up a 0 checked, retry 10");
-    }
-
-    #[test]
-    fn an_attempt_records_whether_the_connection_was_suspect() {
-        let now = Instant::now();
-        for failures in [0, 1] {
-            let state = up(now, failures, Some(repair(now, 0, false)));
-            let transition = state.on(Event::AttemptStarted, &CONFIG, now);
-            let expected = up(now, failures, Some(repair(now, 0, failures > 0)));
-            assert_eq!(transition, expected.and(Action::None));
-        }
-    }
-
-    fn any_event() -> impl Strategy<Value = Event<&'static str>> {
-        let serial = 0u64..4;
-        prop_oneof![
-            Just(Event::Requested),
-            Just(Event::Answered),
-            serial.clone().prop_map(|serial| Event::TimedOut { serial }),
-            serial.clone().prop_map(|serial| Event::Lost { serial }),
-            serial.clone().prop_map(|serial| Event::NodeLost { serial }),
-            serial.clone().prop_map(|serial| Event::ReadOnly { serial }),
-            Just(Event::Disconnected),
-            (serial.clone(), any::<bool>())
-                .prop_map(|(generation, idle)| Event::PeerTimedOut { generation, idle }),
-            serial
-                .clone()
-                .prop_map(|generation| Event::PrimaryChanged { generation }),
-            Just(Event::AttemptStarted),
-            Just(attempt_failed()),
-            (serial.clone(), serial).prop_map(|(serial, generation)| Event::Connected {
-                connection: "c",
-                serial,
-                generation
-            }),
-            Just(Event::RepairAborted),
-        ]
-    }
-
-    proptest! {
-        /// So a connection that is not usable is always being repaired, and by one task only.
-        #[test]
-        fn exactly_one_repair_runs_while_one_is_needed(
-            events in proptest::collection::vec((any_event(), 0u64..800), 0..60)
-        ) {
-            let (mut state, mut running, mut now) = (Breaker::Idle, false, Instant::now());
-            for (event, elapsed_ms) in events {
-                now += Duration::from_millis(elapsed_ms);
-                let by_repair = matches!(
-                    event,
-                    Event::AttemptStarted
-                        | Event::AttemptFailed(_)
-                        | Event::Connected { .. }
-                        | Event::RepairAborted
-                );
-                if by_repair && !running {
-                    continue;
-                }
-                running &= event != Event::RepairAborted;
-                let transition = state.on(event, &CONFIG, now);
-                match transition.action {
-                    Action::StartRepair { .. } => {
-                        prop_assert!(!running, "a second repair");
-                        running = true;
-                    }
-                    Action::EndRepair => {
-                        prop_assert!(running, "no repair to end");
-                        running = false;
-                    }
-                    Action::RetryAfter(_) => prop_assert!(running, "no repair to go on"),
-                    Action::None => {}
-                }
-                state = transition.state;
-                let needed = match &state {
-                    Breaker::Idle => false,
-                    Breaker::Connecting(_) | Breaker::Down { .. } => true,
-                    Breaker::Up { check, .. } => check.is_some(),
-                };
-                prop_assert_eq!(running, needed, "{:?}", state);
-            }
-        }
-    }
-}
+#[path = "breaker_tests.rs"]
+mod tests;

@@ -252,16 +252,15 @@ impl Connections {
         let (mut suspect, mut busy, mut connecting, mut down) = (None, false, None, None);
         for node in self.nodes[first..].iter().chain(&self.nodes[..first]) {
             match node.state() {
-                Breaker::Up {
-                    active, failures, ..
-                } => match node.permits().try_acquire() {
+                Breaker::Up(up) => match node.permits().try_acquire() {
                     Ok(permit) => {
+                        let is_suspect = up.is_suspect();
                         let selection = Selection {
                             node,
-                            active,
+                            active: up.active,
                             permit,
                         };
-                        if failures == 0 {
+                        if !is_suspect {
                             return Scan::Selected(selection);
                         }
                         suspect = suspect.or(Some(selection));
@@ -291,7 +290,7 @@ impl Connections {
         let up = self
             .nodes
             .iter()
-            .filter(|node| matches!(node.state(), Breaker::Up { .. }));
+            .filter(|node| matches!(node.state(), Breaker::Up(_)));
         let mut waits: Vec<_> = up
             .map(|node| Box::pin(async move { (node, node.permits().acquire().await) }))
             .collect();
@@ -307,9 +306,9 @@ impl Connections {
         })
         .await;
         match (node.state(), permit) {
-            (Breaker::Up { active, .. }, Ok(permit)) => Some(Selection {
+            (Breaker::Up(up), Ok(permit)) => Some(Selection {
                 node,
-                active,
+                active: up.active,
                 permit,
             }),
             _ => None,

@@ -88,13 +88,11 @@ impl NodeConnection {
         let state = self.breaker.borrow().clone();
         let generation = self.connector.generation();
         match &state {
-            Breaker::Up { active, .. } if active.generation != generation => {
+            Breaker::Up(up) if up.active.generation != generation => {
                 self.apply(Event::PrimaryChanged { generation });
                 self.breaker.borrow().clone()
             }
-            Breaker::Idle | Breaker::Connecting(_) | Breaker::Up { .. } | Breaker::Down { .. } => {
-                state
-            }
+            Breaker::Idle | Breaker::Connecting(_) | Breaker::Up(_) | Breaker::Down { .. } => state,
         }
     }
 
@@ -217,11 +215,12 @@ impl NodeConnection {
             Ok(Connected {
                 connection,
                 generation,
-            }) => Event::Connected {
+            }) => Event::Connected(Active {
                 connection,
                 serial: self.next_serial.fetch_add(1, Ordering::Relaxed),
                 generation,
-            },
+                connected_at: Instant::now(),
+            }),
             Err(failure) => {
                 tracing::debug!(connection = self.number, %failure, "cannot connect to Redis");
                 Event::AttemptFailed(failure)

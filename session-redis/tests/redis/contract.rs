@@ -1,4 +1,4 @@
-//! The contract of a store, on each topology.
+//! The suite that every store passes, on each topology.
 
 use session_redis::RedisStore;
 

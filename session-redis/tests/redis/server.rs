@@ -12,7 +12,8 @@ use std::{
 
 use redis::{Connection, FromRedisValue};
 use session_core::{
-    Created, Destroyed, Loaded, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version,
+    Created, Destroy, Destroyed, Loaded, Saved, SessionId, Store, StoreError, Touched, Version,
+    Write,
 };
 use session_redis::RedisStore;
 use tempfile::TempDir;
@@ -365,30 +366,29 @@ impl<T: Send + Sync + 'static> Store for Kept<T> {
         self.0.load(id).await
     }
 
-    async fn create(
-        &self,
-        id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
-        self.0.create(id, record, ttl).await
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
+        self.0.create(id, write).await
     }
 
     async fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
-        self.0.save(id, expect, record, ttl).await
+        self.0.save(id, expected, write).await
     }
 
-    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
-        self.0.touch(id, ttl).await
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
+        self.0.touch(id, expected, ttl).await
     }
 
-    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
-        self.0.destroy(id).await
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
+        self.0.destroy(id, options).await
     }
 }

@@ -1,16 +1,16 @@
-//! TLS: the certificate and the host name are checked.
+//! TLS: certificates and host names are verified.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use session_core::{Created, Store, StoreErrorKind};
+use session_core::StoreErrorKind;
 use session_redis::{ConnectError, RedisConfig, RedisStore};
 use tempfile::TempDir;
 
 use crate::{
-    LONG, id, record,
+    create, id, record,
     server::{Server, free_port},
 };
 
-/// A certificate authority of the test's own.
+/// Returns a new certificate authority.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(vec![]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -18,7 +18,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
         .expect("a certificate")
 }
 
-/// A server that speaks TLS too, under a certificate for `name`.
+/// Starts a server that also uses TLS, with a certificate for `name`.
 fn server(
     authority: &CertifiedIssuer<'_, KeyPair>,
     name: &str,
@@ -54,7 +54,7 @@ fn server(
 }
 
 #[tokio::test]
-async fn certificate_and_host_name_are_checked() {
+async fn certificate_and_host_name_are_verified() {
     let (ours, theirs, directory) = (
         authority(),
         authority(),
@@ -67,30 +67,27 @@ async fn certificate_and_host_name_are_checked() {
     let store = RedisStore::open(config("localhost").tls_root_certificates(ours.pem()))
         .await
         .expect("a store");
-    assert_eq!(
-        store
-            .create(&id(), &record(b""), LONG)
-            .await
-            .expect("create"),
-        Created::Created
-    );
+    create(&store, &id(), &record(b"")).await;
 
-    let refused = [
+    let rejected = [
         (
-            "another authority",
+            "a certificate of another authority",
             config("localhost").tls_root_certificates(theirs.pem()),
         ),
-        ("the authorities of this machine", config("localhost")),
         (
-            "another name",
+            "a certificate that the machine does not trust",
+            config("localhost"),
+        ),
+        (
+            "a certificate for another name",
             config("127.0.0.1").tls_root_certificates(ours.pem()),
         ),
         (
-            "no certificate",
+            "a root certificate that is not one",
             config("localhost").tls_root_certificates("garbage"),
         ),
     ];
-    for (who, config) in refused {
+    for (who, config) in rejected {
         match RedisStore::open(config).await {
             Err(ConnectError::Redis(error)) => {
                 assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{who}")
