@@ -43,10 +43,10 @@ async fn slow_link(server: SocketAddr, latency: Duration) -> SocketAddr {
 async fn an_operation_that_gets_no_permit_in_time_is_overloaded_and_not_applied() {
     let server = Server::start();
     let address = server.address().parse().expect("an address");
-    let link = slow_link(address, Duration::from_millis(50)).await;
-    let url = format!("redis://{link}?connections=1&max_in_flight=1&total_timeout=500ms");
+    let link = slow_link(address, Duration::from_millis(300)).await;
+    let url = format!("redis://{link}?connections=1&max_in_flight=1&total_timeout=3s");
     let store = RedisStore::connect(&url).await.expect("a store");
-    let tasks: Vec<_> = (0..40)
+    let tasks: Vec<_> = (0..30)
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
