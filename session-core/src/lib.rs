@@ -57,6 +57,7 @@
 //! * [`guide::renewal`] explains logins and logouts, and what they do to requests under way.
 //! * [`guide::merging`] explains what happens if several requests write to one session.
 //! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
+//! * [`guide::security`] lists what is protected, and what is left to the application.
 //! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
 //! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
 //! * [`Store`] is the contract of a store; `contract!` (feature `contract`) tests one.
