@@ -1,4 +1,5 @@
-//! The suite that every store passes, as functions and as the [`contract!`](crate::contract!) macro.
+//! The suite that every store passes, as functions and as the [`contract!`](crate::contract!)
+//! macro.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

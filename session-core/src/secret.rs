@@ -50,16 +50,16 @@ impl Secret {
 ///
 /// Comparing takes the same time wherever the bytes differ.
 #[derive(Clone, Copy)]
-pub struct SecretHash([u8; 32]);
+pub(crate) struct SecretHash([u8; 32]);
 
 impl SecretHash {
     /// The hash, as it stands in a record.
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// Takes a hash from the bytes of a record.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 }
