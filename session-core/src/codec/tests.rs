@@ -292,7 +292,7 @@ fn every_form_of_a_length_is_read() {
     let mut body = golden();
     for len in [0, 31, 32, 255, 256, 65_535, 65_536] {
         let text = "x".repeat(len);
-        let contents = &mut body.contents;
+        let contents = Arc::make_mut(&mut body.contents);
         contents.data.insert(&text, Bytes::from(text.clone()));
         contents.principal = Some(text.as_str().into());
         contents.tags.push(Tag {
@@ -301,10 +301,10 @@ fn every_form_of_a_length_is_read() {
             nonce: None,
         });
         assert_eq!(decode(&encode(&body)).as_ref(), Ok(&body), "{len}");
-        body.contents.tags.pop();
+        Arc::make_mut(&mut body.contents).tags.pop();
     }
     for len in [15, 16, 65_535, 65_536] {
-        let contents = &mut body.contents;
+        let contents = Arc::make_mut(&mut body.contents);
         contents.data.clear();
         (0..len).for_each(|n: u32| contents.data.insert(&format!("{n:05}"), Bytes::new()));
         contents.tags.resize(len as usize, contents.tags[0].clone());
