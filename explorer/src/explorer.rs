@@ -44,7 +44,7 @@ impl fmt::Display for Failure {
         let path: Vec<_> = self.path.iter().map(usize::to_string).collect();
         write!(
             f,
-            "cargo run --release -p explorer -- replay '{}' {}",
+            "cargo run --release -p explorer -- --case '{}' --replay {}",
             self.case,
             path.join(".")
         )

@@ -1,6 +1,7 @@
 //! Explores the interleavings of requests on the real code of session-core.
 
 mod browser;
+mod campaign;
 mod case;
 mod claims;
 mod executor;
@@ -11,6 +12,7 @@ mod history;
 mod invariants;
 mod map_store;
 mod oracle;
+mod plan;
 mod point;
 mod request;
 mod scheduled_store;
@@ -22,6 +24,7 @@ mod timeline;
 mod verb;
 
 pub use browser::{Jar, SetCookie};
+pub use campaign::{Effort, Position, Report, Totals, deep, gate, triples};
 pub use case::{Case, Configuration, Situation};
 pub use explorer::{Explored, Explorer, Failure, MakeStore};
 pub use fault::Fault;
@@ -29,6 +32,7 @@ pub use footprint::Footprint;
 pub use history::{Applied, Called, Happened, History, RequestLog, Seen, View};
 pub use invariants::{Invariant, Violation};
 pub use map_store::MapStore;
+pub use plan::{Part, Plan, SECTIONS, Section};
 pub use point::{Event, point, reach, spawn};
 pub use scheduled_store::{Call, Effect, Op};
 pub use script::{Party, Script};

@@ -46,9 +46,11 @@ fn may_end(evidence: &Evidence<'_>, applied: &Applied) -> bool {
     let history = evidence.history;
     let call = &applied.call;
     let request = &history.requests[call.owner];
-    let ends = request.script.0.iter().any(|verb| match verb {
-        Verb::Destroy | Verb::Regenerate => true,
-        Verb::LogIn(principal) => before.seen.principal.is_some_and(|held| held != *principal),
+    let ends = request.calls.iter().any(|called| match called.verb {
+        Verb::Destroy | Verb::Regenerate => called.result.is_ok(),
+        Verb::LogIn(principal) => called.seen[0]
+            .principal
+            .is_some_and(|held| held != principal),
         _ => false,
     });
     let created = history.applied.iter().any(|other| {
