@@ -25,7 +25,7 @@ enum Command {
     Features,
     /// Counts the instructions of each kind of request and compares them with the baseline
     Profile {
-        /// Take what is counted for the new baseline
+        /// Write the counts to the baseline file
         #[arg(long)]
         bless: bool,
     },
