@@ -2,6 +2,8 @@
 
 mod graph;
 mod imports;
+mod macro_paths;
+mod resolve;
 mod tree;
 
 use std::{

@@ -5,14 +5,17 @@
 //! that begin with `crate` or `$crate` are taken, because the others are resolved where the macro is called.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use proc_macro2::{TokenStream, TokenTree};
 use syn::{Item, ext::IdentExt, visit::Visit};
 
-use super::tree::{Definition, ModuleId, Tree, attributes, imports, is_test_only};
+use super::{
+    macro_paths,
+    resolve::{Target, resolve},
+    tree::{ModuleId, Tree, attributes, imports, is_test_only},
+};
 
 /// Where one file refers to another for the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,100 +48,6 @@ pub(super) fn references(tree: &Tree) -> References {
     found
 }
 
-/// What a path leads to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Target {
-    Module(ModuleId),
-    Item(PathBuf),
-}
-
-/// Names that are being looked up, to end at imports that import themselves.
-type Pending = BTreeSet<(ModuleId, String)>;
-
-/// Resolves a path as seen from a module; empty if it leads out of the crate.
-fn resolve(
-    tree: &Tree,
-    module: ModuleId,
-    path: &[String],
-    pending: &mut Pending,
-) -> BTreeSet<Target> {
-    let mut rest = path.iter();
-    let mut targets = match rest.next().map(String::as_str) {
-        None => return BTreeSet::new(),
-        Some("crate") => BTreeSet::from([Target::Module(0)]),
-        Some("self") => BTreeSet::from([Target::Module(module)]),
-        Some("super") => {
-            let parent = tree.modules[module].parent.unwrap_or(0);
-            let mut at = parent;
-            while rest.as_slice().first().is_some_and(|name| name == "super") {
-                rest.next();
-                at = tree.modules[at].parent.unwrap_or(0);
-            }
-            BTreeSet::from([Target::Module(at)])
-        }
-        Some(name) => look_up(tree, module, name, pending),
-    };
-    for name in rest {
-        targets = targets
-            .into_iter()
-            .flat_map(|target| match target {
-                // a variant or an associated item
-                Target::Item(file) => BTreeSet::from([Target::Item(file)]),
-                Target::Module(id) => {
-                    let found = look_up(tree, id, name, pending);
-                    if found.is_empty() && !is_imported(tree, id, name) {
-                        // a name that a macro makes is taken for the module's own
-                        BTreeSet::from([Target::Item(tree.modules[id].file.clone())])
-                    } else {
-                        found
-                    }
-                }
-            })
-            .collect();
-    }
-    targets
-}
-
-fn is_imported(tree: &Tree, module: ModuleId, name: &str) -> bool {
-    tree.modules[module].names.contains_key(name)
-}
-
-/// Finds what a name stands for in a module, through its imports.
-fn look_up(tree: &Tree, module: ModuleId, name: &str, pending: &mut Pending) -> BTreeSet<Target> {
-    if !pending.insert((module, name.to_owned())) {
-        return BTreeSet::new();
-    }
-    let mut targets = BTreeSet::new();
-    match tree.modules[module].names.get(name) {
-        Some(definitions) => {
-            for definition in definitions {
-                match definition {
-                    Definition::Module(id) => {
-                        targets.insert(Target::Module(*id));
-                    }
-                    Definition::Item(file) => {
-                        targets.insert(Target::Item(file.clone()));
-                    }
-                    Definition::Import(path) => {
-                        targets.extend(resolve(tree, module, path, pending));
-                    }
-                }
-            }
-        }
-        None => {
-            for glob in &tree.modules[module].globs {
-                for target in resolve(tree, module, glob, pending) {
-                    if let Target::Module(id) = target {
-                        targets.extend(look_up(tree, id, name, pending));
-                    }
-                }
-            }
-        }
-    }
-    pending.remove(&(module, name.to_owned()));
-    targets
-}
-
 struct Visitor<'a> {
     tree: &'a Tree,
     module: ModuleId,
@@ -147,7 +56,7 @@ struct Visitor<'a> {
 
 impl Visitor<'_> {
     fn refer(&mut self, path: &[String], is_import: bool, line: usize) {
-        for target in resolve(self.tree, self.module, path, &mut Pending::new()) {
+        for target in resolve(self.tree, self.module, path) {
             let file = match target {
                 Target::Item(file) => file,
                 // no expression or type is a module: a local variable has the same name
@@ -177,48 +86,6 @@ impl Visitor<'_> {
                 }
             })
             .or_insert(reference);
-    }
-
-    /// Searches the input of a macro for paths of two segments or more.
-    fn search(&mut self, tokens: TokenStream, only_crate: bool) {
-        let mut path: Vec<String> = Vec::new();
-        let mut line = 0;
-        let mut colons = 0;
-        let mut foreign = false;
-        for token in tokens {
-            match token {
-                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
-                TokenTree::Ident(ident) if colons == 2 && !path.is_empty() => {
-                    path.push(ident.unraw().to_string());
-                    colons = 0;
-                }
-                TokenTree::Ident(ident) => {
-                    self.end_path(&mut path, line, only_crate, foreign);
-                    foreign = colons == 2;
-                    line = ident.span().start().line;
-                    path.push(ident.unraw().to_string());
-                    colons = 0;
-                }
-                TokenTree::Group(group) => {
-                    self.end_path(&mut path, line, only_crate, foreign);
-                    colons = 0;
-                    self.search(group.stream(), only_crate);
-                }
-                TokenTree::Punct(_) | TokenTree::Literal(_) => {
-                    self.end_path(&mut path, line, only_crate, foreign);
-                    colons = 0;
-                }
-            }
-        }
-        self.end_path(&mut path, line, only_crate, foreign);
-    }
-
-    fn end_path(&mut self, path: &mut Vec<String>, line: usize, only_crate: bool, foreign: bool) {
-        let counts = path.len() > 1 && !foreign && (!only_crate || path[0] == "crate");
-        if counts {
-            self.refer(path, false, line);
-        }
-        path.clear();
     }
 
     /// The file of a macro that is in scope by the order of the source, as after `#[macro_use]`.
@@ -330,7 +197,11 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
             self.add(file.to_owned(), &[format!("{name}!")], line);
         }
         let is_definition = call.path.is_ident("macro_rules");
-        self.search(call.tokens.clone(), is_definition);
+        for found in macro_paths::find(call.tokens.clone()) {
+            if !is_definition || found.path[0] == "crate" {
+                self.refer(&found.path, false, found.line);
+            }
+        }
     }
 }
 
