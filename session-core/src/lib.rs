@@ -1,7 +1,9 @@
+//! A part of the crate.
 #![allow(dead_code)]
 mod any_store;
 mod body;
 mod clock;
+mod codec;
 mod config_error;
 mod cookie_header;
 mod cookie_options;
@@ -9,12 +11,14 @@ mod cookie_rules;
 mod cookie_spec;
 mod data;
 mod entropy;
+mod format;
 mod forwarded;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
 mod key;
+//mod memory;
 mod record;
 mod request_scheme;
 mod secret;
@@ -31,6 +35,7 @@ pub use cookie_options::*;
 pub use entropy::*;
 pub use id::*;
 pub use key::*;
+//pub use memory::*;
 pub use record::*;
 pub use request_scheme::*;
 pub use sign::*;

@@ -42,7 +42,10 @@ pub struct Record {
 impl Record {
     /// Makes a record. A store calls this with the version and the body it was given earlier.
     pub fn new(version: Version, body: impl Into<Bytes>) -> Self {
-        Self { version, body: body.into() }
+        Self {
+            version,
+            body: body.into(),
+        }
     }
 
     /// The version, by which [`Store::save`](crate::Store::save) detects a concurrent write.
@@ -64,6 +67,28 @@ impl Record {
 impl fmt::Debug for Record {
     /// Prints the length of the body, not its bytes: they are the application's data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record").field("version", &self.version).field("body_bytes", &self.body.len()).finish()
+        f.debug_struct("Record")
+            .field("version", &self.version)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_does_not_print_the_body() {
+        let record = Record::new(Version::from_bytes([7; 8]), &b"a secret"[..]);
+        let text = format!("{record:?}");
+        assert!(text.contains("body_bytes: 8"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn clones_share_the_body() {
+        let record = Record::new(Version::from_bytes([7; 8]), vec![1; 100]);
+        assert_eq!(record.clone().into_body().as_ptr(), record.body().as_ptr());
     }
 }
