@@ -25,7 +25,8 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// The age that the absolute timeout limits: since the login, or since the creation if nobody has logged in.
+    /// The age that the absolute timeout limits: since the login, or since the creation if nobody
+    /// has logged in.
     pub(crate) fn age(&self, now: Millis) -> Duration {
         now.since(self.authenticated_at.unwrap_or(self.created_at))
     }
@@ -33,7 +34,8 @@ impl Body {
 
 /// The hashes of the secrets that open a session.
 ///
-/// There is a second one after two concurrent logins of one principal, so that both responses carry a working cookie.
+/// There is a second one after two concurrent logins of one principal, so that both responses carry
+/// a working cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Secrets {
     pub(crate) first: SecretHash,

@@ -1,7 +1,8 @@
 //! The encoding of a body: a MessagePack map with named fields.
 //!
-//! Two releases may serve the same sessions while one replaces the other. A reader therefore keeps fields that it does not
-//! know and writes them back, and a release that needs more adds a field instead of changing one.
+//! Two releases may serve the same sessions while one replaces the other. A reader therefore keeps
+//! fields that it does not know and writes them back, and a release that needs more adds a field
+//! instead of changing one.
 
 mod message_pack;
 
@@ -148,8 +149,8 @@ pub(crate) fn encode(body: &Body) -> Bytes {
 ///
 /// # Errors
 ///
-/// If the bytes are not exactly one body. No input causes a panic, deep recursion, or an allocation out of proportion to its
-/// length.
+/// If the bytes are not exactly one body. No input causes a panic, deep recursion, or an allocation
+/// out of proportion to its length.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut secrets = None;

@@ -13,7 +13,8 @@ use crate::{
 
 /// How tokens are written into cookies, and bodies into records.
 ///
-/// `encode` and `decode` get the id and the version of the record, so that an encrypting format can bind the body to them.
+/// `encode` and `decode` get the id and the version of the record, so that an encrypting format can
+/// bind the body to them.
 pub(crate) trait Format: Send + Sync + 'static {
     /// The value of the cookie, signed by the first key.
     fn cookie_value(&self, name: &str, token: &SessionToken, keys: &SigningKeys) -> String;
@@ -83,7 +84,8 @@ impl Format for Native {
     }
 }
 
-/// No part of the body is longer than the whole, so all lengths were written correctly if that of the whole fits.
+/// No part of the body is longer than the whole, so all lengths were written correctly if that of
+/// the whole fits.
 fn within_limit(bytes: Bytes) -> Result<Bytes, EncodeError> {
     match u32::try_from(bytes.len()) {
         Ok(_) => Ok(bytes),

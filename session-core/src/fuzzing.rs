@@ -99,15 +99,15 @@ pub fn cookie_value(data: &[u8]) {
         [keys(&[new, old]), keys(&[old])]
     });
     let [keys, old] = &*KEYS;
-    if let Ok(text) = std::str::from_utf8(data) {
-        if let Some(verified) = Native.read_cookie(NAME, text, keys) {
-            let by = if verified.signed_by_old_key {
-                old
-            } else {
-                keys
-            };
-            assert_eq!(Native.cookie_value(NAME, &verified.token, by), text);
-        }
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Some(verified) = Native.read_cookie(NAME, text, keys)
+    {
+        let by = if verified.signed_by_old_key {
+            old
+        } else {
+            keys
+        };
+        assert_eq!(Native.cookie_value(NAME, &verified.token, by), text);
     }
 
     let Some((id, rest)) = data.split_first_chunk::<{ SessionId::BYTES }>() else {

@@ -5,6 +5,8 @@ mod body;
 mod clock;
 mod codec;
 mod config_error;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod cookie_header;
 mod cookie_options;
 mod cookie_rules;
@@ -18,7 +20,8 @@ mod forwarded;
 pub mod fuzzing;
 mod id;
 mod key;
-//mod memory;
+#[cfg(feature = "memory")]
+mod memory;
 mod record;
 mod request_scheme;
 mod secret;
@@ -35,7 +38,8 @@ pub use cookie_options::*;
 pub use entropy::*;
 pub use id::*;
 pub use key::*;
-//pub use memory::*;
+#[cfg(feature = "memory")]
+pub use memory::*;
 pub use record::*;
 pub use request_scheme::*;
 pub use sign::*;

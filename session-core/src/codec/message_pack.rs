@@ -1,7 +1,7 @@
 //! Reads and writes the parts of MessagePack that a body consists of.
 //!
-//! The reader returns places in one shared buffer and copies nothing. It allocates nothing for a length that the buffer does
-//! not hold.
+//! The reader returns places in one shared buffer and copies nothing. It allocates nothing for a
+//! length that the buffer does not hold.
 
 use std::ops::Range;
 
@@ -180,7 +180,8 @@ impl<'a> Reader<'a> {
         Ok(self.bytes.slice(start..self.at))
     }
 
-    /// Room for so many elements, of at least so many bytes each. A buffer that ends before does not get more.
+    /// Room for so many elements, of at least so many bytes each. A buffer that ends before does
+    /// not get more.
     pub(super) fn capacity(&self, len: u32, min_bytes: usize) -> usize {
         (len as usize).min((self.bytes.len() - self.at) / min_bytes)
     }
