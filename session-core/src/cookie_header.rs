@@ -212,7 +212,9 @@ mod tests {
             let found = last.is_some_and(|value| value.ends_with(b"planted"));
             prop_assert_eq!(found, is_exact);
         }
+    }
 
+    proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(field: Vec<u8>) {
             let _ = raw_values(&field, "a").filter_map(decode).count();
