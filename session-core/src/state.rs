@@ -157,7 +157,7 @@ pub(crate) enum Regeneration {
     /// Nothing is stored yet.
     Planned,
     /// The new session is stored; the old one is to be ended.
-    Created(Base),
+    Created(Box<Base>),
     /// The old session cannot be ended; the new one, of this id, is to be removed again.
     Undo(SessionId, Refusal),
 }
