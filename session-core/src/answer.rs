@@ -371,7 +371,7 @@ impl Applier<'_, '_> {
         let claims = renews || !draft.is_empty();
         if self.context.facts.require_unchanged
             && claims
-            && (*base.contents() != current.body.contents || renews && superseded)
+            && (*base.contents() != current.body.contents || draft.login().is_some() && superseded)
         {
             return self.fail(on_base(base, draft, renews), Refusal::Conflict);
         }

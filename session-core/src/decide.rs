@@ -263,10 +263,12 @@ pub(crate) fn decide<'s>(
             (Some(_), false, Since::JustBeforeLoad | Since::Loaded) => Step::Load(token.id()),
             (None, true, _) => Step::Fail(Refusal::Superseded),
             (None, false, Since::LongBeforeLoad) => context.store_if_wanted(new, draft),
-            (None, false, Since::JustBeforeLoad | Since::Loaded) => {
+            (None, false, Since::JustBeforeLoad) => {
                 let wanted = !draft.is_empty() || facts.trigger == Trigger::Save;
                 Step::Done(wanted.then_some(Loss::Superseded))
             }
+            // its writes were lost, and reported, when the principal was found to have changed
+            (None, false, Since::Loaded) => Step::Done(None),
         },
         State::InDoubt(_) if facts.late => Step::Fail(Refusal::InDoubt),
         State::InDoubt(Doubt::Save {

@@ -1,10 +1,74 @@
 //! Server-side sessions that many instances of a service share.
 //!
-//! A cookie names a session, a [`Store`] keeps it, and any instance serves it. This crate decides: the session model, the state machine,
-//! cookies and their signatures, the stored format, and the contract of a store. It has no runtime, no socket and no
-//! framework; `session-hyper` connects it to hyper, tower and axum.
+//! A cookie names a session, a [`Store`] keeps it, and any instance serves it. This crate contains
+//! the session model, the decisions, the cookie and its signature, the stored format and the
+//! contract of a store. It has no runtime, no socket and no framework; `session-hyper` connects it to
+//! hyper, tower and axum, and is what an application depends on.
 //!
-//! [`Sessions`] is where to start.
+//! # Example
+//!
+//! An adapter begins a request, hands the [`SessionHandle`] to the handler, and finishes with the
+//! response. The handler loads the [`Session`] and uses it; accessors are synchronous.
+//!
+//! ```
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! use http::{Request, Response, header};
+//! # #[cfg(feature = "memory")]
+//! use session_core::{Key, MemoryStore, SessionError, SessionHandle, Sessions, SigningKeys};
+//!
+//! # #[cfg(feature = "memory")]
+//! const VIEWS: Key<u32> = Key::new("views");
+//!
+//! /// A handler. A concurrent request may count as well, and neither count is lost.
+//! # #[cfg(feature = "memory")]
+//! async fn count(handle: &SessionHandle) -> Result<u32, SessionError> {
+//!     let session = handle.load().await?;
+//!     session.update(VIEWS, |views| views.unwrap_or(0) + 1)
+//! }
+//!
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // once, when the service starts
+//! let sessions = Sessions::builder(MemoryStore::new())
+//!     .signing_keys(SigningKeys::new(["at least 32 bytes that only the service knows"])?)
+//!     .build()?;
+//!
+//! // a first request: the session is stored, and the response sets its cookie
+//! let handle = sessions.begin(&Request::new(()));
+//! let views = count(&handle).await?;
+//! let mut response = Response::new(format!("{views} views"));
+//! let outcome = sessions.finish(&handle, &mut response).await?;
+//! assert!(outcome.created);
+//!
+//! // the next request presents the cookie, on this instance or on another one
+//! let cookie = response.headers()[header::SET_COOKIE].to_str()?;
+//! let cookie = cookie.split(';').next().unwrap_or_default();
+//! let request = Request::builder().header(header::COOKIE, cookie).body(())?;
+//! assert_eq!(count(&sessions.begin(&request)).await?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to go next
+//!
+//! * [`Session`] has every verb, with an example each; [`guide::verbs`] is the same at a glance.
+//! * [`guide::renewal`] explains logins and logouts, and what they do to requests under way.
+//! * [`guide::merging`] explains what happens if several requests write to one session.
+//! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
+//! * [`guide::security`] lists what is protected, and what is left to the application.
+//! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
+//! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
+//! * [`Store`] is the contract of a store; `contract!` (feature `contract`) tests one.
+//!
+//! # Features
+//!
+//! | feature | effect |
+//! |---|---|
+//! | `memory` (default) | `MemoryStore`, a bounded store in the process |
+//! | `contract` | `contract!`, the test suite for implementations of [`Store`] |
+//! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand |
 
 mod adapter;
 mod answer;
@@ -32,6 +96,7 @@ mod entropy;
 mod error;
 mod format;
 mod forwarded;
+pub mod guide;
 mod handle;
 mod headers;
 mod id;

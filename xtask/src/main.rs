@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod features;
+mod modules;
 mod profile;
 mod programs;
 mod soak;
@@ -23,9 +24,14 @@ enum Command {
     Check,
     /// Lints every published crate with each of its features alone, and with none
     Features,
+    /// Prints which file of each crate refers to which other file
+    Modules {
+        /// Print only this crate
+        name: Option<String>,
+    },
     /// Counts the instructions of each kind of request and compares them with the baseline
     Profile {
-        /// Take what is counted for the new baseline
+        /// Write the counts to the baseline file
         #[arg(long)]
         bless: bool,
     },
@@ -65,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(&sh),
         Command::Check => check::run(&sh),
         Command::Features => features::run(&sh),
+        Command::Modules { name } => modules::run(&sh, name.as_deref()),
         Command::Bench { arguments } => bench::run(&sh, &arguments),
         Command::Profile { bless } => profile::run(&sh, bless),
         Command::Soak { arguments } => soak::run(&sh, &arguments),
