@@ -11,15 +11,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Returns the status code for a kind of error.
 ///
-/// | status | kinds |
-/// |---|---|
-/// | 401 | `Unauthenticated` |
-/// | 403 | `NotFresh` |
-/// | 409 | `Gone`, `Superseded`, `Conflict`, `LimitReached` |
-/// | 413 | `TooLarge` |
-/// | 503 | `Unavailable`, `Overloaded`, `Contention`, `InDoubt` |
-/// | the status inside | `Rejected` |
-/// | 500 | all others: a fault of the service, not of the request |
+/// [`guide::errors`](session_core::guide::errors) lists them all.
 ///
 /// # Examples
 ///
@@ -106,26 +98,6 @@ mod tests {
     use session_core::SessionHandle;
 
     use super::*;
-
-    #[track_caller]
-    fn check(status: u16, kinds: &[SessionErrorKind]) {
-        for kind in kinds {
-            assert_eq!(status_code(*kind).as_u16(), status, "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn the_status_says_whose_fault_an_error_is() {
-        use SessionErrorKind::*;
-        check(401, &[Unauthenticated]);
-        check(403, &[NotFresh]);
-        check(409, &[Gone, Superseded, Conflict, LimitReached]);
-        check(413, &[TooLarge]);
-        check(503, &[Unavailable, Overloaded, Contention, InDoubt]);
-        check(410, &[Rejected(StatusCode::GONE)]);
-        check(500, &[Corrupt, Closed, Reentrant, Encode, Decode, Entropy]);
-        check(500, &[MissingLayer, OutsidePath, CannotSetCookie, Config]);
-    }
 
     #[tokio::test]
     async fn an_error_of_the_service_is_a_plain_response_that_is_not_cached() {

@@ -148,7 +148,8 @@
 //!   `on_error`, which makes the responses to errors.
 //! * [`store::connect`] chooses the store by a URL; [`Store`] is the contract for a store of your
 //!   own.
-//! * [`status_code`] is the table of status codes.
+//! * [`guide`] explains renewal, merging, cookies and security, and lists verbs and errors.
+//! * [`migrating`] is for users of express-session and tower-sessions.
 //!
 //! # Features
 //!
@@ -172,6 +173,7 @@ mod ext;
 mod future;
 mod in_flight;
 mod layer;
+pub mod migrating;
 mod options;
 mod report;
 mod service;

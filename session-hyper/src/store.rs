@@ -112,6 +112,23 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
     }
 
+    #[cfg(feature = "redis")]
+    #[tokio::test]
+    async fn an_error_and_its_sources_do_not_repeat_each_other() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+        let closed = closed.expect("a free port");
+        for url in [&*format!("redis://{closed}"), "redis://host:port"] {
+            let error = connect(url).await.expect_err("there is no server");
+            let first: Box<dyn std::error::Error> = Box::new(error);
+            let chain = std::iter::successors(Some(&*first), |error| error.source());
+            let messages: Vec<_> = chain.map(ToString::to_string).collect();
+            assert!(messages.len() > 1, "{messages:?}");
+            for pair in messages.windows(2) {
+                assert!(!pair[0].contains(&pair[1]), "{messages:?}");
+            }
+        }
+    }
+
     #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn a_store_that_is_not_compiled_in_is_an_error_that_names_the_feature() {

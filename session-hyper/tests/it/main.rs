@@ -6,4 +6,5 @@ mod counters;
 mod extractors;
 mod service;
 mod stacked_layers;
+mod status_codes;
 mod support;
