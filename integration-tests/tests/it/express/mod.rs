@@ -148,6 +148,7 @@ mod concurrency;
 mod errors;
 mod gate;
 mod loading;
+mod matrix;
 mod methods;
 mod object;
 mod options;

@@ -1,0 +1,220 @@
+//! Cookies: their attributes, how many are set, and which of several is used.
+
+use http::{Request, Response, header};
+use integration_tests::keys;
+use session_core::{Session, Sessions, testing::TestStore};
+use test_support::Browser;
+
+use super::{COOKIE, MIN, Tested, USER, VIEWS, count};
+use crate::visit::{begin, finish, on_every_store, sessions, set_cookies, visit};
+
+on_every_store! {
+    s23_at_most_one_cookie_and_none_for_the_dead
+    s24_among_planted_cookies_the_live_one_is_found
+}
+
+/// S20, S22: the header that goes out by default.
+#[tokio::test]
+async fn s20_s22_the_cookie_is_strict_by_default_and_small() {
+    let (store, mut browser) = (TestStore::default(), Browser::new());
+    let sessions = sessions(&store);
+    let (handle, session) = begin(&sessions, &browser).await;
+    count(&session);
+    let (_, response) = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
+    let [cookie] = set_cookies(&response).try_into().expect("one cookie");
+    let (pair, attributes) = cookie.split_once("; ").expect("attributes");
+    assert_eq!(attributes, "HttpOnly; SameSite=Lax; Secure; Path=/");
+    assert!(pair.len() <= 4096 && pair.starts_with("__Host-id=v1."));
+    assert!(
+        pair[10..]
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    );
+}
+
+/// S23.
+async fn s23_at_most_one_cookie_and_none_for_the_dead(store: Tested) {
+    let sessions = sessions(&store);
+    let act: [fn(&Session); 5] = [
+        count,
+        |session| {
+            session.renew();
+            session.regenerate().expect("entropy");
+            count(session);
+        },
+        |session| {
+            session.destroy();
+            count(session);
+        },
+        |session| {
+            count(session);
+            session.destroy();
+        },
+        |session| {
+            session.discard();
+            count(session);
+            session.set_max_age(Some(MIN)).expect("writable");
+        },
+    ];
+    for stored in [false, true] {
+        for act in act {
+            let mut browser = Browser::new();
+            if stored {
+                visit(&sessions, &mut browser, count).await;
+            }
+            let (handle, session) = begin(&sessions, &browser).await;
+            act(&session);
+            let _ = session.save().await.expect("no fault");
+            act(&session);
+            let (_, response) = finish(&sessions, &handle, &mut browser)
+                .await
+                .expect("no fault");
+            assert!(set_cookies(&response).len() <= 1, "{response:?}");
+            match session.token() {
+                Some(token) => assert!(
+                    set_cookies(&response)
+                        .iter()
+                        .all(|cookie| cookie.contains(&token.expose()))
+                ),
+                None => assert!(
+                    set_cookies(&response)
+                        .iter()
+                        .all(|cookie| cookie.contains("Max-Age=0"))
+                ),
+            }
+        }
+    }
+}
+
+/// S24: cookies of the same name, planted by a neighbouring subdomain, in any order.
+async fn s24_among_planted_cookies_the_live_one_is_found(store: Tested) {
+    let sessions = sessions(&store);
+    let mut browser = Browser::new();
+    visit(&sessions, &mut browser, count).await;
+    let live = browser.cookie(COOKIE).expect("a cookie").to_owned();
+    let mut ended = Browser::new();
+    visit(&sessions, &mut ended, count).await;
+    let dead = ended.cookie(COOKIE).expect("a cookie").to_owned();
+    visit(&sessions, &mut ended, |session| session.destroy()).await;
+    let forged = live.replace("v1.", "v1.A");
+    for order in [
+        [&live, &dead, &forged],
+        [&dead, &live, &forged],
+        [&forged, &dead, &live],
+        [&forged, &forged, &live],
+    ] {
+        let cookies = order.map(|value| format!("{COOKIE}={value}")).join("; ");
+        let request = Request::builder()
+            .uri("/")
+            .header(header::COOKIE, cookies)
+            .body(())
+            .expect("a request");
+        let session = sessions.begin(&request).load().await.expect("no fault");
+        assert_eq!(session.get(VIEWS).expect("a number"), Some(1));
+    }
+    // beyond eight nobody looks
+    let cookies = vec![format!("{COOKIE}={forged}"); 8].join("; ") + &format!("; {COOKIE}={live}");
+    let request = Request::builder()
+        .uri("/")
+        .header(header::COOKIE, cookies)
+        .body(())
+        .expect("a request");
+    assert!(
+        sessions
+            .begin(&request)
+            .load()
+            .await
+            .expect("no fault")
+            .is_new()
+    );
+}
+
+/// S25: any access at all.
+#[tokio::test]
+async fn s25_every_access_makes_the_response_private() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut browser = Browser::new();
+    visit(&sessions, &mut browser, count).await;
+    let access: [fn(&Session); 8] = [
+        |_| {},
+        |session| drop(session.get(VIEWS)),
+        |session| _ = session.contains(VIEWS),
+        |session| drop(session.names()),
+        |session| drop(session.principal()),
+        |session| _ = session.id(),
+        |session| _ = session.expires_at(),
+        |session| _ = session.is_new(),
+    ];
+    for visitor in [browser.clone(), Browser::new()] {
+        for access in access {
+            let (handle, session) = begin(&sessions, &visitor).await;
+            access(&session);
+            let (_, response) = finish(&sessions, &handle, &mut visitor.clone())
+                .await
+                .expect("no fault");
+            assert_eq!(response.headers()["vary"], "Cookie");
+            assert_eq!(response.headers()["cache-control"], "private");
+        }
+    }
+    let (handle, session) = begin(&sessions, &browser).await;
+    session.renew();
+    let (_, response) = finish(&sessions, &handle, &mut browser)
+        .await
+        .expect("no fault");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+
+    // what the handler chose stays, and Vary is not said twice
+    let (handle, session) = begin(&sessions, &browser).await;
+    session.renew();
+    let chosen = Response::builder()
+        .header("cache-control", "max-age=60")
+        .header("vary", "Accept, cookie");
+    let mut response = chosen.body(()).expect("a response");
+    let _ = sessions
+        .finish(&handle, &mut response)
+        .await
+        .expect("no fault");
+    assert_eq!(response.headers()["cache-control"], "max-age=60");
+    assert_eq!(
+        response
+            .headers()
+            .get_all("vary")
+            .iter()
+            .collect::<Vec<_>>(),
+        ["Accept, cookie"]
+    );
+}
+
+/// A whole application on shared sessions of two names.
+#[tokio::test]
+async fn sessions_of_two_names_are_two_sessions() {
+    let store = TestStore::default();
+    let named = |name: &str| {
+        let cookie = session_core::CookieOptions::new().name(name);
+        Sessions::builder(store.clone())
+            .signing_keys(keys())
+            .cookie(cookie)
+            .build()
+            .expect("legal")
+    };
+    let (site, admin) = (named("__Host-site"), named("__Host-admin"));
+    let mut browser = Browser::new();
+    visit(&site, &mut browser, count).await;
+    visit(&admin, &mut browser, |session| {
+        session.insert(USER, "root").expect("writable")
+    })
+    .await;
+    assert_eq!(
+        visit(&site, &mut browser, |session| session.get(USER))
+            .await
+            .expect("text"),
+        None
+    );
+    // one name's cookie under the other name does not verify
+    let swapped = browser.cookie("__Host-admin").expect("a cookie").to_owned();
+    browser.set_cookie("__Host-site", &swapped);
+    assert!(begin(&site, &browser).await.1.is_new());
+}
