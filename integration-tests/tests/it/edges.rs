@@ -131,24 +131,30 @@ async fn a_save_whose_answer_is_lost_counts_once(store: Tested) {
 }
 
 async fn a_save_that_is_dropped_counts_once(store: Tested) {
+    let mut dropped_during_the_save = 0;
     for polls in 0..8 {
         let store = store.inner().emptied().yielding();
         let sessions = sessions(&store);
         let mut browser = visitor(&sessions).await;
         let (handle, session) = begin(&sessions, &browser).await;
         add(&session);
+        store.take_calls();
+        let mut is_saved = false;
         {
             let mut saving = std::pin::pin!(session.save());
             for _ in 0..polls {
                 let once = std::future::poll_fn(|cx| {
                     std::task::Poll::Ready(saving.as_mut().poll(cx).is_ready())
                 });
-                if once.await {
+                is_saved = once.await;
+                if is_saved {
                     break;
                 }
                 tokio::task::yield_now().await;
             }
         }
+        let is_called = store.take_calls() == [Call::Save];
+        dropped_during_the_save += u32::from(is_called && !is_saved);
         let _ = finish(&sessions, &handle, &mut browser)
             .await
             .expect("no fault");
@@ -158,6 +164,7 @@ async fn a_save_that_is_dropped_counts_once(store: Tested) {
             "dropped after {polls} polls"
         );
     }
+    assert!(dropped_during_the_save > 0);
 }
 
 async fn a_renewal_whose_answer_is_lost_is_told_by_the_next_commit(store: Tested) {

@@ -339,18 +339,21 @@ async fn auto_is_resolved_in_computed_cookie_options_too() -> TestResult {
 #[test]
 fn unusable_cookie_options_are_refused_when_built() {
     let options = CookieOptions::new;
-    for illegal in [
-        options().name(""),
-        options().name("a b"),
-        options().path("below"),
-        options().path("/a;b"),
-        options().domain("exa mple.com"),
-        options().max_age(Duration::ZERO),
-        options().max_age(2 * HOUR),
-        options()
-            .name("id")
-            .secure(Secure::Never)
-            .same_site(SameSite::None),
+    // each is illegal by one option alone, which the error names
+    for (illegal, option) in [
+        (options().name(""), "name"),
+        (options().name("a b"), "name"),
+        (plain_cookie().path("below"), "path"),
+        (plain_cookie().path("/a;b"), "path"),
+        (plain_cookie().domain("exa mple.com"), "domain"),
+        (options().max_age(Duration::ZERO), "max_age"),
+        (options().max_age(2 * HOUR), "max_age"),
+        (
+            plain_cookie()
+                .secure(Secure::Never)
+                .same_site(SameSite::None),
+            "same_site",
+        ),
     ] {
         let shown = format!("{illegal:?}");
         let built = Sessions::builder(MemoryStore::new())
@@ -358,7 +361,8 @@ fn unusable_cookie_options_are_refused_when_built() {
             .idle_timeout(HOUR)
             .cookie(illegal)
             .build();
-        assert!(built.is_err(), "{shown}");
+        let error = built.expect_err(&shown).to_string();
+        assert!(error.contains(option), "{shown}: {error}");
     }
 }
 

@@ -34,7 +34,7 @@ async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
                     break;
                 }
             }
-            let mut served = 0;
+            let (mut served, mut failed, mut dropped) = (0, 0, 0);
             for n in 0..REQUESTS {
                 let faults = [Call::Load, Call::Save, Call::Touch];
                 if n % 3 == 0 {
@@ -53,9 +53,16 @@ async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
                         } else {
                             usize::MAX
                         };
-                        served += u32::from(matches!(polled(patience, finish).await, Some(Ok(_))));
+                        match polled(patience, finish).await {
+                            Some(Ok(_)) => served += 1,
+                            Some(Err(_)) => failed += 1,
+                            None => dropped += 1,
+                        }
                     }
-                    Err(error) => assert_eq!(error.kind(), SessionErrorKind::Timeout),
+                    Err(error) => {
+                        assert_eq!(error.kind(), SessionErrorKind::Timeout);
+                        failed += 1;
+                    }
                 }
             }
             store.clear_faults();
@@ -68,11 +75,18 @@ async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
                 views >= served && views <= REQUESTS,
                 "{served} were told, {views} are there"
             );
+            [served, failed, dropped]
         })
     });
+    let mut sums = [0; 3];
     for user in users.collect::<Vec<_>>() {
-        user.await.expect("no panic");
+        let counts = user.await.expect("no panic");
+        sums = std::array::from_fn(|n| sums[n] + counts[n]);
     }
+    assert!(
+        sums.iter().all(|&sum| sum > 0),
+        "requests served, failed and dropped: {sums:?}"
+    );
 }
 
 async fn polled<F: Future + Unpin>(mut polls: usize, mut future: F) -> Option<F::Output> {

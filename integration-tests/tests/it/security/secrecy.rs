@@ -70,6 +70,7 @@ async fn t17_s27_no_output_holds_a_token_a_secret_or_a_value(store: Tested) {
         Some(Call::Create),
         Some(Call::Destroy),
     ] {
+        let mut injected = 0;
         for act in act {
             if let Some(call) = fault {
                 store.fail(call, StoreErrorKind::Unavailable);
@@ -97,8 +98,10 @@ async fn t17_s27_no_output_holds_a_token_a_secret_or_a_value(store: Tested) {
                 keys(),
                 store.inner().dump()
             );
+            injected += usize::from(fault.is_some() && store.pending_faults() == 0);
             store.clear_faults();
         }
+        assert_eq!(injected > 0, fault.is_some(), "{fault:?} occurred");
     }
     printed += &String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
     assert!(

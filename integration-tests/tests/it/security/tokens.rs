@@ -112,14 +112,20 @@ async fn s3_s4_nothing_in_the_store_opens_a_session(store: Tested) {
             .windows(16)
             .map(|piece| base64(&[&id.to_bytes()[..], piece].concat())),
     );
+    let mut tokens = 0;
     for attempt in attempts {
         if let Ok(token) = attempt.parse() {
+            tokens += 1;
             assert!(sessions.open(&token).await.expect("no fault").is_none());
         }
         let mut thief = Browser::new();
         thief.set_cookie(COOKIE, &attempt);
         assert!(begin(&sessions, &thief).await.1.is_new());
     }
+    assert!(
+        tokens > bytes.len(),
+        "{tokens} attempts had the form of a token"
+    );
 }
 
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
@@ -155,6 +161,7 @@ async fn s5_a_secret_that_differs_in_any_byte_is_refused(store: Tested) {
             .expect("no fault")
             .is_some()
     );
+    let mut refused = 0;
     for at in 22..43 {
         let mut wrong = token.clone().into_bytes();
         wrong[at] = if wrong[at] == b'A' { b'Q' } else { b'A' };
@@ -163,8 +170,11 @@ async fn s5_a_secret_that_differs_in_any_byte_is_refused(store: Tested) {
                 sessions.open(&wrong).await.expect("no fault").is_none(),
                 "{at}"
             );
+            refused += 1;
         }
     }
+    // the last character may have bits that no token has
+    assert!(refused >= 20, "{refused} of 21 were tokens");
 }
 
 /// S6: strict session management, a thousand times.
