@@ -1,7 +1,7 @@
-//! Does one kind of request so many times, the same way each time, to be counted instruction by instruction:
+//! Runs one kind of request so many times, identically, so that its instructions can be counted:
 //! `profile <request> <times>`. `cargo xtask profile` runs it under callgrind.
 //!
-//! Entropy, time and the store are fixed, so that two runs differ in nothing.
+//! Entropy, time and the store are fixed, so that two runs are identical.
 
 use std::{
     env,
@@ -57,7 +57,7 @@ fn main() {
                     .expect("writable");
             }),
             "renew" => request(&sessions, &signed_in, |handle| {
-                // the token of the cookie stays good: nothing is kept of it
+                // the store ignores writes, so the token of the cookie stays valid
                 now(handle.load()).expect("stored").renew();
             }),
             "create" => request(&sessions, &anonymous, |handle| {
@@ -90,10 +90,10 @@ fn sessions() -> Sessions {
         .insecure_entropy(Counting::default())
         .clock(|| SystemTime::UNIX_EPOCH + HOUR)
         .build()
-        .expect("legal options")
+        .expect("valid options")
 }
 
-/// A session of about 300 bytes, as the benchmark has it; returns the `Cookie` header that opens it.
+/// Stores a session of about 300 bytes, like that of the benchmark, and returns the `Cookie` header that opens it.
 fn stored(sessions: &Sessions) -> String {
     let handle = sessions.begin(&Request::new(()));
     let session = now(handle.load()).expect("new");
@@ -114,7 +114,7 @@ fn stored(sessions: &Sessions) -> String {
     cookie.split(';').next().expect("a pair").to_owned()
 }
 
-/// Nothing here ever waits.
+/// Polls a future that never waits.
 fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -122,7 +122,7 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Bytes that differ from each other and from nothing else.
+/// Bytes that are different in every call, and the same in every run.
 #[derive(Default)]
 struct Counting(AtomicU64);
 
@@ -139,7 +139,7 @@ impl Entropy for Counting {
     }
 }
 
-/// A store of the first session it is given, which nothing changes.
+/// Stores the first session that is created, and ignores every later write.
 #[derive(Default)]
 struct Slot(Mutex<Option<RecordBytes>>);
 

@@ -47,7 +47,7 @@ async fn start_with_timeouts(url: &str, response: Duration, total: Duration) -> 
         Sessions::builder(store)
             .signing_keys(keys())
             .build()
-            .expect("legal options"),
+            .expect("valid options"),
         handler,
     )
     .await
@@ -56,7 +56,7 @@ async fn start_with_timeouts(url: &str, response: Duration, total: Duration) -> 
 async fn get(browser: &mut Browser, app: &App, path: &str) -> Response<String> {
     timeout(BOUND, browser.get(app.addr(), path))
         .await
-        .expect("an answer in bounded time")
+        .expect("an answer in time")
 }
 
 /// While the store is unavailable, routes with a session answer 503, other routes are served, and no cookie changes.
@@ -280,7 +280,7 @@ async fn an_overloaded_store_serves_or_refuses_every_request() {
         .signing_keys(keys())
         .max_bytes(16 << 20)
         .build()
-        .expect("legal options");
+        .expect("valid options");
     let mut large = Browser::new();
     visit(&sessions, &mut large, |session| {
         session

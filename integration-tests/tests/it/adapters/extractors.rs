@@ -1,9 +1,8 @@
 //! The extractors of axum.
 
-use std::sync::{Arc, Mutex};
-
 use axum::{Router, routing::get};
 use http::{Request, Response, StatusCode};
+use integration_tests::LogBuffer;
 use session_core::{
     CookieOptions, StoreErrorKind,
     testing::{Call, TestStore},
@@ -15,7 +14,7 @@ use super::{COOKIE, call, count, router};
 use crate::visit::{builder, sessions, set_cookies};
 
 #[tokio::test]
-async fn axum_extractors_load_peek_and_leave_alone() {
+async fn each_extractor_makes_the_store_calls_that_it_needs() {
     let store = TestStore::default();
     let (router, mut browser) = (router(sessions(&store)), Browser::new());
     assert_eq!(call(&router, &mut browser, "/peek").await.body(), "0");
@@ -59,9 +58,8 @@ async fn an_outage_is_a_503_from_every_extractor() {
     assert_eq!(call(&router, &mut browser, "/peek").await.body(), "1");
 }
 
-/// The handler's own session error is answered by the same table, and what it wrote before counts.
 #[tokio::test]
-async fn a_handlers_session_error_is_answered_by_the_table() {
+async fn a_session_error_of_the_handler_has_its_status_and_commits_what_was_written() {
     let store = TestStore::default();
     let (router, mut browser) = (router(sessions(&store)), Browser::new());
     let response = call(&router, &mut browser, "/wrong").await;
@@ -74,7 +72,7 @@ async fn a_handlers_session_error_is_answered_by_the_table() {
 }
 
 #[tokio::test]
-async fn the_table_can_be_replaced() {
+async fn the_error_response_can_be_replaced() {
     let store = TestStore::default();
     let layer = SessionLayer::new(sessions(&store)).on_error(|error| {
         let mut response = Response::new(format!("{:?}", error.kind()).into());
@@ -95,7 +93,7 @@ async fn the_table_can_be_replaced() {
 }
 
 #[tokio::test]
-async fn a_missing_layer_is_a_500_that_names_the_fix() {
+async fn a_missing_layer_is_a_500_and_the_log_names_the_fix() {
     let router = Router::new().route("/", get(count));
     let response = call(&router, &mut Browser::new(), "/").await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -107,10 +105,10 @@ async fn a_missing_layer_is_a_500_that_names_the_fix() {
         .expect_err("no layer");
     assert_eq!(error.kind(), SessionErrorKind::MissingLayer);
 
-    let log = Log::default();
+    let log = LogBuffer::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
     tracing::subscriber::with_default(subscriber, || drop(Request::new(()).session()));
-    let line = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
+    let line = log.text();
     assert!(
         line.contains("SessionLayer::new(sessions)")
             && line.contains("SessionService::new(sessions, service)"),
@@ -118,36 +116,13 @@ async fn a_missing_layer_is_a_500_that_names_the_fix() {
     );
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("whole").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-/// A request outside of the cookie's path has no session, and says so.
 #[tokio::test]
-async fn outside_of_the_cookies_path_there_is_no_session() {
+async fn a_request_outside_of_the_cookie_path_has_no_session() {
     let store = TestStore::default();
     let sessions = builder(&store)
         .cookie(CookieOptions::new().path("/count"))
         .build()
-        .expect("legal");
+        .expect("valid options");
     let router = router(sessions);
     let mut browser = Browser::new();
     assert_eq!(
@@ -161,9 +136,9 @@ async fn outside_of_the_cookies_path_there_is_no_session() {
     assert_eq!(call(&router, &mut browser, "/count").await.body(), "1");
 }
 
-/// A nested router has lost the prefix; the original URI tells.
+/// A nested router sees a path without its prefix.
 #[tokio::test]
-async fn under_a_nested_router_the_original_path_counts() {
+async fn a_nested_router_is_matched_by_the_original_path() {
     let store = TestStore::default();
     let sessions = builder(&store)
         .cookie(CookieOptions::new().path("/shop"))
@@ -173,7 +148,7 @@ async fn under_a_nested_router_the_original_path_counts() {
                 .map(|uri| uri.0.clone())
         })
         .build()
-        .expect("legal");
+        .expect("valid options");
     let shop = Router::new()
         .route("/count", get(count))
         .layer(SessionLayer::new(sessions));

@@ -16,9 +16,8 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use super::{VIEWS, call};
 use crate::visit::{builder, sessions, set_cookies};
 
-/// Two layers of one cookie name are one; of two names, two sessions.
 #[tokio::test]
-async fn stacked_layers_share_a_name_or_stand_apart() {
+async fn stacked_layers_of_one_name_are_one_and_of_two_names_are_two() {
     async fn both(request: AxumRequest) -> String {
         let (inner, outer) = (
             request.session_named("__Host-b"),
@@ -44,7 +43,7 @@ async fn stacked_layers_share_a_name_or_stand_apart() {
         builder(&store)
             .cookie(CookieOptions::new().name(name))
             .build()
-            .expect("legal")
+            .expect("valid options")
     };
     let (a, b) = (named("__Host-a"), named("__Host-b"));
     let router = Router::new()
@@ -59,9 +58,9 @@ async fn stacked_layers_share_a_name_or_stand_apart() {
     assert_eq!(store.take_calls(), [Call::Create, Call::Create]);
 }
 
-/// tower without a framework; and a body that is streamed long after the commit.
+/// Under tower alone, without a framework.
 #[tokio::test]
-async fn tower_services_and_streaming_bodies_work() {
+async fn the_session_is_committed_before_a_streaming_body_and_closed_for_it() {
     let store = TestStore::default();
     let service = ServiceBuilder::new()
         .layer(SessionLayer::new(sessions(&store)))
@@ -95,7 +94,7 @@ async fn tower_services_and_streaming_bodies_work() {
     );
 }
 
-/// Two chunks, which look at the session and try to write to it.
+/// Two chunks: what the session contains, and the error of a write to it.
 fn futures_stream(
     session: session_core::Session,
 ) -> impl futures_core::Stream<Item = Result<String, Infallible>> {

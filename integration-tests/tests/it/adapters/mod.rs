@@ -1,4 +1,4 @@
-//! The service under hyper, tower and axum: what it answers, and when.
+//! The service under hyper, tower and axum.
 
 mod counters;
 mod extractors;
@@ -19,7 +19,7 @@ use tower::ServiceExt;
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";
 
-/// Calls a router as a server would, with a browser's cookies.
+/// Calls a router as a server does, with the cookies of a browser.
 async fn call(router: &Router, browser: &mut Browser, path: &str) -> Response<String> {
     let mut request = Request::builder().uri(path);
     if let Some(cookies) = browser.cookie_header() {

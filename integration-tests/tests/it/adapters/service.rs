@@ -14,14 +14,14 @@ use test_support::Browser;
 use super::VIEWS;
 use crate::visit::sessions;
 
-/// A commit that fails takes the whole response with it: nothing of what the handler said about its body is left.
+/// No header that describes the body of the handler is left, and no cookie.
 #[tokio::test]
-async fn a_failed_commit_leaves_no_stale_headers_and_no_cookie() {
+async fn a_failed_commit_replaces_the_whole_response() {
     let store = TestStore::default();
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
-        let mut response = text("a page that must not be seen")?;
+        let mut response = text("a page that must not be sent")?;
         *response.status_mut() = StatusCode::FOUND;
         for (name, value) in [
             (header::LOCATION, "/next"),
@@ -79,9 +79,9 @@ async fn a_failed_commit_leaves_no_stale_headers_and_no_cookie() {
     }
 }
 
-/// hyper would drop the connection; the client gets an answer instead.
+/// Without an answer, hyper would close the connection.
 #[tokio::test]
-async fn a_service_that_fails_with_a_session_error_is_answered() {
+async fn a_session_error_of_the_service_is_answered_and_commits_nothing() {
     let store = TestStore::default();
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
@@ -99,7 +99,7 @@ async fn a_service_that_fails_with_a_session_error_is_answered() {
 }
 
 #[tokio::test]
-async fn an_eager_service_answers_an_outage_before_the_handler_runs() {
+async fn an_eager_service_answers_an_outage_without_the_handler() {
     let store = TestStore::default();
     let ran = Arc::new(Mutex::new(0));
     let app = {
@@ -136,9 +136,8 @@ async fn an_eager_service_answers_an_outage_before_the_handler_runs() {
     assert_eq!(*ran.lock().expect("whole"), 1);
 }
 
-/// A handler that panics commits nothing.
 #[tokio::test]
-async fn a_panic_commits_nothing() {
+async fn a_handler_that_panics_commits_nothing() {
     let store = TestStore::default();
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
@@ -160,7 +159,6 @@ async fn a_panic_commits_nothing() {
     );
 }
 
-/// The option headers of a request do not matter to anybody else.
 #[tokio::test]
 async fn every_method_has_a_session() {
     let store = TestStore::default();

@@ -11,12 +11,12 @@ use std::{
 
 use http::{Method, Response, StatusCode};
 use serde_json::Value;
-use test_support::Browser;
+use test_support::{Browser, eventually};
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::{Site, eventually, send, served_by, session, visitor};
+use super::{Site, send, served_by, session, visitor};
 
-/// Users who write to their sessions and read them back, until they are told to stop.
+/// Users who write to their sessions and read them back until the load ends.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ pub(super) struct User {
     pub(super) name: String,
     pub(super) browser: Browser,
     id: Value,
-    /// Additions that were answered, and those whose answer was lost.
+    /// Increments that were acknowledged, and those without an answer.
     pub(super) counted: u64,
     unknown: u64,
     pub(super) failures: Vec<StatusCode>,
@@ -64,11 +64,11 @@ impl User {
         }
         let read = self.browser.get(addr, "/api/session").await;
         if self.is_answered(&read) {
-            self.recognises(&serde_json::from_str(read.body()).expect("JSON"));
+            self.assert_own_session(&serde_json::from_str(read.body()).expect("JSON"));
         }
     }
 
-    /// A request may fail where the balancer says so, because the connection to an instance broke. An instance never fails it.
+    /// A response of the balancer may be an error, because a connection to an instance broke. A response of an instance may not.
     fn is_answered(&mut self, response: &Response<String>) -> bool {
         let status = response.status();
         let by_balancer = served_by(response).is_none();
@@ -87,8 +87,8 @@ impl User {
         }
     }
 
-    /// This is the user's own session, with everything that was acknowledged.
-    fn recognises(&self, session: &Value) {
+    /// Asserts that this is the user's session, with every increment that was acknowledged.
+    fn assert_own_session(&self, session: &Value) {
         assert_eq!(
             (&session["id"], session["data"]["tag"].as_str()),
             (&self.id, Some(self.name.as_str())),
@@ -118,7 +118,7 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     user.visit(addr).await;
                     answered.fetch_add(1, Ordering::Relaxed);
-                    // a pace that leaves the machine's ports and processors to other tests
+                    // leaves ports and processors to other tests
                     sleep(Duration::from_millis(5)).await;
                 }
                 user
@@ -129,29 +129,29 @@ impl Load {
             answered,
             users: running,
         };
-        load.goes_on().await;
+        load.assert_progress().await;
         load
     }
 
     /// Waits for many more visits.
-    pub(super) async fn goes_on(&self) {
+    pub(super) async fn assert_progress(&self) {
         let goal = self.answered.load(Ordering::Relaxed) + 100;
         let is_over = || self.users.iter().any(JoinHandle::is_finished);
-        eventually("visits", async || {
+        eventually("users make more visits", async || {
             is_over() || self.answered.load(Ordering::Relaxed) >= goal
         })
         .await;
     }
 
-    /// Ends the load, and asks every instance for every session. Answers which requests failed.
+    /// Ends the load, reads every session from every instance, and returns the errors of the balancer.
     pub(super) async fn end(self, site: &Site) -> Vec<StatusCode> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();
         for user in self.users {
-            let mut user = user.await.expect("a user who saw nothing wrong");
+            let mut user = user.await.expect("no assertion of the user failed");
             for instance in &site.instances {
                 let seen = session(&mut user.browser, instance.addr()).await;
-                user.recognises(&seen);
+                user.assert_own_session(&seen);
             }
             failures.append(&mut user.failures);
         }

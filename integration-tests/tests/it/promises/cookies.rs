@@ -13,13 +13,13 @@ use super::{COOKIE, Tested, USER, count, counted};
 use crate::visit::{begin, calls_of, finish, on_every_store, sessions, set_cookies, visit};
 
 on_every_store! {
-    t3_a_cookie_from_elsewhere_is_never_adopted
-    t4_a_login_holds_although_its_handler_answers_500
-    t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes
-    t16_keys_rotate_without_a_logout
+    a_foreign_cookie_is_never_adopted
+    a_login_is_committed_even_if_the_handler_answers_500
+    a_cookie_is_removed_with_the_attributes_it_was_set_with
+    signing_keys_are_rotated_without_a_logout
 }
 
-async fn t3_a_cookie_from_elsewhere_is_never_adopted(store: Tested) {
+async fn a_foreign_cookie_is_never_adopted(store: Tested) {
     let ours = sessions(&store);
     let mut ended = Browser::new();
     visit(&ours, &mut ended, count).await;
@@ -35,7 +35,7 @@ async fn t3_a_cookie_from_elsewhere_is_never_adopted(store: Tested) {
     let theirs = Sessions::builder(TestStore::default())
         .signing_keys(other_keys)
         .build()
-        .expect("legal");
+        .expect("valid options");
     let mut foreign = Browser::new();
     visit(&theirs, &mut foreign, count).await;
 
@@ -64,7 +64,7 @@ async fn t3_a_cookie_from_elsewhere_is_never_adopted(store: Tested) {
     }
 }
 
-async fn t4_a_login_holds_although_its_handler_answers_500(store: Tested) {
+async fn a_login_is_committed_even_if_the_handler_answers_500(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         if request.uri().path() == "/login" {
@@ -75,16 +75,16 @@ async fn t4_a_login_holds_although_its_handler_answers_500(store: Tested) {
             return Ok(response);
         }
         count(&session);
-        text(session.get(USER)?.unwrap_or("nobody".into()))
+        text(session.get(USER)?.unwrap_or("anonymous".into()))
     })
     .await;
     let mut browser = Browser::new();
-    assert_eq!(browser.get(app.addr(), "/").await.body(), "nobody");
+    assert_eq!(browser.get(app.addr(), "/").await.body(), "anonymous");
     assert_eq!(browser.get(app.addr(), "/login").await.status(), 500);
     assert_eq!(browser.get(app.addr(), "/").await.body(), "ann");
 }
 
-async fn t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes(store: Tested) {
+async fn a_cookie_is_removed_with_the_attributes_it_was_set_with(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         match request.uri().path() {
@@ -109,7 +109,7 @@ async fn t14_a_host_cookie_is_set_sent_back_and_removed_with_the_same_attributes
     assert_eq!(browser.cookie(COOKIE), None);
 }
 
-async fn t16_keys_rotate_without_a_logout(store: Tested) {
+async fn signing_keys_are_rotated_without_a_logout(store: Tested) {
     const OLD: &str = "an old signing key, 32 bytes or more";
     const NEW: &str = "a new signing key, of 32 bytes or more";
     let store = store.inner().emptied();
@@ -117,7 +117,7 @@ async fn t16_keys_rotate_without_a_logout(store: Tested) {
         Sessions::builder(store.clone())
             .signing_keys(SigningKeys::new(keys).expect("long enough"))
             .build()
-            .expect("legal")
+            .expect("valid options")
     };
     let mut browser = Browser::new();
     visit(&with(&[OLD]), &mut browser, count).await;
@@ -125,7 +125,7 @@ async fn t16_keys_rotate_without_a_logout(store: Tested) {
     assert_eq!(
         calls_of(&with(&[NEW, OLD]), &store, &mut browser, |_| {}).await,
         [Call::Load, Call::Save],
-        "re-issued with proof that it is still good"
+        "a save proves that the token is current"
     );
     assert_ne!(browser.cookie(COOKIE).map(str::to_owned), old_cookie);
     assert_eq!(counted(&with(&[NEW]), &mut browser).await, Some(1));
@@ -134,6 +134,6 @@ async fn t16_keys_rotate_without_a_logout(store: Tested) {
     assert_eq!(
         counted(&with(&[NEW]), &mut late).await,
         None,
-        "the old key is out of the ring"
+        "the old key is removed"
     );
 }

@@ -10,11 +10,11 @@ use super::{COOKIE, Tested, VIEWS, count};
 use crate::visit::{finish, on_every_store, request, sessions, set_cookies};
 
 on_every_store! {
-    t11_anonymous_traffic_costs_nothing
-    untouched_is_free_a_read_is_one_call_a_write_one_more
+    anonymous_requests_make_no_store_calls
+    each_kind_of_request_makes_a_fixed_number_of_store_calls
 }
 
-async fn t11_anonymous_traffic_costs_nothing(store: Tested) {
+async fn anonymous_requests_make_no_store_calls(store: Tested) {
     let sessions = sessions(&store);
     for n in 0..40_000 {
         let mut browser = Browser::new();
@@ -42,8 +42,8 @@ async fn t11_anonymous_traffic_costs_nothing(store: Tested) {
     assert!(store.inner().is_empty());
 }
 
-/// What promise four says, counted: nothing, one to read, one more to write.
-async fn untouched_is_free_a_read_is_one_call_a_write_one_more(store: Tested) {
+/// No call for a request that does not use the session, one call for a read, one more for a write.
+async fn each_kind_of_request_makes_a_fixed_number_of_store_calls(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let handle = request.session();
         match request.uri().path() {

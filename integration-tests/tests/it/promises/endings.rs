@@ -8,15 +8,15 @@ use super::{Act, COOKIE, MIN, Tested, USER, VIEWS, count, counted};
 use crate::visit::{begin, builder, finish, on_every_store, sessions, set_cookies, visit};
 
 on_every_store! {
-    t2_a_logout_during_a_slow_write_is_final
-    t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_either
-    t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error
-    t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell
-    t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end
-    of_two_racing_renewals_one_is_gone
+    a_logout_during_a_slow_write_is_final
+    no_change_brings_an_ended_session_back
+    a_write_to_an_ended_session_is_an_error_if_configured
+    a_token_opens_nothing_after_a_renewal_or_a_logout
+    a_session_can_be_destroyed_after_a_cancelled_request
+    exactly_one_of_two_racing_renewals_wins
 }
 
-async fn t2_a_logout_during_a_slow_write_is_final(store: Tested) {
+async fn a_logout_during_a_slow_write_is_final(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, |session| {
@@ -43,7 +43,7 @@ async fn t2_a_logout_during_a_slow_write_is_final(store: Tested) {
     assert!(store.inner().is_empty());
 }
 
-async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_either(store: Tested) {
+async fn no_change_brings_an_ended_session_back(store: Tested) {
     let act: [Act; 4] = [
         |session| session.touch(),
         |session| session.renew(),
@@ -70,11 +70,11 @@ async fn t2_touches_renewals_and_regenerations_do_not_bring_a_session_back_eithe
     }
 }
 
-async fn t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error(store: Tested) {
+async fn a_write_to_an_ended_session_is_an_error_if_configured(store: Tested) {
     let sessions = builder(&store)
         .on_gone(OnGone::Reject(StatusCode::UNAUTHORIZED))
         .build()
-        .expect("legal");
+        .expect("valid options");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     let (handle, slow) = begin(&sessions, &browser).await;
@@ -89,7 +89,7 @@ async fn t2_the_policy_may_turn_a_write_to_an_ended_session_into_an_error(store:
     );
 }
 
-async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell(store: Tested) {
+async fn a_token_opens_nothing_after_a_renewal_or_a_logout(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     let id = visit(&sessions, &mut browser, |session| {
@@ -119,7 +119,7 @@ async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell(
         session.id()
     })
     .await;
-    assert_ne!(farewell, id, "under a fresh id");
+    assert_ne!(farewell, id, "the next session has a new id");
     visit(&sessions, &mut browser, |session| {
         assert_eq!(
             session.get::<String>("flash").expect("text").as_deref(),
@@ -132,7 +132,7 @@ async fn t5_an_old_token_is_dead_after_renewal_and_after_logout_with_a_farewell(
     assert_eq!(store.inner().len(), 1);
 }
 
-async fn t10_a_cancelled_request_leaves_nothing_that_a_logout_does_not_end(store: Tested) {
+async fn a_session_can_be_destroyed_after_a_cancelled_request(store: Tested) {
     let mut stored = [false; 2];
     for polls in 0..8 {
         let store = store.inner().emptied().yielding();
@@ -168,8 +168,8 @@ async fn drop_after<F: Future>(polls: usize, future: F) {
     .await;
 }
 
-/// Two logins race on one anonymous session: the loser must not end up holding what the winner logged in to.
-async fn of_two_racing_renewals_one_is_gone(store: Tested) {
+/// The loser must not get a token for the session that the winner logged in to.
+async fn exactly_one_of_two_racing_renewals_wins(store: Tested) {
     let sessions = sessions(&store);
     let mut victim = Browser::new();
     visit(&sessions, &mut victim, count).await;

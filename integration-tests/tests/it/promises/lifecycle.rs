@@ -7,12 +7,12 @@ use super::{Tested, VIEWS, count, counted};
 use crate::visit::{begin, finish, on_every_store, sessions, visit};
 
 on_every_store! {
-    t12_what_one_instance_does_the_next_request_to_another_sees
-    after_the_response_a_write_is_an_error
-    a_session_is_opened_outside_of_a_request
+    a_change_on_one_instance_is_visible_on_another
+    a_write_after_the_response_is_an_error
+    a_session_can_be_opened_outside_of_a_request
 }
 
-async fn t12_what_one_instance_does_the_next_request_to_another_sees(store: Tested) {
+async fn a_change_on_one_instance_is_visible_on_another(store: Tested) {
     let (one, other) = (sessions(&store), sessions(&store));
     let mut browser = Browser::new();
     visit(&one, &mut browser, count).await;
@@ -24,7 +24,7 @@ async fn t12_what_one_instance_does_the_next_request_to_another_sees(store: Test
     assert_eq!(counted(&other, &mut copy).await, None);
 }
 
-async fn after_the_response_a_write_is_an_error(store: Tested) {
+async fn a_write_after_the_response_is_an_error(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     let (handle, session) = begin(&sessions, &browser).await;
@@ -40,11 +40,14 @@ async fn after_the_response_a_write_is_an_error(store: Tested) {
         session.save().await.expect_err("late").kind(),
         SessionErrorKind::Closed
     );
-    assert_eq!(session.get(VIEWS).expect("reading goes on"), Some(1));
+    assert_eq!(
+        session.get(VIEWS).expect("a closed session can be read"),
+        Some(1)
+    );
 }
 
-/// WebSockets, event streams and jobs: the session lives on after the response.
-async fn a_session_is_opened_outside_of_a_request(store: Tested) {
+/// For WebSockets, event streams and jobs.
+async fn a_session_can_be_opened_outside_of_a_request(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;

@@ -1,4 +1,4 @@
-//! The promises, each shown on the sequence that breaks it elsewhere. `T` numbers are the acceptance tests.
+//! The promises of the crate, each tested on a sequence of requests that breaks it in other implementations.
 
 mod cookies;
 mod cost;

@@ -1,4 +1,4 @@
-//! An outage is never an answer: what a store that fails, or holds garbage, does to a request.
+//! An outage is never an answer: requests on a store that fails, loses answers, or has undecodable records.
 
 use http::StatusCode;
 use integration_tests::{App, text};
@@ -12,19 +12,19 @@ use super::{Act, COOKIE, MIN, Tested, USER, count, counted};
 use crate::visit::{begin, builder, finish, on_every_store, request, sessions, set_cookies, visit};
 
 on_every_store! {
-    t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten
-    t7_garbage_that_appears_during_a_request_is_not_overwritten
-    t9_a_failing_read_erases_nothing
-    t15_an_explicit_save_issues_the_cookie_also_on_an_error
-    a_lost_answer_is_a_503_and_leaves_the_cookie_alone
+    an_undecodable_record_starts_a_new_session_and_is_not_overwritten
+    a_record_that_becomes_undecodable_during_a_request_is_not_overwritten
+    a_failed_load_changes_neither_the_session_nor_the_cookie
+    an_explicit_save_sets_the_cookie_even_if_the_commit_fails
+    a_write_whose_answer_is_lost_is_an_error_and_sets_no_cookie
 }
 
-async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten(store: Tested) {
+async fn an_undecodable_record_starts_a_new_session_and_is_not_overwritten(store: Tested) {
     let lenient = sessions(&store);
     let strict = builder(&store)
         .undecodable(Undecodable::Fail)
         .build()
-        .expect("legal");
+        .expect("valid options");
     for garbage in [&b"garbage"[..], b"", b"\x01 short", &[0xff; 100], &[1; 60]] {
         let mut browser = Browser::new();
         let id = visit(&lenient, &mut browser, |session| {
@@ -76,8 +76,8 @@ async fn t7_garbage_in_the_store_stops_nobody_and_is_not_overwritten(store: Test
     }
 }
 
-/// A record that turns to garbage between load and save.
-async fn t7_garbage_that_appears_during_a_request_is_not_overwritten(store: Tested) {
+/// The record changes between load and save.
+async fn a_record_that_becomes_undecodable_during_a_request_is_not_overwritten(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -112,12 +112,12 @@ async fn t7_garbage_that_appears_during_a_request_is_not_overwritten(store: Test
     );
 }
 
-async fn t9_a_failing_read_erases_nothing(store: Tested) {
+async fn a_failed_load_changes_neither_the_session_nor_the_cookie(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
-        // a handler that shrugs at the error, and one that does not
+        // `/ignore` answers without the session if it cannot be loaded
         let loaded = request.session().load().await;
-        if request.uri().path() == "/shrug" && loaded.is_err() {
-            return text("shrug");
+        if request.uri().path() == "/ignore" && loaded.is_err() {
+            return text("ignored");
         }
         text(count(&loaded?).to_string())
     })
@@ -136,10 +136,10 @@ async fn t9_a_failing_read_erases_nothing(store: Tested) {
         assert!(response.headers().contains_key("retry-after"));
         assert!(set_cookies(&response).is_empty());
         store.fail(Call::Load, kind);
-        let response = browser.get(app.addr(), "/shrug").await;
+        let response = browser.get(app.addr(), "/ignore").await;
         assert_eq!(
             (response.status(), response.body().as_str()),
-            (StatusCode::OK, "shrug")
+            (StatusCode::OK, "ignored")
         );
         assert!(set_cookies(&response).is_empty());
     }
@@ -147,7 +147,7 @@ async fn t9_a_failing_read_erases_nothing(store: Tested) {
     assert_eq!(browser.get(app.addr(), "/").await.body(), "2");
 }
 
-async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error(store: Tested) {
+async fn an_explicit_save_sets_the_cookie_even_if_the_commit_fails(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         count(&session);
@@ -162,14 +162,13 @@ async fn t15_an_explicit_save_issues_the_cookie_also_on_an_error(store: Tested) 
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(
         browser.cookie(COOKIE).is_some(),
-        "what was saved is addressed"
+        "the session that was saved has a cookie"
     );
     browser.get(app.addr(), "/").await;
     assert_eq!(counted(&sessions(&store), &mut browser).await, Some(3));
 }
 
-/// A commit whose answer is lost is reported, never guessed: no cookie is set, and nothing is handed out.
-async fn a_lost_answer_is_a_503_and_leaves_the_cookie_alone(store: Tested) {
+async fn a_write_whose_answer_is_lost_is_an_error_and_sets_no_cookie(store: Tested) {
     let act: [(Call, Act); 4] = [
         (Call::Save, |session| _ = count(session)),
         (Call::Save, |session| session.renew()),

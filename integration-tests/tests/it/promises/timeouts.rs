@@ -12,11 +12,14 @@ use super::{MIN, count, counted};
 use crate::visit::{begin, builder, finish, set_cookies, visit};
 
 #[tokio::test]
-async fn t6_a_remembered_session_keeps_its_life_through_later_writes() {
+async fn a_persistent_session_keeps_its_lifetime_across_writes() {
     const DAY: Duration = Duration::from_secs(86400);
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
-    let sessions = builder(&store).clock(clock.clone()).build().expect("legal");
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .build()
+        .expect("valid options");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, |session| {
         session.set_principal(Some("ann")).expect("writable");
@@ -51,7 +54,7 @@ async fn t6_a_remembered_session_keeps_its_life_through_later_writes() {
 }
 
 #[tokio::test]
-async fn t6_idle_and_absolute_timeout_hold_together() {
+async fn the_idle_timeout_is_extended_up_to_the_absolute_timeout() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
     let sessions = builder(&store)
@@ -59,7 +62,7 @@ async fn t6_idle_and_absolute_timeout_hold_together() {
         .idle_timeout(30 * MIN)
         .absolute_timeout(100 * MIN)
         .build()
-        .expect("legal");
+        .expect("valid options");
     let mut idle = Browser::new();
     visit(&sessions, &mut idle, count).await;
     let mut busy = idle.clone();
@@ -69,7 +72,7 @@ async fn t6_idle_and_absolute_timeout_hold_together() {
     assert_eq!(
         counted(&sessions, &mut busy).await,
         Some(1),
-        "every request gives it another half hour"
+        "every request resets the idle timeout"
     );
     clock.advance(29 * MIN);
     assert_eq!(counted(&sessions, &mut busy).await, Some(1));

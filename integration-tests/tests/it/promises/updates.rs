@@ -17,16 +17,16 @@ use super::{COOKIE, MIN, Tested, USER, VIEWS, count, counted};
 use crate::visit::{begin, builder, finish, on_every_store, sessions, set_cookies, visit};
 
 on_every_store! {
-    t1_two_parallel_increments_both_count
-    no_update_is_lost_among_many_parallel_writers
-    t13_an_update_persists
-    t18_a_taken_id_is_never_overwritten
+    two_concurrent_increments_both_count
+    no_update_of_many_concurrent_writers_is_lost
+    updates_are_persisted
+    a_taken_id_is_never_overwritten
     a_write_that_races_with_a_renewal_is_kept
-    a_required_unchanged_session_makes_a_conflict_an_error
-    replays_are_bounded
+    a_conflict_is_an_error_if_the_session_must_be_unchanged
+    a_commit_gives_up_after_its_configured_attempts
 }
 
-async fn t1_two_parallel_increments_both_count(store: Tested) {
+async fn two_concurrent_increments_both_count(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         text(count(&session).to_string())
@@ -46,8 +46,8 @@ async fn t1_two_parallel_increments_both_count(store: Tested) {
     assert_eq!(browser.get(app.addr(), "/").await.body(), "4");
 }
 
-/// Every writer's own value and a shared counter survive, on real threads.
-async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
+/// On two threads. Every writer writes a value of its own, and all increment a shared counter.
+async fn no_update_of_many_concurrent_writers_is_lost(store: Tested) {
     const WRITERS: u32 = 64;
     const EACH: u32 = 20;
     let store = store.inner().emptied().yielding();
@@ -88,13 +88,13 @@ async fn no_update_is_lost_among_many_parallel_writers(store: Tested) {
     .await;
 }
 
-async fn t13_an_update_persists(store: Tested) {
+async fn updates_are_persisted(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     for expected in 1..=3 {
         assert_eq!(visit(&sessions, &mut browser, count).await, expected);
     }
-    // nested data too, changed in place
+    // a nested value too
     let cart: Key<Vec<(String, u32)>> = Key::new("cart");
     for _ in 0..2 {
         visit(&sessions, &mut browser, |session| {
@@ -117,14 +117,14 @@ async fn t13_an_update_persists(store: Tested) {
     );
 }
 
-async fn t18_a_taken_id_is_never_overwritten(store: Tested) {
+async fn a_taken_id_is_never_overwritten(store: Tested) {
     let source = Arc::new(AtomicU8::new(0));
     let named = {
         let source = source.clone();
         builder(&store)
             .id_source(move |_| Ok(SessionId::from_bytes([source.load(Ordering::SeqCst); 16])))
             .build()
-            .expect("legal")
+            .expect("valid options")
     };
     let mut first = Browser::new();
     visit(&named, &mut first, |session| {
@@ -160,10 +160,13 @@ async fn t18_a_taken_id_is_never_overwritten(store: Tested) {
     );
 }
 
-/// A write that was let in before a renewal is kept, and does not undo it.
+/// The slow request loaded the session before the renewal. Its write is kept, and the renewal too.
 async fn a_write_that_races_with_a_renewal_is_kept(store: Tested) {
     let persistent = CookieOptions::new().max_age(60 * MIN);
-    let sessions = builder(&store).cookie(persistent).build().expect("legal");
+    let sessions = builder(&store)
+        .cookie(persistent)
+        .build()
+        .expect("valid options");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     let mut slow_browser = browser.clone();
@@ -179,7 +182,7 @@ async fn a_write_that_races_with_a_renewal_is_kept(store: Tested) {
     assert_eq!(outcome, Outcome::Saved);
     assert!(
         set_cookies(&response).is_empty(),
-        "its token is dead, and must not replace the new one in the browser"
+        "its token must not replace the new one in the browser"
     );
     visit(&sessions, &mut browser, |session| {
         assert_eq!(session.get(VIEWS).expect("a number"), Some(2));
@@ -188,7 +191,7 @@ async fn a_write_that_races_with_a_renewal_is_kept(store: Tested) {
     .await;
 }
 
-async fn a_required_unchanged_session_makes_a_conflict_an_error(store: Tested) {
+async fn a_conflict_is_an_error_if_the_session_must_be_unchanged(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -203,8 +206,11 @@ async fn a_required_unchanged_session_makes_a_conflict_an_error(store: Tested) {
     assert_eq!(counted(&sessions, &mut browser).await, Some(2));
 }
 
-async fn replays_are_bounded(store: Tested) {
-    let sessions = builder(&store).commit_attempts(3).build().expect("legal");
+async fn a_commit_gives_up_after_its_configured_attempts(store: Tested) {
+    let sessions = builder(&store)
+        .commit_attempts(3)
+        .build()
+        .expect("valid options");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     let (handle, session) = begin(&sessions, &browser).await;
@@ -225,16 +231,16 @@ async fn replays_are_bounded(store: Tested) {
         finishing.await.expect("no panic")
     };
     assert_eq!(
-        finished.expect_err("others are always first").kind(),
+        finished.expect_err("every attempt meets a conflict").kind(),
         SessionErrorKind::Contention
     );
 }
 
-/// Somebody else's write, by a way around the gates.
+/// A concurrent write that the gates do not hold.
 async fn visit_around(store: &Tested, browser: &Browser) {
     let around = Sessions::builder(store.inner().clone())
         .signing_keys(keys())
         .build()
-        .expect("legal");
+        .expect("valid options");
     visit(&around, &mut browser.clone(), count).await;
 }

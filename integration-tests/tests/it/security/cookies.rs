@@ -9,13 +9,12 @@ use super::{COOKIE, MIN, Tested, USER, VIEWS, count};
 use crate::visit::{begin, finish, on_every_store, sessions, set_cookies, visit};
 
 on_every_store! {
-    s23_at_most_one_cookie_and_none_for_the_dead
-    s24_among_planted_cookies_the_live_one_is_found
+    a_response_sets_at_most_one_cookie_and_only_for_a_live_session
+    the_live_cookie_is_found_among_planted_ones
 }
 
-/// S20, S22: the header that goes out by default.
 #[tokio::test]
-async fn s20_s22_the_cookie_is_strict_by_default_and_small() {
+async fn the_default_cookie_has_strict_attributes_and_is_small() {
     let (store, mut browser) = (TestStore::default(), Browser::new());
     let sessions = sessions(&store);
     let (handle, session) = begin(&sessions, &browser).await;
@@ -34,7 +33,7 @@ async fn s20_s22_the_cookie_is_strict_by_default_and_small() {
     );
 }
 
-async fn s23_at_most_one_cookie_and_none_for_the_dead(store: Tested) {
+async fn a_response_sets_at_most_one_cookie_and_only_for_a_live_session(store: Tested) {
     let sessions = sessions(&store);
     let act: [fn(&Session); 5] = [
         count,
@@ -94,8 +93,8 @@ async fn s23_at_most_one_cookie_and_none_for_the_dead(store: Tested) {
     assert_eq!((issued, removed), (7, 1));
 }
 
-/// S24: cookies of the same name, planted by a neighbouring subdomain, in any order.
-async fn s24_among_planted_cookies_the_live_one_is_found(store: Tested) {
+/// A neighbouring subdomain can plant cookies of the same name, in any order.
+async fn the_live_cookie_is_found_among_planted_ones(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
@@ -120,7 +119,7 @@ async fn s24_among_planted_cookies_the_live_one_is_found(store: Tested) {
         let session = sessions.begin(&request).load().await.expect("no fault");
         assert_eq!(session.get(VIEWS).expect("a number"), Some(1));
     }
-    // beyond eight nobody looks
+    // at most eight are examined
     let cookies = vec![format!("{COOKIE}={forged}"); 8].join("; ") + &format!("; {COOKIE}={live}");
     let request = Request::builder()
         .uri("/")
@@ -137,9 +136,8 @@ async fn s24_among_planted_cookies_the_live_one_is_found(store: Tested) {
     );
 }
 
-/// S25: any access at all.
 #[tokio::test]
-async fn s25_every_access_makes_the_response_private() {
+async fn every_access_makes_the_response_private() {
     let store = TestStore::default();
     let sessions = sessions(&store);
     let mut browser = Browser::new();
@@ -172,7 +170,7 @@ async fn s25_every_access_makes_the_response_private() {
         .expect("no fault");
     assert_eq!(response.headers()["cache-control"], "no-store");
 
-    // what the handler chose stays, and Vary is not said twice
+    // headers of the handler are kept, and `Vary` is not repeated
     let (handle, session) = begin(&sessions, &browser).await;
     session.renew();
     let chosen = Response::builder()
@@ -194,9 +192,8 @@ async fn s25_every_access_makes_the_response_private() {
     );
 }
 
-/// A whole application on shared sessions of two names.
 #[tokio::test]
-async fn sessions_of_two_names_are_two_sessions() {
+async fn cookies_of_two_names_hold_two_sessions() {
     let store = TestStore::default();
     let named = |name: &str| {
         let cookie = session_core::CookieOptions::new().name(name);
@@ -204,7 +201,7 @@ async fn sessions_of_two_names_are_two_sessions() {
             .signing_keys(keys())
             .cookie(cookie)
             .build()
-            .expect("legal")
+            .expect("valid options")
     };
     let (site, admin) = (named("__Host-site"), named("__Host-admin"));
     let mut browser = Browser::new();
@@ -219,7 +216,7 @@ async fn sessions_of_two_names_are_two_sessions() {
             .expect("text"),
         None
     );
-    // one name's cookie under the other name does not verify
+    // the signature covers the name of the cookie
     let swapped = browser.cookie("__Host-admin").expect("a cookie").to_owned();
     browser.set_cookie("__Host-site", &swapped);
     assert!(begin(&site, &browser).await.1.is_new());

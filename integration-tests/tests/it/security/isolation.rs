@@ -8,12 +8,12 @@ use super::{Tested, VIEWS, count};
 use crate::visit::{finish, on_every_store, request, sessions};
 
 on_every_store! {
-    s35_a_failing_store_never_shows_the_wrong_session
+    a_failing_store_never_shows_the_session_of_another_user
 }
 
-/// S35: many users at once, requests dropped at every await, a store that fails at random. Nobody ever sees another's data, and
-/// an error is never taken for an empty session.
-async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
+/// Concurrent users, requests that are dropped at any await point, and a store that fails. No user sees the data of another, and
+/// an error is never mistaken for an empty session.
+async fn a_failing_store_never_shows_the_session_of_another_user(store: Tested) {
     const USERS: u32 = 50;
     const REQUESTS: u32 = 400;
     let store = store.inner().emptied().yielding();
@@ -47,7 +47,7 @@ async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
                         count(&session);
                         let mut response = Response::new(());
                         let finish = std::pin::pin!(sessions.finish(&handle, &mut response));
-                        // every fifth client hangs up on the way
+                        // every fifth client closes its connection before the response
                         let patience = if n % 5 == 0 {
                             n as usize % 7
                         } else {
@@ -73,7 +73,7 @@ async fn s35_a_failing_store_never_shows_the_wrong_session(store: Tested) {
             };
             assert!(
                 views >= served && views <= REQUESTS,
-                "{served} were told, {views} are there"
+                "{served} acknowledged, {views} stored"
             );
             [served, failed, dropped]
         })

@@ -7,12 +7,11 @@ use super::{COOKIE, Tested, VIEWS, count};
 use crate::visit::{begin, finish, on_every_store, sessions, visit};
 
 on_every_store! {
-    s33_anonymous_traffic_creates_nothing
-    s34_a_session_that_grows_too_large_is_refused
+    anonymous_requests_and_bad_cookies_create_nothing
+    a_session_over_the_size_limit_is_refused
 }
 
-/// S33: visitors, logouts without a session, and bad cookies.
-async fn s33_anonymous_traffic_creates_nothing(store: Tested) {
+async fn anonymous_requests_and_bad_cookies_create_nothing(store: Tested) {
     let sessions = sessions(&store);
     for n in 0..100_000u32 {
         let mut browser = Browser::new();
@@ -30,8 +29,8 @@ async fn s33_anonymous_traffic_creates_nothing(store: Tested) {
     assert!(store.inner().is_empty());
 }
 
-/// S34: before anything is written, and the session is as it was.
-async fn s34_a_session_that_grows_too_large_is_refused(store: Tested) {
+/// The session keeps what it had before the write that is too large.
+async fn a_session_over_the_size_limit_is_refused(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, |session| {
@@ -62,7 +61,7 @@ async fn s34_a_session_that_grows_too_large_is_refused(store: Tested) {
         Some(1)
     );
 
-    // two requests that are each within the limit, and not together
+    // two concurrent writes that are within the limit one by one, and over it together
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     let (handle, session) = begin(&sessions, &browser).await;

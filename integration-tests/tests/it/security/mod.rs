@@ -1,4 +1,4 @@
-//! The security bar. `S` numbers are its requirements.
+//! Security: tokens, cookies, timeouts, logs and limits.
 
 mod cookies;
 mod isolation;

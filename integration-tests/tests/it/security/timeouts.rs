@@ -11,16 +11,16 @@ use test_support::Browser;
 use super::{MIN, count};
 use crate::visit::{begin, builder, calls_of, finish, set_cookies, visit};
 
-/// S12: the store's clock ends an idle session, and a key that was given too long a life is cut back.
+/// The store's clock ends an idle session. A record whose time to live is too long gets the configured one.
 #[tokio::test]
-async fn s12_the_idle_timeout_is_the_servers() {
+async fn an_idle_timeout_that_is_too_long_in_the_store_is_shortened() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
     let sessions = builder(&store)
         .clock(clock.clone())
         .idle_timeout(30 * MIN)
         .build()
-        .expect("legal");
+        .expect("valid options");
     let mut browser = Browser::new();
     let id = visit(&sessions, &mut browser, |session| {
         count(session);
@@ -45,9 +45,8 @@ async fn s12_the_idle_timeout_is_the_servers() {
     assert!(begin(&sessions, &browser).await.1.is_new());
 }
 
-/// S13: nothing moves the absolute timeout, by a second either way.
 #[tokio::test]
-async fn s13_the_absolute_timeout_is_never_extended() {
+async fn the_absolute_timeout_is_never_extended() {
     let act: [fn(&Session); 5] = [
         |session| session.touch(),
         count,
@@ -66,7 +65,7 @@ async fn s13_the_absolute_timeout_is_never_extended() {
             .clock(clock.clone())
             .idle_timeout(20 * MIN)
             .absolute_timeout(100 * MIN);
-        let sessions = builder.build().expect("legal");
+        let sessions = builder.build().expect("valid options");
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, count).await;
         for _ in 0..9 {
@@ -84,12 +83,15 @@ async fn s13_the_absolute_timeout_is_never_extended() {
     }
 }
 
-/// A touch that fails takes nothing away.
+/// The session keeps the time to live that it has, and the next request tries again.
 #[tokio::test]
-async fn a_failing_touch_does_not_fail_the_request() {
+async fn a_failed_touch_does_not_fail_the_request() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
-    let sessions = builder(&store).clock(clock.clone()).build().expect("legal");
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .build()
+        .expect("valid options");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     clock.advance(20 * MIN);
@@ -105,6 +107,6 @@ async fn a_failing_touch_does_not_fail_the_request() {
     assert_eq!(
         calls_of(&sessions, &store, &mut browser, |_| {}).await,
         [Call::Load, Call::Touch],
-        "and again"
+        "the next request tries again"
     );
 }

@@ -9,27 +9,27 @@ use super::{COOKIE, Tested, USER, VIEWS, count};
 use crate::visit::{begin, builder, finish, on_every_store, request, sessions, visit};
 
 on_every_store! {
-    s1_a_failing_generator_fails_the_creation
-    s2_a_token_is_random_bytes_and_a_version
-    s3_s4_nothing_in_the_store_opens_a_session
-    s5_a_secret_that_differs_in_any_byte_is_refused
-    s6_a_chosen_id_never_becomes_a_session
-    s8_s9_a_login_renews_by_itself_on_every_instance
+    a_failing_generator_fails_the_request
+    a_cookie_is_a_version_a_token_and_a_signature
+    nothing_in_the_store_opens_a_session
+    a_secret_that_differs_in_any_byte_is_refused
+    an_id_chosen_by_a_client_never_becomes_a_session
+    a_change_of_the_principal_renews_the_token_on_every_instance
 }
 
 struct Broken;
 
 impl Entropy for Broken {
     fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
-        Err(EntropyError::new("no entropy today"))
+        Err(EntropyError::new("out of entropy"))
     }
 }
 
-async fn s1_a_failing_generator_fails_the_creation(store: Tested) {
+async fn a_failing_generator_fails_the_request(store: Tested) {
     let broken = builder(&store)
         .insecure_entropy(Broken)
         .build()
-        .expect("legal");
+        .expect("valid options");
     let error = broken
         .begin(&request(&Browser::new()))
         .load()
@@ -37,7 +37,7 @@ async fn s1_a_failing_generator_fails_the_creation(store: Tested) {
         .expect_err("no token");
     assert_eq!(error.kind(), SessionErrorKind::Entropy);
 
-    // and of what is there already, nothing is replaced by something weaker
+    // a stored session is not renewed with a weaker token either
     let mut browser = Browser::new();
     visit(&sessions(&store), &mut browser, count).await;
     let act: [fn(&Session); 2] = [count, |session| session.renew()];
@@ -50,7 +50,7 @@ async fn s1_a_failing_generator_fails_the_creation(store: Tested) {
         act(&session);
         let error = finish(&broken, &handle, &mut browser)
             .await
-            .expect_err("no version, no secret");
+            .expect_err("no new version or secret");
         assert_eq!(error.kind(), SessionErrorKind::Entropy);
     }
     assert_eq!(
@@ -62,7 +62,7 @@ async fn s1_a_failing_generator_fails_the_creation(store: Tested) {
     );
 }
 
-async fn s2_a_token_is_random_bytes_and_a_version(store: Tested) {
+async fn a_cookie_is_a_version_a_token_and_a_signature(store: Tested) {
     let mut browser = Browser::new();
     let token = visit(&sessions(&store), &mut browser, |session| {
         session.set_principal(Some("ann")).expect("writable");
@@ -81,12 +81,11 @@ async fn s2_a_token_is_random_bytes_and_a_version(store: Tested) {
     );
     assert!(
         named.starts_with(&token.id().to_string()[..21]),
-        "the id, and after it the secret"
+        "the id comes before the secret"
     );
 }
 
-/// S3, S4: what the store holds is no credential.
-async fn s3_s4_nothing_in_the_store_opens_a_session(store: Tested) {
+async fn nothing_in_the_store_opens_a_session(store: Tested) {
     let mut browser = Browser::new();
     let sessions = sessions(&store);
     let token = visit(&sessions, &mut browser, |session| {
@@ -102,9 +101,9 @@ async fn s3_s4_nothing_in_the_store_opens_a_session(store: Tested) {
     assert!(key.ends_with(id.as_str()));
     let text = token.expose();
     assert!(!contains(bytes, text.as_bytes()));
-    assert!(!contains(bytes, &text.as_bytes()[22..]), "the secret half");
+    assert!(!contains(bytes, &text.as_bytes()[22..]), "the secret");
 
-    // each string of the dump, and each piece of it as long as a token, presented with a valid signature even
+    // the id, and every piece of the record that is as long as a token or a secret
     let mut attempts = vec![id.to_string(), format!("{id}{id}")];
     attempts.extend(bytes.windows(32).map(base64));
     attempts.extend(
@@ -145,8 +144,7 @@ fn base64(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// S5: a wrong secret is refused wherever it differs; the comparison is `subtle`'s.
-async fn s5_a_secret_that_differs_in_any_byte_is_refused(store: Tested) {
+async fn a_secret_that_differs_in_any_byte_is_refused(store: Tested) {
     let mut browser = Browser::new();
     let sessions = sessions(&store);
     let token = visit(&sessions, &mut browser, |session| {
@@ -173,14 +171,14 @@ async fn s5_a_secret_that_differs_in_any_byte_is_refused(store: Tested) {
             refused += 1;
         }
     }
-    // the last character may have bits that no token has
+    // a last character with bits that no token has does not parse
     assert!(refused >= 20, "{refused} of 21 were tokens");
 }
 
-/// S6: strict session management, a thousand times.
-async fn s6_a_chosen_id_never_becomes_a_session(store: Tested) {
+/// Strict session management in the sense of OWASP.
+async fn an_id_chosen_by_a_client_never_becomes_a_session(store: Tested) {
     let sessions = sessions(&store);
-    // tokens with a valid signature whose sessions have ended: the best that an attacker can choose
+    // tokens with a valid signature whose sessions have ended are the best that an attacker can choose
     for n in 0..1000 {
         let mut browser = Browser::new();
         visit(&sessions, &mut browser, count).await;
@@ -198,9 +196,8 @@ async fn s6_a_chosen_id_never_becomes_a_session(store: Tested) {
 }
 
 proptest! {
-    /// S7: whatever bytes a cookie header holds, the store is not asked and nothing panics.
     #[test]
-    fn s7_malformed_cookies_are_refused_before_the_store(
+    fn malformed_cookies_are_refused_without_a_store_call(
         value in prop_oneof![
             prop::collection::vec(0x20..=0xffu8, 0..200),
             "v1\\.[A-Za-z0-9_-]{43}\\.[A-Za-z0-9_-]{43}".prop_map(String::into_bytes),
@@ -221,8 +218,7 @@ proptest! {
     }
 }
 
-/// S8 on every instance; S9: a principal cannot change without a renewal.
-async fn s8_s9_a_login_renews_by_itself_on_every_instance(store: Tested) {
+async fn a_change_of_the_principal_renews_the_token_on_every_instance(store: Tested) {
     let (one, other) = (sessions(&store), sessions(&store));
     let mut browser = Browser::new();
     visit(&one, &mut browser, count).await;
@@ -237,7 +233,7 @@ async fn s8_s9_a_login_renews_by_itself_on_every_instance(store: Tested) {
         for instance in [&one, &other] {
             assert!(
                 begin(instance, &old).await.1.is_new(),
-                "the old token is dead"
+                "the old token opens nothing"
             );
             assert_eq!(
                 begin(instance, &browser).await.1.principal().as_deref(),
@@ -253,6 +249,6 @@ async fn s8_s9_a_login_renews_by_itself_on_every_instance(store: Tested) {
     assert_eq!(
         same.cookie(COOKIE),
         browser.cookie(COOKIE),
-        "no change, no renewal"
+        "an equal principal does not renew"
     );
 }

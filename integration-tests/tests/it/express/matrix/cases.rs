@@ -1,6 +1,6 @@
-//! The cases, each with what express-session does and what is done here.
+//! The cases: what a request does, and its store calls in express-session and here.
 
-/// The options that decide, by their names in express-session.
+/// The options that make a difference, by their names in express-session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     pub(super) resave: bool,
@@ -17,7 +17,7 @@ pub(super) enum Brings {
     Nothing,
     /// The cookie of a stored session, one second old.
     Session,
-    /// The cookie of a session that has ended meanwhile.
+    /// The cookie of a session that was destroyed.
     Ended,
     /// A cookie with a bad signature.
     Forged,
@@ -40,30 +40,30 @@ pub(super) enum Verb {
 }
 
 pub(super) struct Case {
-    pub(super) row: &'static str,
+    pub(super) name: &'static str,
     pub(super) brings: Brings,
     pub(super) verbs: &'static [Verb],
     /// What express-session does.
     pub(super) express: fn(Options) -> String,
-    /// What is done here.
+    /// What this crate does.
     pub(super) ours: fn(Options) -> String,
-    /// Why it is not the same; empty where it is.
+    /// The reason for a difference; empty if there is none.
     pub(super) differs: &'static str,
 }
 
-const NOTHING_STORED: &str = "nothing is stored, so there is nothing to destroy (E74, E77)";
-const LIFETIME_CHANGED: &str = "a change of lifetime is a change, and the browser is told (E65)";
-const COOKIE_IN_STEP: &str = "when the life in the store is extended, so is that of a persistent cookie (E95); a cookie goes out with a save only, \
-     which proves that nobody has renewed the token meanwhile";
-const ONE_WRITE: &str = "a save gives full life, so no touch follows it (E91, E92)";
+const NOTHING_STORED: &str = "nothing is stored, so there is nothing to destroy";
+const LIFETIME_CHANGED: &str = "a change of the lifetime is a change, and sets the cookie";
+const COOKIE_IN_STEP: &str = "if the expiry in the store is extended, that of a persistent cookie is too; a cookie is set with a save alone, \
+     which proves that the token was not renewed concurrently";
+const ONE_WRITE: &str = "a save resets the idle timeout, so no touch follows it";
 const SAVE_OF_NOTHING: &str =
-    "an explicit save of what has not changed extends its life in one call (E91, E92)";
+    "an explicit save of an unmodified session resets its idle timeout in one call";
 const CREATED_FIRST: &str =
-    "the new session is created before the old one is destroyed, and written once (E83, E85)";
+    "the new session is created before the old one is destroyed, and written once";
 const COOKIE_REMOVED: &str =
-    "a session that ends takes its cookie with it (E81), and is destroyed once (E79)";
+    "the cookie of a session that ends is removed, and the session is destroyed once";
 
-/// The calls, and `SC` where the cookie is set.
+/// The calls, and `SC` if the cookie is set.
 fn sc(calls: &str, set: bool) -> String {
     let set = if set { "SC" } else { "" };
     [calls, set].join(" ").trim().to_owned()
@@ -72,13 +72,13 @@ fn sc(calls: &str, set: bool) -> String {
 pub(super) fn cases() -> Vec<Case> {
     use Verb::*;
     let mut cases = vec![];
-    for (row, verbs) in [
-        ("E136 ro", &[] as &[_]),
-        ("E136 conly", &[MaxAge]),
-        ("E136 touch()", &[Touch]),
+    for (name, verbs) in [
+        ("no cookie, read", &[] as &[_]),
+        ("no cookie, lifetime changed", &[MaxAge]),
+        ("no cookie, touch", &[Touch]),
     ] {
         cases.push(Case {
-            row,
+            name,
             brings: Brings::Nothing,
             verbs,
             express: |o| {
@@ -100,7 +100,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case {
-            row: "E137 mod",
+            name: "no cookie, write",
             brings: Brings::Nothing,
             verbs: &[Write],
             express: |_| sc("set", true),
@@ -108,15 +108,15 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E138 save() only",
+            name: "no cookie, save",
             brings: Brings::Nothing,
             verbs: &[Save],
             express: |o| sc("set", o.save_uninitialized),
             ours: |_| sc("create", true),
-            differs: "an explicit save sends the cookie of what it stored (E93)",
+            differs: "an explicit save sets the cookie of the session that it stored",
         },
         Case {
-            row: "E139 mod+save",
+            name: "no cookie, write and save",
             brings: Brings::Nothing,
             verbs: &[Write, Save],
             express: |_| sc("set", true),
@@ -124,7 +124,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E140 savemod",
+            name: "no cookie, save and write",
             brings: Brings::Nothing,
             verbs: &[Save, Write],
             express: |_| sc("set set", true),
@@ -132,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E141 regenerate",
+            name: "no cookie, regenerate",
             brings: Brings::Nothing,
             verbs: &[Regenerate],
             express: |_| sc("destroy set", true),
@@ -140,15 +140,15 @@ pub(super) fn cases() -> Vec<Case> {
             differs: NOTHING_STORED,
         },
         Case {
-            row: "E142 regenerate+mod+save",
+            name: "no cookie, regenerate, write and save",
             brings: Brings::Nothing,
             verbs: &[Regenerate, Write, Save],
             express: |_| sc("destroy set set", true),
             ours: |_| sc("create", true),
-            differs: "nothing is stored, so there is nothing to destroy (E77); a regenerated session is written once (E85)",
+            differs: "nothing is stored, so there is nothing to destroy; a regenerated session is written once",
         },
         Case {
-            row: "E143 destroy",
+            name: "no cookie, destroy",
             brings: Brings::Nothing,
             verbs: &[Destroy],
             express: |_| sc("destroy", false),
@@ -156,7 +156,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: NOTHING_STORED,
         },
         Case {
-            row: "E144 =null",
+            name: "no cookie, unset",
             brings: Brings::Nothing,
             verbs: &[Unset],
             express: |o| sc(if o.unset_destroys { "destroy" } else { "" }, false),
@@ -164,7 +164,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: NOTHING_STORED,
         },
         Case {
-            row: "E144 mod, =null",
+            name: "no cookie, write and unset",
             brings: Brings::Nothing,
             verbs: &[Write, Unset],
             express: |o| sc(if o.unset_destroys { "destroy" } else { "" }, false),
@@ -172,9 +172,9 @@ pub(super) fn cases() -> Vec<Case> {
             differs: NOTHING_STORED,
         },
     ]);
-    for (row, verbs) in [("E145 ro", &[] as &[_]), ("E145 touch()", &[Touch])] {
+    for (name, verbs) in [("session, read", &[] as &[_]), ("session, touch", &[Touch])] {
         cases.push(Case {
-            row,
+            name,
             brings: Brings::Session,
             verbs,
             express: |o| sc(if o.resave { "get set" } else { "get touch" }, o.rolling),
@@ -194,7 +194,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case {
-            row: "E145 conly",
+            name: "session, lifetime changed",
             brings: Brings::Session,
             verbs: &[MaxAge],
             express: |o| sc(if o.resave { "get set" } else { "get touch" }, o.rolling),
@@ -202,7 +202,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: LIFETIME_CHANGED,
         },
         Case {
-            row: "E146 mod",
+            name: "session, write",
             brings: Brings::Session,
             verbs: &[Write],
             express: |o| sc("get set", o.rolling || o.max_age),
@@ -210,7 +210,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E147 save() only",
+            name: "session, save",
             brings: Brings::Session,
             verbs: &[Save],
             express: |o| sc("get set touch", o.rolling),
@@ -218,7 +218,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: SAVE_OF_NOTHING,
         },
         Case {
-            row: "E148 mod+save",
+            name: "session, write and save",
             brings: Brings::Session,
             verbs: &[Write, Save],
             express: |o| sc("get set touch", o.rolling || o.max_age),
@@ -226,7 +226,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: ONE_WRITE,
         },
         Case {
-            row: "E149 savemod",
+            name: "session, save and write",
             brings: Brings::Session,
             verbs: &[Save, Write],
             express: |o| sc("get set set", o.rolling || o.max_age),
@@ -234,7 +234,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: SAVE_OF_NOTHING,
         },
         Case {
-            row: "E150 reload",
+            name: "session, reload",
             brings: Brings::Session,
             verbs: &[Reload],
             express: |o| {
@@ -261,12 +261,12 @@ pub(super) fn cases() -> Vec<Case> {
             differs: COOKIE_IN_STEP,
         },
     ]);
-    for (row, verbs) in [
-        ("E151 regenerate", &[Regenerate] as &[_]),
-        ("E151 regenerate+mod", &[Regenerate, Write]),
+    for (name, verbs) in [
+        ("session, regenerate", &[Regenerate] as &[_]),
+        ("session, regenerate and write", &[Regenerate, Write]),
     ] {
         cases.push(Case {
-            row,
+            name,
             brings: Brings::Session,
             verbs,
             express: |_| sc("get destroy set", true),
@@ -276,7 +276,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case {
-            row: "E152 regenerate+mod+save",
+            name: "session, regenerate, write and save",
             brings: Brings::Session,
             verbs: &[Regenerate, Write, Save],
             express: |_| sc("get destroy set set", true),
@@ -284,7 +284,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: CREATED_FIRST,
         },
         Case {
-            row: "E153 destroy",
+            name: "session, destroy",
             brings: Brings::Session,
             verbs: &[Destroy],
             express: |o| {
@@ -301,7 +301,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: COOKIE_REMOVED,
         },
         Case {
-            row: "E154 =null",
+            name: "session, unset",
             brings: Brings::Session,
             verbs: &[Unset],
             express: |o| {
@@ -324,7 +324,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: COOKIE_REMOVED,
         },
         Case {
-            row: "E154 mod, =null",
+            name: "session, write and unset",
             brings: Brings::Session,
             verbs: &[Write, Unset],
             express: |o| {
@@ -347,7 +347,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: COOKIE_REMOVED,
         },
         Case {
-            row: "E155 ro",
+            name: "ended session, read",
             brings: Brings::Ended,
             verbs: &[],
             express: |o| {
@@ -367,7 +367,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E156 mod",
+            name: "ended session, write",
             brings: Brings::Ended,
             verbs: &[Write],
             express: |_| sc("get set", true),
@@ -375,7 +375,7 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E157 ro",
+            name: "forged cookie, read",
             brings: Brings::Forged,
             verbs: &[],
             express: |o| {
@@ -395,16 +395,15 @@ pub(super) fn cases() -> Vec<Case> {
             differs: "",
         },
         Case {
-            row: "E157 mod",
+            name: "forged cookie, write",
             brings: Brings::Forged,
             verbs: &[Write],
             express: |_| sc("set", true),
             ours: |_| sc("create", true),
             differs: "",
         },
-        // E158, a store without `touch`, cannot be: the trait asks for it
         Case {
-            row: "E159 last key deleted",
+            name: "session, last value removed",
             brings: Brings::Session,
             verbs: &[RemoveLast],
             express: |o| sc("get set", o.rolling || o.max_age),

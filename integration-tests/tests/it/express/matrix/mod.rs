@@ -1,9 +1,8 @@
-//! The golden matrix of express-session (rows E136–E159): what a request asks of the store, in order, and whether its response
-//! carries `Set-Cookie`, for every setting of `resave`, `saveUninitialized`, `rolling`, `cookie.maxAge` and `unset`.
+//! The store calls of each kind of request, in order, and whether its response sets the cookie, for every combination of
+//! `resave`, `saveUninitialized`, `rolling`, `cookie.maxAge` and `unset`, beside those of express-session.
 //!
-//! Each case states both sides, and the table is held to both: what sessions here do must be what [`Case::ours`] says, and where
-//! that differs from express-session for any setting at all, [`Case::differs`] must say why; where it never differs, it must say
-//! nothing. `get` stands for `load`, `set` for `create` or `save`.
+//! What this crate does must be [`Case::ours`]. A case whose calls differ from those of express-session under any setting must
+//! have a reason in [`Case::differs`], and any other case must have none. `get` stands for `load`, `set` for `create` or `save`.
 
 mod cases;
 
@@ -21,9 +20,8 @@ use cases::{Brings, Options, Verb, cases};
 const VALUE: Key<u32> = Key::new("value");
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// E135–E159
 #[tokio::test]
-async fn every_case_under_every_setting() {
+async fn every_case_makes_its_store_calls_under_every_setting() {
     let mut wrong = vec![];
     let (clock, mut checked) = (ManualClock::default(), 0);
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
@@ -38,7 +36,7 @@ async fn every_case_under_every_setting() {
             if seen != ours {
                 wrong.push(format!(
                     "{}: {seen:?} instead of {ours:?} with {options:?}",
-                    case.row
+                    case.name
                 ));
             }
             checked += 1;
@@ -46,8 +44,8 @@ async fn every_case_under_every_setting() {
         assert_eq!(
             differs,
             !case.differs.is_empty(),
-            "{}: is the difference stated, and is there one?",
-            case.row
+            "{}: a reason is given if and only if the calls differ",
+            case.name
         );
     }
     assert!(
@@ -59,9 +57,9 @@ async fn every_case_under_every_setting() {
     assert_eq!(checked, cases().len() * 32);
 }
 
-/// E145 as it is configured by default: a touch is written when a tenth of the idle timeout has passed, not at every request.
+/// With the default of `touch_after`.
 #[tokio::test]
-async fn touches_are_throttled_unless_every_one_is_asked_for() {
+async fn a_touch_is_written_after_a_tenth_of_the_idle_timeout() {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
     let sessions = Sessions::builder(store.clone())
@@ -69,7 +67,7 @@ async fn touches_are_throttled_unless_every_one_is_asked_for() {
         .clock(clock.clone())
         .idle_timeout(HOUR)
         .build();
-    let sessions = sessions.expect("legal options");
+    let sessions = sessions.expect("valid options");
     let cookie = begin_session(&sessions).await;
     let mut calls = String::new();
     for _ in 0..20 {
@@ -86,7 +84,7 @@ async fn touches_are_throttled_unless_every_one_is_asked_for() {
     }
     assert_eq!(
         calls, "..T..T..T..T..T..T..",
-        "at 5 % each, a touch is due when more than 10 % would be regained"
+        "a touch is due if it extends the expiry by more than a tenth"
     );
 }
 
@@ -100,7 +98,7 @@ fn settings() -> impl Iterator<Item = Options> {
     })
 }
 
-/// Does one case and writes down what was seen of it.
+/// Runs one case, and returns its calls in the words of the table.
 async fn run(
     store: &TestStore,
     clock: &ManualClock,
@@ -162,10 +160,10 @@ fn sessions(store: &TestStore, clock: &ManualClock, options: Options) -> Session
             Unset::Discard
         })
         .build()
-        .expect("legal options")
+        .expect("valid options")
 }
 
-/// Stores a session and gives its cookie.
+/// Stores a session and returns its cookie.
 async fn begin_session(sessions: &Sessions) -> String {
     let response = visit(sessions, None, &[Verb::Write])
         .await
