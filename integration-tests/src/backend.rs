@@ -1,4 +1,4 @@
-//! The store that a test runs on: in memory, or a real Redis.
+//! The store that a test runs on: in memory, or a Redis server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,16 +10,16 @@ use session_redis::RedisStore;
 
 use test_support::Redis;
 
-/// A store, and a look behind it.
+/// A store whose records a test can inspect.
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// In memory.
     Memory(MemoryStore),
-    /// A server of its own.
+    /// On a Redis server of its own.
     Redis {
         /// The store.
         store: RedisStore,
-        /// What it talks to.
+        /// The server.
         server: Arc<Redis>,
     },
 }

@@ -1,34 +1,24 @@
-//! Several instances of the demo, each a process, behind the load balancer that is deployed, on one real Redis.
+//! Several instances of the demo, each a process, behind haproxy with the deployed configuration, on one Redis server.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod users;
+
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
-use test_support::{Balancer, Browser, Demo, Redis};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use test_support::{Balancer, Browser, Demo, Redis, eventually};
+
+use users::{Load, User};
 
 const INSTANCE: &str = env!("CARGO_BIN_EXE_instance");
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const COOKIE: &str = "id";
-/// How many users make the load.
+/// The users of a load.
 const USERS: usize = 8;
 const OLD_KEY: &str = "the first signing key of all three instances";
 const NEW_KEY: &str = "the second signing key that replaces the first";
-/// The header in which the balancer tells who answered; what it answers itself has none.
+/// The header in which the balancer names the instance that answered. Its own responses have none.
 const SERVED_BY: &str = "x-served-by";
-/// When something that must happen fails the test.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Three instances behind a balancer. The store ends last.
 struct Site {
@@ -59,19 +49,11 @@ impl Site {
     }
 
     /// Waits until the balancer sends requests to this instance.
-    async fn is_served_by(&self, name: &str) {
-        eventually(&format!("the balancer to use {name}"), async || {
+    async fn wait_for_instance(&self, name: &str) {
+        eventually(&format!("the balancer uses {name}"), async || {
             served_by(&Browser::new().get(self.addr(), "/healthz").await).as_deref() == Some(name)
         })
         .await;
-    }
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
-        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -96,14 +78,14 @@ async fn send(
     browser.send_with(addr, method, path, body, json).await
 }
 
-/// What `GET /api/session` tells.
+/// The response of `GET /api/session`.
 async fn session(browser: &mut Browser, addr: SocketAddr) -> Value {
     let response = browser.get(addr, "/api/session").await;
     assert_eq!(response.status(), StatusCode::OK, "{}", response.body());
     serde_json::from_str(response.body()).expect("JSON")
 }
 
-/// A visitor who has put its name into its session.
+/// A visitor whose name is in the session.
 async fn visitor(addr: SocketAddr, name: &str) -> Browser {
     let mut browser = Browser::new();
     let stored = send(
@@ -119,7 +101,7 @@ async fn visitor(addr: SocketAddr, name: &str) -> Browser {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logged_in_on_one_instance_read_on_another_logged_out_on_the_third() {
+async fn a_login_on_one_instance_is_ended_by_a_logout_on_another() {
     let site = Site::start(Redis::start());
     let mut browser = visitor(site.addr(), "ann").await;
     let before = browser.clone();
@@ -145,7 +127,7 @@ async fn logged_in_on_one_instance_read_on_another_logged_out_on_the_third() {
         "{served:?}"
     );
 
-    // whoever kept a cookie, of before the login or of after it, is nobody on every instance
+    // a cookie from before the login or from after it opens nothing on any instance
     for instance in &site.instances {
         for cookies in [&before, &kept] {
             let seen = session(&mut cookies.clone(), instance.addr()).await;
@@ -160,7 +142,7 @@ async fn logged_in_on_one_instance_read_on_another_logged_out_on_the_third() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_instance_sees_at_once_what_another_wrote() {
+async fn a_write_on_one_instance_is_read_on_the_next() {
     let site = Site::start(Redis::start());
     let mut browser = visitor(site.addr(), "ann").await;
     let mut instances = BTreeSet::new();
@@ -185,201 +167,58 @@ async fn each_instance_sees_at_once_what_another_wrote() {
     assert_eq!(instances.len(), 3);
 }
 
-/// Users who write to their sessions and read them back, until they are told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    users: Vec<JoinHandle<User>>,
-}
-
-struct User {
-    name: String,
-    browser: Browser,
-    id: Value,
-    /// Additions that were answered, and those whose answer was lost.
-    counted: u64,
-    unknown: u64,
-    failures: Vec<StatusCode>,
-}
-
-impl User {
-    async fn begin(addr: SocketAddr, name: String) -> Self {
-        let mut browser = visitor(addr, &name).await;
-        let id = session(&mut browser, addr).await["id"].clone();
-        assert!(id.is_string());
-        Self {
-            name,
-            browser,
-            id,
-            counted: 0,
-            unknown: 0,
-            failures: Vec::new(),
-        }
-    }
-
-    /// Writes, and reads back.
-    async fn visit(&mut self, addr: SocketAddr) {
-        let added = send(
-            &mut self.browser,
-            addr,
-            Method::POST,
-            "/api/session/n/add",
-            "{}",
-        )
-        .await;
-        match self.is_answered(&added) {
-            true => self.counted += 1,
-            false => self.unknown += 1,
-        }
-        let read = self.browser.get(addr, "/api/session").await;
-        if self.is_answered(&read) {
-            self.recognises(&serde_json::from_str(read.body()).expect("JSON"));
-        }
-    }
-
-    /// A request may fail where the balancer says so, because the connection to an instance broke. An instance never fails it.
-    fn is_answered(&mut self, response: &Response<String>) -> bool {
-        let status = response.status();
-        let by_balancer = served_by(response).is_none();
-        match status {
-            StatusCode::OK => true,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE if by_balancer => {
-                self.failures.push(status);
-                false
-            }
-            _ => panic!(
-                "{} got {status} of {:?}: {}",
-                self.name,
-                served_by(response),
-                response.body()
-            ),
-        }
-    }
-
-    /// This is the user's own session, with everything that was acknowledged.
-    fn recognises(&self, session: &Value) {
-        assert_eq!(
-            (&session["id"], session["data"]["tag"].as_str()),
-            (&self.id, Some(self.name.as_str())),
-            "{session}"
-        );
-        let stored = session["data"]["n"].as_u64().unwrap_or(0);
-        assert!(
-            (self.counted..=self.counted + self.unknown).contains(&stored),
-            "{} {}: {session}",
-            self.counted,
-            self.unknown
-        );
-    }
-}
-
-impl Load {
-    async fn start(addr: SocketAddr, users: usize) -> Self {
-        let (stop, answered) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let mut running = Vec::new();
-        for number in 0..users {
-            let mut user = User::begin(addr, format!("user {number}")).await;
-            let (stop, answered) = (stop.clone(), answered.clone());
-            running.push(tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    user.visit(addr).await;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    // a pace that leaves the machine's ports and processors to other tests
-                    sleep(Duration::from_millis(5)).await;
-                }
-                user
-            }));
-        }
-        let load = Self {
-            stop,
-            answered,
-            users: running,
-        };
-        load.goes_on().await;
-        load
-    }
-
-    /// Waits for many more visits.
-    async fn goes_on(&self) {
-        let goal = self.answered.load(Ordering::Relaxed) + 100;
-        let is_over = || self.users.iter().any(JoinHandle::is_finished);
-        eventually("visits", async || {
-            is_over() || self.answered.load(Ordering::Relaxed) >= goal
-        })
-        .await;
-    }
-
-    /// Ends the load, and asks every instance for every session. Answers which requests failed.
-    async fn end(self, site: &Site) -> Vec<StatusCode> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
-        for user in self.users {
-            let mut user = user.await.expect("a user who saw nothing wrong");
-            for instance in &site.instances {
-                let seen = session(&mut user.browser, instance.addr()).await;
-                user.recognises(&seen);
-            }
-            failures.append(&mut user.failures);
-        }
-        failures
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_instance_killed_under_load_takes_no_session_with_it() {
+async fn killing_an_instance_under_load_loses_no_session() {
     let mut site = Site::start(Redis::start());
     let load = Load::start(site.addr(), USERS).await;
     site.instances[1].kill();
-    load.goes_on().await;
+    load.assert_progress().await;
     site.instances[1].restart();
-    site.is_served_by(NAMES[1]).await;
-    load.goes_on().await;
+    site.wait_for_instance(NAMES[1]).await;
+    load.assert_progress().await;
     let failures = load.end(&site).await;
-    // only what the dead instance was serving: one request of each user at most, and the balancer sends the others elsewhere
+    // the killed instance was serving at most one request of each user, and the balancer sends the others elsewhere
     assert!(failures.len() <= USERS, "{failures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_behind_a_balancer_that_is_told_fails_no_request() {
+async fn a_rolling_restart_with_draining_fails_no_request() {
     let mut site = Site::start(Redis::start());
     let load = Load::start(site.addr(), USERS).await;
     for (number, name) in NAMES.into_iter().enumerate() {
         let before = site.instances[number].process_id();
         site.balancer.drain(name);
         site.instances[number].terminate();
-        load.goes_on().await;
+        load.assert_progress().await;
         site.instances[number].restart();
         assert_ne!(site.instances[number].process_id(), before);
         site.balancer.resume(name);
-        site.is_served_by(name).await;
+        site.wait_for_instance(name).await;
     }
-    load.goes_on().await;
+    load.assert_progress().await;
     let failures = load.end(&site).await;
     assert!(failures.is_empty(), "{failures:?}");
 }
 
-/// Ended by SIGTERM alone, an instance answers what it has begun to; a connection that it has not read from yet is lost.
+/// After `SIGTERM` an instance answers the requests that it has read. A connection that it has not read from yet is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_behind_a_balancer_that_is_not_told_loses_no_session() {
+async fn a_rolling_restart_without_draining_loses_no_session() {
     let mut site = Site::start(Redis::start());
     let load = Load::start(site.addr(), USERS).await;
     for (number, name) in NAMES.into_iter().enumerate() {
         site.instances[number].terminate();
-        load.goes_on().await;
+        load.assert_progress().await;
         site.instances[number].restart();
-        site.is_served_by(name).await;
+        site.wait_for_instance(name).await;
     }
-    load.goes_on().await;
+    load.assert_progress().await;
     let failures = load.end(&site).await;
     assert!(failures.len() <= NAMES.len() * USERS, "{failures:?}");
 }
 
-/// The new key is known everywhere before it signs anywhere, and the old one goes last.
+/// First every instance verifies with the new key, then every instance signs with it, and then the old key is removed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_are_rotated_one_instance_after_the_other() {
+async fn signing_keys_are_rotated_one_instance_after_another() {
     let mut site = Site::start(Redis::start());
     let mut users = Vec::new();
     for name in ["ann", "bob"] {
@@ -394,7 +233,7 @@ async fn keys_are_rotated_one_instance_after_the_other() {
         for number in 0..site.instances.len() {
             site.instances[number].terminate();
             site.instances[number].restart_with_keys(&keys);
-            // some instances have the keys of before and some those of now
+            // some instances have the previous keys and some the next
             for user in &mut users {
                 for instance in &site.instances {
                     user.visit(instance.addr()).await;
@@ -406,7 +245,7 @@ async fn keys_are_rotated_one_instance_after_the_other() {
         assert!(user.failures.is_empty(), "{:?}", user.failures);
         assert_eq!(user.counted, 3 * 3 * 3);
     }
-    // a cookie that did not come by while both keys were known opens nothing any more, and is no error
+    // a cookie that was not replaced while both keys were known opens nothing, and is not an error
     let seen = session(&mut signed_by_old.clone(), site.instances[0].addr()).await;
     assert_eq!(seen["is_new"], true, "{seen}");
 }
@@ -431,16 +270,13 @@ async fn instances_whose_first_keys_differ_share_their_sessions() {
             let before = user.browser.cookie(COOKIE).expect("a cookie").to_owned();
             user.visit(addr).await;
             let after = user.browser.cookie(COOKIE).expect("a cookie");
-            assert!(
-                before != after,
-                "signed again with the key of the instance that answered"
-            );
+            assert!(before != after, "the instance signs with its own first key");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
+async fn all_instances_recover_when_redis_is_back() {
     let site = Site::start(Redis::start_durable());
     let mut user = User::begin(site.addr(), "ann".to_owned()).await;
     user.visit(site.addr()).await;
@@ -474,7 +310,7 @@ async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
                 let health = user.browser.get(instance.addr(), "/healthz").await;
                 assert_eq!(health.status(), StatusCode::OK);
             }
-            // so the balancer keeps them all, and what users see is their answer
+            // the instances stay healthy, so that users get their responses and not those of the balancer
             let response = user.browser.get(site.addr(), "/api/session").await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(served_by(&response).is_some(), "{}", response.body());
@@ -484,7 +320,7 @@ async fn redis_killed_and_started_again_is_waited_for_by_all_instances() {
         site.redis.restart();
         for instance in &site.instances {
             let path = "/api/session";
-            eventually("an instance to find Redis", async || {
+            eventually("an instance finds Redis", async || {
                 let response = user.browser.clone().get(instance.addr(), path).await;
                 assert!(
                     [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status())
