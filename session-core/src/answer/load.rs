@@ -67,7 +67,7 @@ impl Applier<'_, '_> {
     /// Finds out from the record whether a save was applied.
     pub(super) fn settle(
         &mut self,
-        base: Base,
+        base: Box<Base>,
         draft: Draft,
         attempted: Arc<Attempted>,
         current: Current,
@@ -125,16 +125,7 @@ impl Applier<'_, '_> {
         };
         match draft.rebase(&current.body.contents, self.context.policy.max_bytes) {
             Ok(draft) => {
-                let base = Base {
-                    token,
-                    version: current.version,
-                    body: current.body,
-                    ttl: current.ttl,
-                    seen_at: current.seen_at,
-                    extends: true,
-                    touch_requested: false,
-                    written: false,
-                };
+                let base = Base::read(token, current, true);
                 self.set(State::Renewed { base, draft })
             }
             Err(error) => {
