@@ -385,8 +385,11 @@ fn renew(state: State) -> (State, Result<(), SessionError>) {
     }
 }
 
-fn regenerate(state: State, new: NewSession) -> State {
+fn regenerate(state: State, mut new: NewSession) -> State {
     let draft = Draft::of(new.initial.clone());
+    if let State::InDoubt(Doubt::Create { attempted, .. }) = &state {
+        new.orphan = Some(attempted.token.id());
+    }
     match state {
         State::Superseded { token, since, .. } => State::Superseded {
             token,

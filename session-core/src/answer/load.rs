@@ -53,11 +53,14 @@ impl Applier<'_, '_> {
                 draft,
                 ended,
             } => self.join(current, token, since, new, draft, ended),
+            State::Renewed { base, draft } => match current {
+                Some(current) => self.rebase(base, draft, true, current),
+                None => self.gone(base, draft, true),
+            },
             state @ (State::Uninitialized { .. }
             | State::New { .. }
             | State::Unmodified { .. }
             | State::Modified { .. }
-            | State::Renewed { .. }
             | State::Regenerated { .. }
             | State::Destroyed { .. }
             | State::Gone) => self.set(state),
