@@ -3,6 +3,8 @@
 mod bench;
 mod check;
 mod features;
+mod modules;
+mod mutants;
 mod profile;
 mod programs;
 mod soak;
@@ -23,11 +25,28 @@ enum Command {
     Check,
     /// Lints every published crate with each of its features alone, and with none
     Features,
+    /// Prints which file of each crate refers to which other file
+    Modules {
+        /// Print only this crate
+        name: Option<String>,
+    },
     /// Counts the instructions of each kind of request and compares them with the baseline
     Profile {
-        /// Take what is counted for the new baseline
+        /// Write the counts to the baseline file
         #[arg(long)]
         bless: bool,
+    },
+    /// Tests whether the tests notice small changes of the code that decides and parses; takes an hour
+    Mutants {
+        /// Test only a part of the mutants, such as 0/4 or 3/4
+        #[arg(long)]
+        shard: Option<mutants::Shard>,
+        /// Test only the mutants of this file
+        #[arg(long)]
+        file: Option<String>,
+        /// Leave out the mutants that an earlier run has caught
+        #[arg(long)]
+        resume: bool,
     },
     /// Measures this project beside its peers; `cargo xtask bench --help` lists the options
     #[command(disable_help_flag = true)]
@@ -65,6 +84,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(&sh),
         Command::Check => check::run(&sh),
         Command::Features => features::run(&sh),
+        Command::Modules { name } => modules::run(&sh, name.as_deref()),
+        Command::Mutants {
+            shard,
+            file,
+            resume,
+        } => {
+            let selection = mutants::Selection {
+                shard,
+                file,
+                resume,
+            };
+            mutants::run(&sh, &selection)
+        }
         Command::Bench { arguments } => bench::run(&sh, &arguments),
         Command::Profile { bless } => profile::run(&sh, bless),
         Command::Soak { arguments } => soak::run(&sh, &arguments),

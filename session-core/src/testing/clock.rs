@@ -45,11 +45,6 @@ impl ManualClock {
         self.times().wall = wall;
     }
 
-    /// The time that passed since the clock was made. [`set_wall`](Self::set_wall) does not change it.
-    pub fn monotonic(&self) -> Duration {
-        self.times().monotonic
-    }
-
     fn times(&self) -> MutexGuard<'_, Times> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,6 +53,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
         self.times().wall
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.times().monotonic
     }
 }
 

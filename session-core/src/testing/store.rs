@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 use crate::{
     id::SessionId,
     memory::MemoryStore,
-    record::{RecordBytes, Version},
-    store::{Created, Destroyed, Loaded, Saved, Store, StoreError, StoreErrorKind, Touched},
+    record::Version,
+    store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    store_error::{StoreError, StoreErrorKind},
 };
 
 /// An operation of a [`Store`].
@@ -208,39 +209,40 @@ impl<S: Store> Store for TestStore<S> {
         self.run(Call::Load, self.inner.load(id)).await
     }
 
-    async fn create(
-        &self,
-        id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
-        self.run(Call::Create, self.inner.create(id, record, ttl))
-            .await
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
+        self.run(Call::Create, self.inner.create(id, write)).await
     }
 
     async fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
-        self.run(Call::Save, self.inner.save(id, expect, record, ttl))
+        self.run(Call::Save, self.inner.save(id, expected, write))
             .await
     }
 
-    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
-        self.run(Call::Touch, self.inner.touch(id, ttl)).await
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
+        self.run(Call::Touch, self.inner.touch(id, expected, ttl))
+            .await
     }
 
-    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
-        self.run(Call::Destroy, self.inner.destroy(id)).await
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
+        self.run(Call::Destroy, self.inner.destroy(id, options))
+            .await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Record;
 
     fn id() -> SessionId {
         SessionId::from_bytes([1; SessionId::BYTES])
@@ -250,21 +252,22 @@ mod tests {
     async fn a_fault_applies_to_one_call_of_its_operation() {
         let store = TestStore::default();
         store.fail(Call::Load, StoreErrorKind::Refused);
-        assert!(store.touch(&id(), Duration::from_secs(1)).await.is_ok());
+        assert!(store.destroy(&id(), Destroy::any()).await.is_ok());
         assert_eq!(store.pending_faults(), 1);
         let error = store.load(&id()).await.expect_err("the fault");
         assert_eq!(error.kind(), StoreErrorKind::Refused);
         assert_eq!(store.pending_faults(), 0);
         assert!(store.load(&id()).await.is_ok());
-        assert_eq!(store.take_calls(), [Call::Touch, Call::Load, Call::Load]);
+        assert_eq!(store.take_calls(), [Call::Destroy, Call::Load, Call::Load]);
     }
 
     #[tokio::test]
     async fn an_operation_whose_answer_is_lost_is_carried_out() {
         let store = TestStore::default();
         store.lose_answer(Call::Create);
-        let record = RecordBytes::new("a record");
-        let created = store.create(&id(), &record, Duration::from_secs(1)).await;
+        let record = Record::new(Version::from_bytes([1; 8]), "a body");
+        let write = Write::new(&record, Duration::from_secs(1));
+        let created = store.create(&id(), write).await;
         assert_eq!(
             created.expect_err("the fault").kind(),
             StoreErrorKind::Timeout

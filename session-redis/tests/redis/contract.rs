@@ -1,18 +1,17 @@
-//! The contract of a store, on each topology.
+//! The suite that every store passes, on each topology.
 
 use session_redis::RedisStore;
-use test_support::{Cluster, Redis, Sentinels, Shared};
 
-use crate::with_server::WithServer;
+use crate::server::{Cluster, Kept, Sentinels, Server, Shared};
 
 mod standalone {
     use super::*;
 
-    static SERVER: Shared<Redis> = Shared::new();
+    static SERVER: Shared<Server> = Shared::new();
 
     session_core::contract!(|| async {
-        let server = SERVER.get(Redis::start);
-        WithServer(
+        let server = SERVER.get(Server::start);
+        Kept(
             RedisStore::connect(&server.url()).await.expect("a store"),
             server,
         )
@@ -26,7 +25,7 @@ mod sentinel {
 
     session_core::contract!(|| async {
         let servers = SERVERS.get(Sentinels::start);
-        WithServer(
+        Kept(
             RedisStore::connect(&servers.url()).await.expect("a store"),
             servers,
         )
@@ -40,7 +39,7 @@ mod cluster {
 
     session_core::contract!(|| async {
         let cluster = CLUSTER.get(Cluster::start);
-        WithServer(
+        Kept(
             RedisStore::connect(&cluster.url()).await.expect("a store"),
             cluster,
         )
