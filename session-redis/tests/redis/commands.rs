@@ -4,16 +4,11 @@ use std::task::Poll;
 
 use session_core::{Destroy, Destroyed, Saved, SessionId, Store, StoreErrorKind, Touched};
 use session_redis::RedisStore;
-use test_support::{Redis, eventually};
+use test_support::{Meter, Redis, eventually};
 
 use crate::{
     LONG, assert_fails, create, created, destroyed, id, load, record, saved, touched, write,
 };
-
-/// Returns how often the server has read from a socket.
-fn reads(server: &Redis) -> u64 {
-    server.info("stats", "total_reads_processed")
-}
 
 /// Runs operations one after the other, and asserts the commands and the round trips.
 async fn assert_costs<T>(
@@ -22,27 +17,25 @@ async fn assert_costs<T>(
     round_trips: u64,
     operations: impl Future<Output = T>,
 ) -> T {
-    // asking for the number is itself read
-    let asking = {
-        let before = reads(server);
-        reads(server) - before
-    };
-    server.reset_counts();
-    let before = reads(server);
-    let result = operations.await;
-    let reads = reads(server) - before - asking;
+    let measured = Meter::new(server).measure(operations).await;
     let expected = expected
         .iter()
         .map(|(name, calls)| (name.to_string(), *calls));
-    assert_eq!(server.counts(), expected.collect());
-    assert_eq!(reads, round_trips, "round trips");
-    result
+    assert_eq!(measured.commands, expected.collect());
+    assert_eq!(measured.round_trips, round_trips, "round trips");
+    measured.result
+}
+
+/// Connects without a spare connection, which would connect while something is counted.
+async fn connect(server: &Redis) -> RedisStore {
+    let url = format!("{}?connections=1", server.url());
+    RedisStore::connect(&url).await.expect("a store")
 }
 
 #[tokio::test]
 async fn every_operation_is_one_round_trip_of_known_commands() {
     let server = Redis::start();
-    let store = &RedisStore::connect(&server.url()).await.expect("a store");
+    let store = &connect(&server).await;
     let (a, b, absent) = (id(), id(), id());
     let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
     let version = first.version();
@@ -113,7 +106,7 @@ async fn every_operation_is_one_round_trip_of_known_commands() {
 #[tokio::test]
 async fn a_request_is_at_most_two_round_trips() {
     let server = Redis::start();
-    let store = &RedisStore::connect(&server.url()).await.expect("a store");
+    let store = &connect(&server).await;
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
     // the server learns the scripts
     let _ = store.touch(&id, first.version(), LONG).await;
@@ -178,7 +171,7 @@ async fn no_request_makes_or_checks_a_connection() {
 #[tokio::test]
 async fn operations_that_are_ready_together_share_one_write() {
     let server = Redis::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for id in &ids {
         create(&store, id, &record(id.as_str().as_bytes())).await;
@@ -200,7 +193,7 @@ async fn operations_that_are_ready_together_share_one_write() {
 #[tokio::test]
 async fn an_error_reply_affects_only_its_own_operation() {
     let server = Redis::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for (n, id) in ids.iter().enumerate() {
         create(&store, id, &record(id.as_str().as_bytes())).await;
@@ -230,7 +223,7 @@ async fn an_error_reply_affects_only_its_own_operation() {
 #[tokio::test]
 async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
     let server = Redis::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let store = connect(&server).await;
     let (id, record) = (id(), record(b""));
     assert_costs(&server, &[("get", 1), ("pttl", 1)], 1, async {
         {
@@ -247,7 +240,7 @@ async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_sent_as_source() {
     let server = Redis::start();
-    let store = &RedisStore::connect(&server.url()).await.expect("a store");
+    let store = &connect(&server).await;
     for _ in 0..2 {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));
         let learn = [("eval", 1), ("evalsha", 1), ("set", 1)];

@@ -242,6 +242,58 @@ fn a_store_outlives_the_runtime_of_its_connections() {
     });
 }
 
+#[tokio::test]
+async fn a_connection_that_the_server_closes_is_replaced_before_it_is_used() {
+    let server = Redis::start();
+    let url = format!("{}?connections=1", server.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    let connection = || {
+        let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        // without the connection that asks
+        let mut clients = clients
+            .lines()
+            .filter(|client| !client.contains("cmd=client"));
+        let id = clients.next()?.split(' ').next()?;
+        Some(id.to_owned())
+    };
+    for _ in 0..3 {
+        let closed = connection().expect("a connection");
+        let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "NORMAL"]);
+        eventually("there is a new connection", async || {
+            connection().is_some_and(|id| id != closed)
+        })
+        .await;
+        // a create is not sent twice, so it would fail on the closed connection
+        create(&store, &id(), &record(b"")).await;
+    }
+}
+
+#[test]
+fn a_store_reconnects_although_the_runtime_that_did_so_has_ended() {
+    let server = Redis::start();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
+    let first = runtime();
+    let store = first.block_on(async {
+        let store = RedisStore::connect(&server.url()).await.expect("a store");
+        server.kill();
+        eventually("the breaker is open", async || {
+            store.load(&id()).await.is_err()
+        })
+        .await;
+        store
+    });
+    drop(first);
+    server.restart();
+    runtime().block_on(assert_recovers(&store));
+}
+
 #[test]
 fn a_connection_on_a_runtime_that_nothing_drives_is_replaced() {
     let server = Redis::start();

@@ -192,3 +192,23 @@ async fn a_taken_id_is_not_an_error() {
     assert_eq!(result.expect("create"), Created::Taken);
     assert_eq!(load(&store, &id).await, first);
 }
+
+#[tokio::test]
+async fn a_read_only_server_is_asked_again_on_a_new_connection() {
+    let fake = FakeRedis::with_replies(&[]).await;
+    fake.set_reply("-READONLY You can't write against a read only replica.\r\n");
+    let url = format!("redis://{}?connections=1", fake.addr());
+    let config = RedisConfig::from_url(&url).expect("a URL");
+    let store = RedisStore::lazy(config).expect("a store");
+    let commands = async || {
+        let before = fake.commands();
+        let result = Operation::Touch.run(&store).await;
+        let cause = assert_fails(result, StoreErrorKind::Refused);
+        assert!(cause.starts_with("READONLY"), "{cause}");
+        fake.commands() - before
+    };
+    // a young connection leads to the server that is there now, so it is kept
+    assert_eq!(commands().await, 1);
+    eventually("the connection is replaced", async || commands().await == 2).await;
+    assert_eq!(commands().await, 1, "the new connection is young");
+}

@@ -10,7 +10,7 @@ use std::{
 
 use session_core::{Destroy, Record, Saved, SessionId, Store, Touched};
 use session_redis::RedisStore;
-use test_support::{Cluster, Redis, Sentinels, eventually};
+use test_support::{Cluster, FakeRedis, Redis, Sentinels, eventually};
 use tokio::task::JoinHandle;
 
 use crate::{LONG, create, destroyed, id, load, record, saved, touched, write};
@@ -253,4 +253,60 @@ async fn a_primary_that_hung_gets_no_writes_when_it_continues() {
     }
     let after: u64 = all.servers[1].command(&["DBSIZE"]);
     assert_eq!(after, before + 50);
+}
+
+/// The sentinel is a fake one, so that only one connection has a reason to ask it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_connections_leave_the_old_primary_when_one_finds_another() {
+    let (old, new) = (Redis::start(), Redis::start());
+    let sentinel = FakeRedis::with_replies(&[]).await;
+    let name_primary = |server: &Redis, epoch: u64| {
+        let (port, epoch) = (server.port().to_string(), epoch.to_string());
+        let fields = [
+            ("ip", "127.0.0.1"),
+            ("port", &port),
+            ("flags", "master"),
+            ("config-epoch", &epoch),
+        ];
+        let words = fields.iter().flat_map(|(name, value)| [name, value]);
+        let words = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        sentinel.set_reply(&format!("*8\r\n{}", words.collect::<String>()));
+    };
+    let last_commands = |server: &Redis| {
+        let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        let clients = clients.lines().filter_map(|client| {
+            let field = |name| client.split(' ').find_map(|field| field.strip_prefix(name));
+            Some((field("cmd=")?.to_owned(), field("id=")?.to_owned()))
+        });
+        // without the connection that asks
+        clients
+            .filter(|(command, _)| !command.starts_with("client"))
+            .collect::<Vec<_>>()
+    };
+
+    name_primary(&old, 1);
+    let url = format!("redis+sentinel://{}/sessions", sentinel.addr());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    // the spare connection has only been asked for its role
+    eventually("the spare connection is made", async || {
+        let _ = store.load(&id()).await;
+        let clients = last_commands(&old);
+        clients.len() == 2 && clients.iter().any(|(command, _)| command == "role")
+    })
+    .await;
+    name_primary(&new, 2);
+    let clients = last_commands(&old);
+    let spare = clients.iter().find(|(command, _)| command == "role");
+    let (_, spare) = spare.expect("the spare connection");
+    let _: u64 = old.command(&["CLIENT", "KILL", "ID", spare]);
+
+    eventually("both connections lead to the new primary", async || {
+        let _ = store.load(&id()).await;
+        last_commands(&old).is_empty() && last_commands(&new).len() == 2
+    })
+    .await;
+    let (id, record) = (id(), record(b""));
+    create(&store, &id, &record).await;
+    let key = format!("session:{id}");
+    assert_eq!(new.command::<u64>(&["EXISTS", &key]), 1);
 }
