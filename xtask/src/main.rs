@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod features;
 mod modules;
+mod mutants;
 mod profile;
 mod programs;
 mod soak;
@@ -34,6 +35,18 @@ enum Command {
         /// Write the counts to the baseline file
         #[arg(long)]
         bless: bool,
+    },
+    /// Tests whether the tests notice small changes of the code that decides and parses; takes an hour
+    Mutants {
+        /// Test only a part of the mutants, such as 0/4 or 3/4
+        #[arg(long)]
+        shard: Option<mutants::Shard>,
+        /// Test only the mutants of this file
+        #[arg(long)]
+        file: Option<String>,
+        /// Leave out the mutants that an earlier run has caught
+        #[arg(long)]
+        resume: bool,
     },
     /// Measures this project beside its peers; `cargo xtask bench --help` lists the options
     #[command(disable_help_flag = true)]
@@ -72,6 +85,18 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(&sh),
         Command::Features => features::run(&sh),
         Command::Modules { name } => modules::run(&sh, name.as_deref()),
+        Command::Mutants {
+            shard,
+            file,
+            resume,
+        } => {
+            let selection = mutants::Selection {
+                shard,
+                file,
+                resume,
+            };
+            mutants::run(&sh, &selection)
+        }
         Command::Bench { arguments } => bench::run(&sh, &arguments),
         Command::Profile { bless } => profile::run(&sh, bless),
         Command::Soak { arguments } => soak::run(&sh, &arguments),
