@@ -1,25 +1,25 @@
-//! The store that a test runs on: in memory, or a real Redis.
+//! The store that a test runs on: in memory, or a Redis server.
 
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError,
-    Touched, Version, testing::TestStore,
+    Created, Destroy, Destroyed, Loaded, MemoryStore, Saved, SessionId, Store, StoreError, Touched,
+    Version, Write, testing::TestStore,
 };
 use session_redis::RedisStore;
 
 use test_support::Redis;
 
-/// A store, and a look behind it.
+/// A store whose records a test can inspect.
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// In memory.
     Memory(MemoryStore),
-    /// A server of its own.
+    /// On a Redis server of its own.
     Redis {
         /// The store.
         store: RedisStore,
-        /// What it talks to.
+        /// The server.
         server: Arc<Redis>,
     },
 }
@@ -69,7 +69,7 @@ impl Backend {
             Self::Memory(store) => store
                 .dump()
                 .into_iter()
-                .map(|(id, record)| (id.to_string(), record.as_bytes().to_vec()))
+                .map(|(id, record)| (id.to_string(), record.body().to_vec()))
                 .collect(),
             Self::Redis { server, .. } => server.dump(),
         }
@@ -84,42 +84,41 @@ impl Store for Backend {
         }
     }
 
-    async fn create(
-        &self,
-        id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         match self {
-            Self::Memory(store) => store.create(id, record, ttl).await,
-            Self::Redis { store, .. } => store.create(id, record, ttl).await,
+            Self::Memory(store) => store.create(id, write).await,
+            Self::Redis { store, .. } => store.create(id, write).await,
         }
     }
 
     async fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
         match self {
-            Self::Memory(store) => store.save(id, expect, record, ttl).await,
-            Self::Redis { store, .. } => store.save(id, expect, record, ttl).await,
+            Self::Memory(store) => store.save(id, expected, write).await,
+            Self::Redis { store, .. } => store.save(id, expected, write).await,
         }
     }
 
-    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
         match self {
-            Self::Memory(store) => store.touch(id, ttl).await,
-            Self::Redis { store, .. } => store.touch(id, ttl).await,
+            Self::Memory(store) => store.touch(id, expected, ttl).await,
+            Self::Redis { store, .. } => store.touch(id, expected, ttl).await,
         }
     }
 
-    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         match self {
-            Self::Memory(store) => store.destroy(id).await,
-            Self::Redis { store, .. } => store.destroy(id).await,
+            Self::Memory(store) => store.destroy(id, options).await,
+            Self::Redis { store, .. } => store.destroy(id, options).await,
         }
     }
 }

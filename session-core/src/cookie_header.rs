@@ -62,6 +62,9 @@ fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
         [b'"', quoted @ .., b'"'] => quoted,
         unquoted => unquoted,
     };
+    if !value.contains(&b'%') {
+        return str::from_utf8(value).ok().map(Cow::Borrowed);
+    }
     percent_decode(value).decode_utf8().ok()
 }
 
@@ -212,7 +215,9 @@ mod tests {
             let found = last.is_some_and(|value| value.ends_with(b"planted"));
             prop_assert_eq!(found, is_exact);
         }
+    }
 
+    proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(field: Vec<u8>) {
             let _ = raw_values(&field, "a").filter_map(decode).count();

@@ -199,10 +199,11 @@ pub(crate) fn decide<'s>(
         }
         State::Renewed { base, draft } => {
             let login = draft.login().map(|login| &*login.principal);
-            match login.is_some() && login == base.principal() {
-                true => context.save(base, draft, SecretChange::Add),
-                // a login must not keep the tokens of somebody else, and a renewal was done by somebody else
-                false => Step::Load(base.token.id()),
+            if login.is_some() && login == base.principal() {
+                context.save(base, draft, SecretChange::Add)
+            } else {
+                // a login must not keep the tokens of somebody else, and a renewal is done already
+                Step::Load(base.token.id())
             }
         }
         State::Regenerated {

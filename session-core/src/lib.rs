@@ -96,6 +96,9 @@ mod entropy;
 mod error;
 mod format;
 mod forwarded;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guide;
 mod handle;
 mod headers;

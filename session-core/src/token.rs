@@ -141,9 +141,10 @@ mod tests {
         for _ in 0..N {
             let token = generate();
             let (id, secret) = (token.id().to_bytes(), *token.secret().expose());
-            for (bit, count) in ones.iter_mut().enumerate() {
-                let byte = id.iter().chain(&secret).nth(bit / 8).expect("32 bytes");
-                *count += u32::from(byte >> (bit % 8) & 1);
+            for (at, byte) in id.into_iter().chain(secret).enumerate() {
+                for bit in 0..8 {
+                    ones[at * 8 + bit] += u32::from(byte >> bit & 1);
+                }
             }
             ids.insert(id);
             secrets.insert(secret);

@@ -33,9 +33,11 @@ pub enum Fault {
     Delay(Duration),
     /// Forwards replies byte by byte.
     Trickle,
-    /// Forwards requests, and closes the connection instead of forwarding the reply to this Redis command. The command is
-    /// carried out, but its client cannot know that.
+    /// Closes the connection instead of forwarding the reply to this Redis command. The command is carried out, but its client
+    /// cannot know that. The fault is over after one reply; [`Proxy::replies_lost`] tells whether there was one.
     LoseReplyTo(&'static str),
+    /// As [`LoseReplyTo`](Self::LoseReplyTo), for every reply to the command while the fault is set.
+    LoseRepliesTo(&'static str),
 }
 
 /// A proxy in front of a server. It ends when it is dropped.
@@ -116,7 +118,7 @@ impl Proxy {
         self.shared.state.send_modify(|state| state.fault = fault);
     }
 
-    /// How many replies were lost to [`Fault::LoseReplyTo`].
+    /// How many replies were lost to [`Fault::LoseReplyTo`] and [`Fault::LoseRepliesTo`].
     pub fn replies_lost(&self) -> u64 {
         self.shared.replies_lost.load(Ordering::SeqCst)
     }
@@ -188,13 +190,21 @@ impl Shared {
             match self.fault_once_not_stalled(connection).await {
                 Fault::Delay(delay) => tokio::time::sleep(delay).await,
                 Fault::LoseReplyTo(command) if contains_command(bytes, command) => {
+                    // of concurrent requests, one loses its reply
+                    let is_first = self.state.send_if_modified(|state| {
+                        let is_set = state.fault == Fault::LoseReplyTo(command);
+                        if is_set {
+                            state.fault = Fault::None;
+                        }
+                        is_set
+                    });
+                    connection.loses_reply.store(is_first, Ordering::SeqCst);
+                }
+                Fault::LoseRepliesTo(command) if contains_command(bytes, command) => {
                     connection.loses_reply.store(true, Ordering::SeqCst);
                 }
-                Fault::None
-                | Fault::Cut
-                | Fault::Stall
-                | Fault::Trickle
-                | Fault::LoseReplyTo(_) => {}
+                Fault::None | Fault::Cut | Fault::Stall | Fault::Trickle => {}
+                Fault::LoseReplyTo(_) | Fault::LoseRepliesTo(_) => {}
             }
             to.write_all(bytes).await?;
             connection
@@ -226,7 +236,8 @@ impl Shared {
                     continue;
                 }
                 Fault::Delay(delay) => tokio::time::sleep(delay).await,
-                Fault::None | Fault::Cut | Fault::Stall | Fault::LoseReplyTo(_) => {}
+                Fault::None | Fault::Cut | Fault::Stall => {}
+                Fault::LoseReplyTo(_) | Fault::LoseRepliesTo(_) => {}
             }
             to.write_all(bytes).await?;
         }

@@ -1,6 +1,6 @@
-//! The demo in a real browser: what only a browser can tell of a cookie, a history and a form.
+//! The demo in a real browser, for what only a browser does with cookies, its history and forms.
 //!
-//! Headless Chromium is driven through chromedriver. Where they are missing the test fails; on Debian they are the packages
+//! Headless Chromium is driven through chromedriver. The test fails if they are not installed. Their Debian packages are
 //! `chromium` and `chromium-driver`.
 
 use std::{
@@ -17,14 +17,14 @@ use serde_json::json;
 use test_support::ChromeDriver;
 use tokio::{net::TcpListener, time};
 
-/// Longest wait for one thing to show.
+/// Fails a test that waits longer for one change of the page.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest journey.
+/// Fails a test that takes longer in all.
 const LIMIT: Duration = Duration::from_secs(50);
 const DAY: u64 = 24 * 3600;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
+async fn a_browser_logs_in_and_out() {
     let site = start_demo().await;
     let driver = ChromeDriver::start();
     let client = open_browser(&driver).await;
@@ -32,7 +32,7 @@ async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
         client: client.clone(),
         site: format!("http://{site}"),
     };
-    // in a task of its own, so that the browser is closed whatever happens there
+    // in a task of its own, so that the browser is closed also if it panics
     let journey = tokio::spawn(async move {
         let anonymous = visitor.counts_visits().await;
         let ann = visitor.logs_in(anonymous).await;
@@ -47,13 +47,13 @@ async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
     abort.abort();
     client.close().await.expect("the browser closes");
     drop(driver);
-    match journey.expect("the journey ends in time") {
+    match journey.expect("the test ends in time") {
         Ok(()) => {}
         Err(failed) => panic::resume_unwind(failed.into_panic()),
     }
 }
 
-/// Somebody in front of the browser.
+/// What a visitor does in the browser.
 struct Visitor {
     client: Client,
     site: String,
@@ -97,7 +97,11 @@ impl Visitor {
         let ann = self.cookie().await.expect("cookie");
         assert_ne!(ann.value(), anonymous.value(), "a login renews the token");
         assert_eq!(ann.expires(), None);
-        assert_eq!(self.text("#session-id").await, id, "and keeps the session");
+        assert_eq!(
+            self.text("#session-id").await,
+            id,
+            "the login keeps the session"
+        );
         ann
     }
 
@@ -114,7 +118,7 @@ impl Visitor {
     async fn logs_out(&self, ann: Cookie<'static>) {
         let id = self.text("#session-id").await;
         self.click("#logout").await;
-        self.eventually("the farewell shows", || async {
+        self.eventually("the farewell message is shown", || async {
             self.text("#goodbye").await.is_some()
         })
         .await;
@@ -122,7 +126,7 @@ impl Visitor {
         assert_ne!(
             self.text("#session-id").await,
             id,
-            "the old session does not return"
+            "the old session is not opened again"
         );
         let left = self.cookie().await;
         assert!(
@@ -131,7 +135,7 @@ impl Visitor {
         );
     }
 
-    /// The page before the logout was ann's; the browser must ask again instead of showing it.
+    /// The page before the logout is not cached, so the browser requests it again.
     async fn goes_back(&self) {
         self.client.back().await.expect("goes back");
         let url = format!("{}/", self.site);
@@ -153,7 +157,7 @@ impl Visitor {
         let cookie = self.cookie().await.expect("cookie");
         let expires_at = cookie
             .expires_datetime()
-            .expect("it outlives the browser")
+            .expect("it is persistent")
             .unix_timestamp();
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -227,7 +231,7 @@ impl Visitor {
         cookies.into_iter().find(|cookie| cookie.name() == "id")
     }
 
-    /// What an element says; `None` where there is none, or where the page is just being replaced.
+    /// The text of an element; `None` if the page has no such element, or is being replaced.
     async fn text(&self, selector: &str) -> Option<String> {
         let script = "return document.querySelector(arguments[0])?.textContent ?? null";
         self.client
