@@ -51,6 +51,8 @@ pub enum Part {
     Options,
     /// Two requests with rare verbs.
     Rare,
+    /// The same, and time passes once.
+    RareTime,
     /// Two requests of up to three verbs.
     LongPairs,
     /// The same, with one fault.
@@ -80,6 +82,7 @@ pub const SECTIONS: &[Section] = &[
     section(Part::Time, "pairs, time passes", 53),
     section(Part::Options, "pairs, options", 61),
     section(Part::Rare, "pairs, rare verbs", 23),
+    section(Part::RareTime, "rare verbs, time passes", 101),
     section(Part::Faults, "pairs, one fault", 53),
     section(Part::AttackerFaults, "attacker, one fault", 97),
     section(Part::LongPairs, "long pairs", 997),
@@ -119,7 +122,7 @@ impl Plan {
             Part::Alone => SITUATIONS.len() * self.up_to(3).len(),
             Part::ShortTriples => SITUATIONS.len() * self.up_to(1).len().pow(3),
             Part::Options => CONFIGURATIONS.len() * SITUATIONS.len() * pairs(&self.rare),
-            Part::Rare => SITUATIONS.len() * pairs(&self.rare),
+            Part::Rare | Part::RareTime => SITUATIONS.len() * pairs(&self.rare),
             Part::LongPairs | Part::LongFaults => SITUATIONS.len() * pairs(self.up_to(3)),
         }
     }
@@ -190,6 +193,10 @@ impl Plan {
                 }
             }
             Part::Rare => pair(&self.rare),
+            Part::RareTime => Case {
+                advances: 1,
+                ..pair(&self.rare)
+            },
             Part::LongPairs => pair(self.up_to(3)),
             Part::LongFaults => Case {
                 faults: 1,
