@@ -74,19 +74,19 @@ pub struct Section {
 pub const SECTIONS: &[Section] = &[
     section(Part::Pairs, "pairs", 1),
     section(Part::Due, "pairs, touch due", 5),
-    section(Part::OneInstance, "pairs, one instance", 11),
+    section(Part::OneInstance, "pairs, one instance", 7),
     section(Part::Alone, "alone, two faults", 3),
-    section(Part::ShortTriples, "short triples", 1),
+    section(Part::ShortTriples, "short triples", 3),
     section(Part::Attacker, "attacker", 3),
-    section(Part::AttackerTime, "attacker, time passes", 29),
-    section(Part::Time, "pairs, time passes", 53),
+    section(Part::AttackerTime, "attacker, time passes", 17),
+    section(Part::Time, "pairs, time passes", 29),
     section(Part::Options, "pairs, options", 61),
     section(Part::Rare, "pairs, rare verbs", 23),
-    section(Part::RareTime, "rare verbs, time passes", 101),
-    section(Part::Faults, "pairs, one fault", 53),
-    section(Part::AttackerFaults, "attacker, one fault", 97),
-    section(Part::LongPairs, "long pairs", 997),
-    section(Part::LongFaults, "long pairs, one fault", 19_997),
+    section(Part::RareTime, "rare verbs, time passes", 67),
+    section(Part::Faults, "pairs, one fault", 17),
+    section(Part::AttackerFaults, "attacker, one fault", 29),
+    section(Part::LongPairs, "long pairs", 499),
+    section(Part::LongFaults, "long pairs, one fault", 5_003),
 ];
 
 const fn section(part: Part, name: &'static str, stride: usize) -> Section {
