@@ -181,15 +181,15 @@ async fn finish(sessions: &Sessions, handle: &SessionHandle, response: &mut Resp
 }
 
 fn renew(session: &Session) {
-    session.renew();
+    session.renew().expect("open");
 }
 
 fn log_in(session: &Session) {
-    session.set_principal(Some("ann")).expect("writable");
+    session.log_in("ann").expect("open");
 }
 
 fn destroy(session: &Session) {
-    session.destroy();
+    session.destroy().expect("open");
 }
 
 /// The output of a future that never waits.
