@@ -1,16 +1,26 @@
-//! Where the time of day comes from. The state machine takes `now` as an argument; this is the one place that asks for it.
+//! The clocks that sessions read. All decisions take the time as an argument.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-/// Tells the time of day.
+/// Reads the time.
 ///
-/// A session's age is measured against it. Its remaining idle time is not: that is the store's clock.
+/// The age of a session is measured by the wall clock, because instances share it. Its remaining idle time is measured by the clock of
+/// the store, and deadlines within one request by the monotonic clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// The wall clock.
     fn now(&self) -> SystemTime;
+
+    /// The time since some fixed moment of this process; never goes back.
+    fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
 }
 
-/// The clock of the operating system.
+/// The clocks of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -26,17 +36,52 @@ impl<F: Fn() -> SystemTime + Send + Sync + 'static> Clock for F {
     }
 }
 
-/// Milliseconds since the Unix epoch; moments before it count as the epoch.
-pub(crate) fn to_millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    pub(crate) wall: Millis,
+    pub(crate) monotonic: Duration,
 }
 
-/// The moment that many milliseconds after the Unix epoch, as far as the platform can tell it.
-pub(crate) fn from_millis(millis: u64) -> SystemTime {
-    UNIX_EPOCH
-        .checked_add(Duration::from_millis(millis))
-        .unwrap_or(UNIX_EPOCH)
+impl Now {
+    pub(crate) fn of(clock: &dyn Clock) -> Self {
+        Self {
+            wall: Millis::of(clock.now()),
+            monotonic: clock.monotonic(),
+        }
+    }
+}
+
+/// A moment of the wall clock, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Millis(pub(crate) u64);
+
+impl Millis {
+    /// Moments before the epoch count as the epoch.
+    pub(crate) fn of(at: SystemTime) -> Self {
+        Self(millis(at.duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+
+    /// Moments that the platform cannot represent count as the epoch.
+    pub(crate) fn to_system_time(self) -> SystemTime {
+        UNIX_EPOCH
+            .checked_add(Duration::from_millis(self.0))
+            .unwrap_or(UNIX_EPOCH)
+    }
+
+    /// The time since `earlier`; zero if that is in the future.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+/// The whole milliseconds of a duration.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -45,8 +90,14 @@ mod tests {
 
     #[test]
     fn milliseconds_survive_the_round_trip() {
-        for millis in [0, 1, 1_700_000_000_123] {
-            assert_eq!(to_millis(from_millis(millis)), millis);
+        for at in [0, 1, 1_700_000_000_123].map(Millis) {
+            assert_eq!(Millis::of(at.to_system_time()), at);
         }
+    }
+
+    #[test]
+    fn the_monotonic_clock_does_not_go_back() {
+        let first = SystemClock.monotonic();
+        assert!(SystemClock.monotonic() >= first);
     }
 }

@@ -1,34 +1,40 @@
-//! The store inside the process: the default on one machine, and the reference for what a store must do.
+//! A store inside the process: for one machine, for development and for tests.
 
 use std::{
     fmt,
     sync::{Arc, Weak},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use moka::{
     Expiry,
     ops::compute::{CompResult, Op},
     policy::EvictionPolicy,
-    sync::Cache,
+    sync::{Cache, CacheBuilder},
 };
 
 use crate::{
-    Clock, RecordBytes, SessionId, SystemClock, Version,
-    store::{Created, Destroyed, Loaded, Saved, Store, StoreError, Touched},
+    clock::{Clock, SystemClock},
+    id::SessionId,
+    record::{Record, Version},
+    store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    store_error::StoreError,
 };
 
-/// What an entry takes beside its bytes: key, times, and the cache's own bookkeeping.
+/// What an entry takes beside its body: the key, times, and the bookkeeping of the cache.
 const OVERHEAD_BYTES: usize = 256;
 const DEFAULT_CAPACITY_BYTES: u64 = 256 * 1024 * 1024;
-/// How often the memory of expired sessions is given back.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the memory of expired sessions is reclaimed.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest life that the cache is told; it does not accept every `Duration`.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// Keeps sessions in memory, bounded, until they expire or the process ends.
+/// Keeps sessions in memory until they expire or the process ends.
 ///
-/// A full store forgets the least recently used session, which logs its user out. Expired sessions are swept by a thread of the
-/// store, so their memory comes back without a request. Clones share their sessions.
+/// The memory is bounded. If the store is full it forgets the session that was not used for
+/// longest, which logs its user out. A thread of the store reclaims the memory of expired sessions,
+/// so it becomes free without requests. Clones share their sessions.
 #[derive(Clone)]
 pub struct MemoryStore {
     sessions: Arc<Cache<SessionId, Entry>>,
@@ -37,95 +43,81 @@ pub struct MemoryStore {
 
 #[derive(Clone)]
 struct Entry {
-    record: RecordBytes,
+    record: Record,
     ttl: Duration,
-    expires_at: SystemTime,
+    /// On the monotonic clock.
+    expires_at: Duration,
 }
 
 impl MemoryStore {
-    /// A store of 256 MiB.
+    /// Makes a store with a capacity of 256 MiB.
     pub fn new() -> Self {
-        Self::with(DEFAULT_CAPACITY_BYTES, SystemClock)
+        Self::with_capacity(DEFAULT_CAPACITY_BYTES)
     }
 
-    /// A store that holds about this many bytes of sessions.
+    /// Makes a store with a capacity of about this many bytes.
     pub fn with_capacity(capacity_bytes: u64) -> Self {
-        Self::with(capacity_bytes, SystemClock)
+        let sessions = Arc::new(cache(capacity_bytes).expire_after(ByTtl).build());
+        reclaim_periodically(Arc::downgrade(&sessions));
+        Self {
+            sessions,
+            clock: Arc::new(SystemClock),
+        }
     }
 
-    /// A store that tells time by this clock, for tests.
+    /// Makes a store for tests, whose sessions expire by [`Clock::monotonic`] of this clock.
+    ///
+    /// A closure that returns the wall clock is not enough, because its monotonic clock is that of
+    /// the process. No thread reclaims the memory of expired sessions.
     pub fn with_clock(clock: impl Clock) -> Self {
-        Self::with(DEFAULT_CAPACITY_BYTES, clock)
-    }
-
-    /// About how many sessions it holds. Those that have expired since the last sweep may count.
-    pub fn len(&self) -> u64 {
-        self.sessions.run_pending_tasks();
-        self.sessions.entry_count()
-    }
-
-    /// Whether it holds no session.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The stored bytes of every session, for tests and inspection.
-    pub fn dump(&self) -> Vec<(SessionId, RecordBytes)> {
-        self.sessions
-            .iter()
-            .map(|(id, entry)| (*id, entry.record))
-            .collect()
-    }
-
-    fn with(capacity_bytes: u64, clock: impl Clock) -> Self {
-        let weigh = |_: &SessionId, entry: &Entry| {
-            u32::try_from(entry.record.as_bytes().len() + OVERHEAD_BYTES).unwrap_or(u32::MAX)
-        };
-        let sessions = Cache::builder()
-            .max_capacity(capacity_bytes)
-            .weigher(weigh)
-            // the default policy may turn a newcomer away, which here would be a user who just logged in
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(ByTtl)
-            .build();
-        let sessions = Arc::new(sessions);
-        sweep(Arc::downgrade(&sessions));
+        // the cache has a clock of its own, which must not end what is alive by this one
+        let sessions = Arc::new(cache(DEFAULT_CAPACITY_BYTES).build());
         Self {
             sessions,
             clock: Arc::new(clock),
         }
     }
 
-    fn entry(&self, record: &RecordBytes, ttl: Duration, now: SystemTime) -> Entry {
-        Entry {
-            record: record.clone(),
-            ttl,
-            expires_at: now.checked_add(ttl).unwrap_or(now + MAX_TTL),
-        }
+    /// Returns about how many sessions are stored. Sessions that expired recently may be counted.
+    pub fn len(&self) -> u64 {
+        self.sessions.run_pending_tasks();
+        self.sessions.entry_count()
     }
 
-    /// Does one step on the live entry of an id, alone among all threads.
-    fn step<T>(
+    /// Returns whether no session is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns every stored record, for tests and inspection.
+    pub fn dump(&self) -> Vec<(SessionId, Record)> {
+        let now = self.clock.monotonic();
+        let live = self
+            .sessions
+            .iter()
+            .filter(|(_, entry)| entry.expires_at > now);
+        live.map(|(id, entry)| (*id, entry.record)).collect()
+    }
+
+    /// Decides on the live entry of an id, atomically.
+    fn update<T>(
         &self,
         id: &SessionId,
-        step: impl FnOnce(Option<Entry>, SystemTime) -> (Op<Entry>, T),
+        decide: impl FnOnce(Option<Entry>, Duration) -> (Op<Entry>, T),
     ) -> T {
-        let mut outcome = None;
+        let mut answer = None;
         let _: CompResult<_, _> = self.sessions.entry_by_ref(id).and_compute_with(|entry| {
-            let now = self.clock.now();
+            let now = self.clock.monotonic();
             let live = entry
                 .map(|entry| entry.into_value())
                 .filter(|entry| entry.expires_at > now);
-            let (op, value) = step(live, now);
-            outcome = Some(value);
+            let (op, value) = decide(live, now);
+            answer = Some(value);
             op
         });
-        outcome.unwrap_or_else(|| unreachable!("the cache runs the step once"))
+        answer.unwrap_or_else(|| unreachable!("the cache calls the closure exactly once"))
     }
 }
-
-/// Longer than anybody waits; keeps arithmetic in range.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Default for MemoryStore {
     fn default() -> Self {
@@ -141,22 +133,17 @@ impl fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let live = self.sessions.get(id).filter(|entry| entry.expires_at > now);
         Ok(live.map(|entry| entry.loaded(now)))
     }
 
-    async fn create(
-        &self,
-        id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
-        Ok(self.step(id, |entry, now| match entry {
-            None => (Op::Put(self.entry(record, ttl, now)), Created::Created),
-            Some(entry) if entry.record.version() == record.version() => {
-                (Op::Nop, Created::Created)
-            }
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
+        Ok(self.update(id, |entry, now| match entry {
+            None => (
+                Op::Put(Entry::new(write, now)),
+                Created::Created(Applied::new()),
+            ),
             Some(_) => (Op::Nop, Created::Taken),
         }))
     }
@@ -164,45 +151,82 @@ impl Store for MemoryStore {
     async fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
-        Ok(self.step(id, |entry, now| match entry {
+        let saved = Saved::Saved(Applied::new());
+        Ok(self.update(id, |entry, now| match entry {
             None => (Op::Nop, Saved::Gone),
-            Some(entry) if entry.record.version() == Some(expect) => {
-                (Op::Put(self.entry(record, ttl, now)), Saved::Saved)
-            }
-            Some(entry) if entry.record.version() == record.version() => (Op::Nop, Saved::Saved),
-            Some(entry) => (Op::Nop, Saved::Conflict(entry.loaded(now))),
+            Some(entry) => match entry.record.version() {
+                version if version == expected => (Op::Put(Entry::new(write, now)), saved),
+                version if version == write.record.version() => (Op::Nop, saved),
+                _ => (Op::Nop, Saved::Conflict(entry.loaded(now))),
+            },
         }))
     }
 
-    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
-        Ok(self.step(id, |entry, now| match entry {
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
+        Ok(self.update(id, |entry, now| match entry {
             None => (Op::Nop, Touched::Gone),
-            Some(entry) => (
-                Op::Put(self.entry(&entry.record, ttl, now)),
-                Touched::Touched,
-            ),
+            Some(entry) if entry.record.version() == expected => {
+                let write = Write::new(&entry.record, ttl);
+                (
+                    Op::Put(Entry::new(write, now)),
+                    Touched::Touched(Applied::new()),
+                )
+            }
+            Some(entry) => (Op::Nop, Touched::Conflict(entry.loaded(now))),
         }))
     }
 
-    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
-        Ok(self.step(id, |_, _| (Op::Remove, Destroyed)))
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
+        let destroyed = Destroyed::Destroyed(Applied::new());
+        Ok(
+            self.update(id, |entry, now| match (entry, options.expected) {
+                (_, None) => (Op::Remove, destroyed),
+                (None, Some(_)) => (Op::Nop, Destroyed::Gone),
+                (Some(entry), Some(expected)) if entry.record.version() == expected => {
+                    (Op::Remove, destroyed)
+                }
+                (Some(entry), Some(_)) => (Op::Nop, Destroyed::Conflict(entry.loaded(now))),
+            }),
+        )
     }
 }
 
 impl Entry {
-    fn loaded(self, now: SystemTime) -> Loaded {
-        Loaded {
-            record: self.record,
-            ttl: Some(self.expires_at.duration_since(now).unwrap_or_default()),
+    fn new(write: Write<'_>, now: Duration) -> Self {
+        let Write { record, ttl } = write;
+        Self {
+            record: record.clone(),
+            ttl,
+            expires_at: now.saturating_add(ttl),
         }
+    }
+
+    fn loaded(self, now: Duration) -> Loaded {
+        Loaded::new(self.record, self.expires_at.saturating_sub(now))
     }
 }
 
-/// Lets the cache give memory back when an entry's time is over. What is *served* is decided by the store's own clock.
+fn cache(capacity_bytes: u64) -> CacheBuilder<SessionId, Entry, Cache<SessionId, Entry>> {
+    let weigh = |_: &SessionId, entry: &Entry| {
+        u32::try_from(entry.record.body().len() + OVERHEAD_BYTES).unwrap_or(u32::MAX)
+    };
+    Cache::builder()
+        .max_capacity(capacity_bytes)
+        .weigher(weigh)
+        // the default policy may reject a new entry, which is a user who has just logged in
+        .eviction_policy(EvictionPolicy::lru())
+}
+
+/// Tells the cache when it may reclaim an entry. The store's clock decides which entries are
+/// returned.
 struct ByTtl;
 
 impl Expiry<SessionId, Entry> for ByTtl {
@@ -221,85 +245,133 @@ impl Expiry<SessionId, Entry> for ByTtl {
     }
 }
 
-/// The cache does its housekeeping when it is used; a quiet server would keep its dead sessions. This thread ends with the store.
-fn sweep(sessions: Weak<Cache<SessionId, Entry>>) {
-    let sweeper = thread::Builder::new()
-        .name("session-sweep".into())
+/// Starts a thread that reclaims expired entries, because the cache does so only when it is used.
+/// The thread ends with the store.
+fn reclaim_periodically(sessions: Weak<Cache<SessionId, Entry>>) {
+    let thread = thread::Builder::new()
+        .name("session-reclaim".into())
         .spawn(move || {
             while let Some(sessions) = sessions.upgrade() {
                 sessions.run_pending_tasks();
                 drop(sessions);
-                thread::sleep(SWEEP_EVERY);
+                thread::sleep(RECLAIM_INTERVAL);
             }
         });
-    if let Err(error) = sweeper {
-        tracing::warn!(%error, "no thread to sweep expired sessions; their memory comes back as the store is used");
+    if let Err(error) = thread {
+        tracing::warn!(
+            %error,
+            "cannot start a thread; expired sessions are reclaimed only when the store is used"
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::SystemTime,
+    };
 
-    fn record(version: u8, len: usize) -> RecordBytes {
-        let mut bytes = vec![version; 41 + len];
-        bytes[0] = RecordBytes::FORMAT;
-        RecordBytes::new(bytes)
-    }
+    use super::*;
 
     #[cfg(feature = "contract")]
     mod contract {
         crate::contract!(|| async { super::MemoryStore::new() });
     }
 
-    #[tokio::test]
-    async fn expired_sessions_give_their_memory_back_without_a_request() {
-        let store = MemoryStore::new();
-        for n in 0..100 {
-            let created = store
-                .create(
-                    &SessionId::from_bytes([n; 16]),
-                    &record(n, 0),
-                    Duration::from_millis(5),
-                )
-                .await;
-            assert_eq!(created.expect("memory"), Created::Created);
-        }
-        let swept = || store.sessions.entry_count() == 0;
-        for _ in 0..200 {
-            if swept() {
-                break;
+    /// Two clocks that stand still until a test moves them.
+    #[derive(Clone)]
+    struct TestClock {
+        wall: Arc<AtomicU64>,
+        monotonic: Arc<AtomicU64>,
+    }
+
+    impl TestClock {
+        fn new() -> Self {
+            let at = |seconds| Arc::new(AtomicU64::new(seconds));
+            Self {
+                wall: at(1_700_000_000),
+                monotonic: at(0),
             }
-            // only the sweeper touches the cache meanwhile: entry_count does no housekeeping
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert!(swept());
+    }
+
+    impl Clock for TestClock {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(self.wall.load(Ordering::Relaxed))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.monotonic.load(Ordering::Relaxed))
+        }
+    }
+
+    fn id(byte: u8) -> SessionId {
+        SessionId::from_bytes([byte; 16])
+    }
+
+    fn record(version: u8, len: usize) -> Record {
+        Record::new(Version::from_bytes([version; 8]), vec![version; len])
+    }
+
+    async fn create(store: &MemoryStore, id: SessionId, record: &Record, ttl: Duration) {
+        let created = store
+            .create(&id, Write::new(record, ttl))
+            .await
+            .expect("memory");
+        assert_eq!(created, Created::Created(Applied::new()));
     }
 
     #[tokio::test]
-    async fn a_full_store_forgets_the_oldest_and_takes_the_newest() {
-        let store = MemoryStore::with_capacity(50 * (1000 + 41 + OVERHEAD_BYTES as u64));
+    async fn sessions_expire_by_the_monotonic_clock() {
+        let clock = TestClock::new();
+        let store = MemoryStore::with_clock(clock.clone());
+        let record = record(1, 10);
+        create(&store, id(1), &record, Duration::from_secs(10)).await;
+        create(&store, id(2), &record, Duration::MAX).await;
+
+        clock.wall.fetch_add(1_000_000, Ordering::Relaxed);
+        clock.monotonic.store(9, Ordering::Relaxed);
+        let loaded = store.load(&id(1)).await.expect("memory");
+        assert_eq!(
+            loaded,
+            Some(Loaded::new(record.clone(), Duration::from_secs(1)))
+        );
+        assert_eq!(store.dump().len(), 2);
+
+        clock.monotonic.store(10, Ordering::Relaxed);
+        assert_eq!(store.load(&id(1)).await.expect("memory"), None);
+        assert_eq!(store.dump(), [(id(2), record)]);
+    }
+
+    #[tokio::test]
+    async fn memory_of_expired_sessions_is_reclaimed_without_requests() {
+        let store = MemoryStore::new();
+        for n in 0..100 {
+            create(&store, id(n), &record(n, 0), Duration::from_secs(1)).await;
+        }
+        assert_eq!(store.len(), 100);
+        // `entry_count` reclaims nothing, so only the thread does
+        for _ in 0..200 {
+            if store.sessions.entry_count() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(store.sessions.entry_count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_store_forgets_the_oldest_session_and_keeps_the_newest() {
+        let store = MemoryStore::with_capacity(50 * (1000 + OVERHEAD_BYTES as u64));
         for n in 0..200u8 {
-            let _ = store
-                .create(&SessionId::from_bytes([n; 16]), &record(n, 1000), MAX_TTL)
-                .await
-                .expect("memory");
+            create(&store, id(n), &record(n, 1000), MAX_TTL).await;
             assert!(store.len() <= 50);
             assert!(
-                store
-                    .load(&SessionId::from_bytes([n; 16]))
-                    .await
-                    .expect("memory")
-                    .is_some(),
-                "the newest is there"
+                store.load(&id(n)).await.expect("memory").is_some(),
+                "the newest is kept"
             );
         }
-        assert!(
-            store
-                .load(&SessionId::from_bytes([0; 16]))
-                .await
-                .expect("memory")
-                .is_none()
-        );
+        assert_eq!(store.load(&id(0)).await.expect("memory"), None);
     }
 }

@@ -1,31 +1,25 @@
-//! What a store keeps under one id, as bytes and as a value.
+//! What a store keeps under one id.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{
-    clock,
-    cookie_header::CookieOverrides,
-    data::Data,
-    timeouts::Life,
-    token::{Entropy, EntropyError, SecretHash},
-};
+use crate::entropy::{Entropy, EntropyError};
 
-/// Stamp of one write.
+/// Identifies one write of a record.
 ///
-/// Random and not counted: a store that fails over to an older copy repeats counters.
+/// Random rather than counted: after a failover to an older copy, a counter would repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version([u8; 8]);
 
 impl Version {
-    /// Takes a version from the bytes of a record.
-    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+    /// Makes a version from its bytes.
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 
-    /// The version, as it stands in a record.
-    pub fn as_bytes(&self) -> &[u8; 8] {
+    /// Returns the bytes of the version.
+    pub const fn as_bytes(&self) -> &[u8; 8] {
         &self.0
     }
 
@@ -36,79 +30,65 @@ impl Version {
     }
 }
 
-/// A record as a store sees it: bytes, of which only the version concerns it.
+/// A stored session: the version of its last write, and a body that is opaque to the store.
 ///
-/// The layout is one format byte (`0x01`), the 8-byte [`Version`], the 32-byte [`SecretHash`], and a MessagePack body.
+/// Clones share the body.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RecordBytes(Bytes);
-
-impl RecordBytes {
-    /// The format byte of the native layout.
-    pub const FORMAT: u8 = 1;
-    /// Where the version stands.
-    pub const VERSION: std::ops::Range<usize> = 1..9;
-    /// Where the secret hash stands.
-    pub const SECRET_HASH: std::ops::Range<usize> = 9..41;
-
-    /// Takes whatever bytes a store holds; whether they are a record shows when the session is loaded.
-    pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self(bytes.into())
-    }
-
-    /// The version, or `None` where the bytes are no record.
-    pub fn version(&self) -> Option<Version> {
-        if self.0.len() < Self::SECRET_HASH.end || self.0[0] != Self::FORMAT {
-            return None;
-        }
-        self.0[Self::VERSION].try_into().ok().map(Version)
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0
-    }
-
-    /// The bytes, without a copy.
-    pub fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
-impl fmt::Debug for RecordBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecordBytes({} bytes)", self.0.len())
-    }
-}
-
-/// A decoded record.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Record {
-    pub(crate) version: Version,
-    pub(crate) secret_hash: SecretHash,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) created_at: u64,
-    pub(crate) contents: Contents,
-    /// Fields that a newer version of the library wrote, kept as they are: name and encoded value.
-    pub(crate) unknown: Vec<(Bytes, Bytes)>,
+pub struct Record {
+    version: Version,
+    body: Bytes,
 }
 
 impl Record {
-    pub(crate) fn age(&self, now: std::time::SystemTime) -> Duration {
-        Duration::from_millis(clock::to_millis(now).saturating_sub(self.created_at))
+    /// Makes a record. A store calls this with the version and the body it was given earlier.
+    pub fn new(version: Version, body: impl Into<Bytes>) -> Self {
+        Self {
+            version,
+            body: body.into(),
+        }
+    }
+
+    /// The version, by which [`Store::save`](crate::Store::save) detects a concurrent write.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The encoded session.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Returns the encoded session without copying it.
+    pub fn into_body(self) -> Bytes {
+        self.body
     }
 }
 
-/// The part of a record that a request may change.
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct Contents {
-    pub(crate) data: Data,
-    pub(crate) principal: Option<Box<str>>,
-    pub(crate) life: Life,
-    pub(crate) cookie: CookieOverrides,
+impl fmt::Debug for Record {
+    /// Prints the length of the body, not its bytes: they are the application's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", &self.version)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
 }
 
-impl fmt::Debug for Contents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.data.fmt(f)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_does_not_print_the_body() {
+        let record = Record::new(Version::from_bytes([7; 8]), &b"a secret"[..]);
+        let text = format!("{record:?}");
+        assert!(text.contains("body_bytes: 8"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn clones_share_the_body() {
+        let record = Record::new(Version::from_bytes([7; 8]), vec![1; 100]);
+        assert_eq!(record.clone().into_body().as_ptr(), record.body().as_ptr());
     }
 }

@@ -1,264 +1,216 @@
-//! The contract between sessions and whatever keeps them.
+//! The contract between sessions and the store that keeps them.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use crate::{RecordBytes, SessionId, Version};
+use crate::{
+    id::SessionId,
+    record::{Record, Version},
+    store_error::StoreError,
+};
 
-/// Keeps records under ids until their time runs out.
+/// Keeps records under ids until their time to live runs out.
 ///
-/// Bytes in, bytes out: only the [`Version`] of a record concerns a store, and it stands at a fixed place
-/// ([`RecordBytes::VERSION`]). The contract, which [`contract!`](crate::contract!) checks:
+/// A store sees a version and opaque bytes. [`contract!`](crate::contract!) tests an implementation against these rules:
 ///
-/// * [`create`](Self::create) **must** fail on a taken id. [`save`](Self::save) and [`touch`](Self::touch) **must** leave an
+/// * A store **must** keep and return [`Record::version`] unchanged. [`touch`](Self::touch) does not change it.
+/// * [`create`](Self::create) **must** fail if the id is taken. [`save`](Self::save) and [`touch`](Self::touch) **must** leave an
 ///   absent id absent. No operation upserts.
-/// * [`save`](Self::save) **must** be atomic: either the stored version equals `expect` and the record is replaced, or
-///   nothing changes.
-/// * A record whose ttl has run out, by the store's own clock, **must not** be returned.
-/// * A store **may** forget a record at any time. That logs a user out; it is never a breach.
-/// * A store that retries after a lost reply **must** recognise its own write: where it finds the version it came to write,
-///   the answer is [`Created::Created`] or [`Saved::Saved`].
-/// * An operation whose future is dropped **must** have happened wholly or not at all, then or shortly after, and the store
-///   stays usable.
-/// * Every operation **must** end within a time of the store's choosing: nobody else bounds it.
-/// * What cannot be told, for want of an answer, **must** be an error. It is never "absent".
+/// * `save`, `touch`, and [`destroy`](Self::destroy) with [`Destroy::expected`] **must** be atomic: the stored version equals
+///   the expected one and the operation is applied, or nothing changes.
+/// * `destroy` with an expected version **must** succeed for at most one caller: an absent record is [`Destroyed::Gone`]. Without
+///   an expected version, an absent record is [`Destroyed::Destroyed`].
+/// * A store **must not** return a record whose time to live has passed by the store's own clock. It **may** forget a record
+///   at any time; the user is then logged out.
+/// * A store that repeats `save` after a lost reply **must** recognize its own write: if the stored version is the one it was
+///   about to write, the answer is [`Saved::Saved`]. It **must not** repeat `create`.
+/// * If the outcome is unknown, the store **must** return an error of kind [`Timeout`](crate::StoreErrorKind::Timeout). Every other
+///   error promises that nothing was applied. The store **must not** report the record as absent.
+/// * An operation whose future is dropped **must** be applied completely or not at all, then or shortly after, and the store
+///   **must** stay usable.
+/// * Every operation **must** end within a time that the store chooses; callers set no timeout.
 pub trait Store: Send + Sync + 'static {
-    /// Reads a record and the life it has left.
+    /// Reads a record and its remaining time to live.
     fn load(
         &self,
         id: &SessionId,
     ) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
 
-    /// Stores a record under an id that must be free.
+    /// Stores a record under an id that is not taken.
     fn create(
         &self,
         id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
+        write: Write<'_>,
     ) -> impl Future<Output = Result<Created, StoreError>> + Send;
 
-    /// Replaces the record whose version is `expect`, and gives it `ttl` to live from now.
+    /// Replaces the record if its version is `expected`, and sets its time to live.
     fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
-    /// Gives a record `ttl` to live from now, and leaves it as it is.
+    /// Sets the time to live of the record if its version is `expected`.
     fn touch(
         &self,
         id: &SessionId,
+        expected: Version,
         ttl: Duration,
     ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
-    /// Removes a record. That it was absent already is success.
-    fn destroy(&self, id: &SessionId)
-    -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
+    /// Removes the record, or removes it only if its version is [`Destroy::expected`].
+    fn destroy(
+        &self,
+        id: &SessionId,
+        options: Destroy,
+    ) -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
 }
 
-/// A record as it was found.
+/// A record to store.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Write<'a> {
+    /// The version and the body to store.
+    pub record: &'a Record,
+    /// How long the store keeps it, from now on.
+    pub ttl: Duration,
+}
+
+impl<'a> Write<'a> {
+    /// Makes a write of `record` that lives for `ttl`.
+    pub fn new(record: &'a Record, ttl: Duration) -> Self {
+        Self { record, ttl }
+    }
+}
+
+/// Which record [`Store::destroy`] removes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Destroy {
+    /// Remove the record only if it has this version; `None` removes any.
+    pub expected: Option<Version>,
+}
+
+impl Destroy {
+    /// Removes the record whatever its version.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// Removes the record only if it has this version.
+    pub fn expecting(version: Version) -> Self {
+        Self {
+            expected: Some(version),
+        }
+    }
+}
+
+/// A record that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loaded {
-    /// The stored bytes.
-    pub record: RecordBytes,
-    /// The life left, or `None` where the store would keep it for ever.
+    /// The stored record.
+    pub record: Record,
+    /// The remaining time to live; `None` if the store keeps the record without a limit.
     pub ttl: Option<Duration>,
 }
 
-/// Outcome of [`Store::create`].
+impl Loaded {
+    /// Makes the result of a load.
+    pub fn new(record: Record, ttl: impl Into<Option<Duration>>) -> Self {
+        Self {
+            record,
+            ttl: ttl.into(),
+        }
+    }
+}
+
+/// What a store reports about an operation that it applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applied {}
+
+impl Applied {
+    /// Reports that the operation was applied.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The answer of [`Store::create`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Created {
     /// The record is stored.
-    Created,
-    /// The id names another record, which was left alone.
+    Created(Applied),
+    /// The id is taken; nothing changed.
     Taken,
 }
 
-/// Outcome of [`Store::save`].
+/// The answer of [`Store::save`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Saved {
     /// The record is stored.
-    Saved,
-    /// Somebody else wrote first; this is what they wrote.
+    Saved(Applied),
+    /// The stored version was another one; nothing changed. This is the current record.
     Conflict(Loaded),
-    /// There is no record any more.
+    /// There is no record.
     Gone,
 }
 
-/// Outcome of [`Store::touch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The answer of [`Store::touch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Touched {
-    /// The record lives on.
-    Touched,
-    /// There is no record any more.
+    /// The time to live is set.
+    Touched(Applied),
+    /// The stored version was another one; nothing changed. This is the current record.
+    Conflict(Loaded),
+    /// There is no record.
     Gone,
 }
 
-/// Outcome of [`Store::destroy`]: the record is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destroyed;
-
-/// A store could not do what it was asked.
-///
-/// Opaque: branch on [`kind`](Self::kind), report by [`source`](std::error::Error::source).
-#[derive(Debug)]
-pub struct StoreError {
-    kind: StoreErrorKind,
-    source: Box<dyn std::error::Error + Send + Sync>,
+/// The answer of [`Store::destroy`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Destroyed {
+    /// The record is removed; without an expected version also if there was none.
+    Destroyed(Applied),
+    /// The stored version was another one; nothing changed. This is the current record.
+    Conflict(Loaded),
+    /// There is no record. Only an answer to a destroy with an expected version.
+    Gone,
 }
 
-/// Why a store could not do it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreErrorKind {
-    /// It cannot be reached, or is not ready.
-    Unavailable,
-    /// It did not answer in time. A write may have been applied.
-    Timeout,
-    /// It holds something that is not a session.
-    Corrupt,
-    /// It answered that it will not: no permission, no memory, read-only.
-    Refused,
-}
-
-impl StoreError {
-    /// Wraps the reason.
-    pub fn new(
-        kind: StoreErrorKind,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            kind,
-            source: source.into(),
-        }
+impl<S: Store> Store for Arc<S> {
+    async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
+        S::load(self, id).await
     }
 
-    /// Why, in one word to branch on.
-    pub fn kind(&self) -> StoreErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            StoreErrorKind::Unavailable => "store is unavailable",
-            StoreErrorKind::Timeout => "store did not answer in time",
-            StoreErrorKind::Corrupt => "store holds something that is not a session",
-            StoreErrorKind::Refused => "store refused the operation",
-        })
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.source)
-    }
-}
-
-/// A store whose type is forgotten, so that an application can choose it at run time.
-#[derive(Clone)]
-pub struct AnyStore(Arc<dyn Erased>);
-
-impl AnyStore {
-    pub(crate) async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
-        self.0.load(id).await
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
+        S::create(self, id, write).await
     }
 
-    pub(crate) async fn create(
+    async fn save(
         &self,
         id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
-        self.0.create(id, record, ttl).await
-    }
-
-    pub(crate) async fn save(
-        &self,
-        id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
-        self.0.save(id, expect, record, ttl).await
+        S::save(self, id, expected, write).await
     }
 
-    pub(crate) async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
-        self.0.touch(id, ttl).await
-    }
-
-    pub(crate) async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
-        self.0.destroy(id).await
-    }
-}
-
-impl<S: Store> From<S> for AnyStore {
-    fn from(store: S) -> Self {
-        Self(Arc::new(store))
-    }
-}
-
-impl fmt::Debug for AnyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnyStore")
-    }
-}
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
-
-trait Erased: Send + Sync {
-    fn load<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Option<Loaded>>;
-    fn create<'a>(
-        &'a self,
-        id: &'a SessionId,
-        record: &'a RecordBytes,
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
         ttl: Duration,
-    ) -> Boxed<'a, Created>;
-    fn save<'a>(
-        &'a self,
-        id: &'a SessionId,
-        expect: Version,
-        record: &'a RecordBytes,
-        ttl: Duration,
-    ) -> Boxed<'a, Saved>;
-    fn touch<'a>(&'a self, id: &'a SessionId, ttl: Duration) -> Boxed<'a, Touched>;
-    fn destroy<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Destroyed>;
-}
-
-impl<S: Store> Erased for S {
-    fn load<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Option<Loaded>> {
-        Box::pin(Store::load(self, id))
+    ) -> Result<Touched, StoreError> {
+        S::touch(self, id, expected, ttl).await
     }
 
-    fn create<'a>(
-        &'a self,
-        id: &'a SessionId,
-        record: &'a RecordBytes,
-        ttl: Duration,
-    ) -> Boxed<'a, Created> {
-        Box::pin(Store::create(self, id, record, ttl))
-    }
-
-    fn save<'a>(
-        &'a self,
-        id: &'a SessionId,
-        expect: Version,
-        record: &'a RecordBytes,
-        ttl: Duration,
-    ) -> Boxed<'a, Saved> {
-        Box::pin(Store::save(self, id, expect, record, ttl))
-    }
-
-    fn touch<'a>(&'a self, id: &'a SessionId, ttl: Duration) -> Boxed<'a, Touched> {
-        Box::pin(Store::touch(self, id, ttl))
-    }
-
-    fn destroy<'a>(&'a self, id: &'a SessionId) -> Boxed<'a, Destroyed> {
-        Box::pin(Store::destroy(self, id))
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
+        S::destroy(self, id, options).await
     }
 }

@@ -1,27 +1,40 @@
-//! What a store connects to and how long it waits: the typed form of a URL.
+//! The configuration of a store: addresses, credentials, limits and timeouts.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::url::{self, UrlError};
+use crate::{
+    address::{Address, AddressError},
+    credentials::{Credentials, Password},
+    topology::Topology,
+};
 
-/// The beginning of every key, where nothing else is said.
 const DEFAULT_PREFIX: &str = "session:";
-const REDIS_PORT: u16 = 6379;
-const SENTINEL_PORT: u16 = 26379;
+pub(crate) const REDIS_PORT: u16 = 6379;
+pub(crate) const SENTINEL_PORT: u16 = 26379;
 
-/// Where Redis is, who asks, and with what patience.
+/// Address, credentials, limits and timeouts of a [`RedisStore`](crate::RedisStore).
 ///
-/// Made of a URL ([`from_url`](Self::from_url)) or of addresses; every option has a default that is safe for a web service.
+/// Made from a URL with [`from_url`](Self::from_url), or from addresses with one function per
+/// topology. The defaults suit a web service whose Redis is in the same data center. Options are
+/// checked when a store is made from them, by [`RedisStore::open`](crate::RedisStore::open) or
+/// [`RedisStore::lazy`](crate::RedisStore::lazy).
+///
+/// # Examples
+///
+/// Options that a URL leaves open can be set in code. Here the password comes from a file and the
+/// response timeout is shortened, so that a request that finds Redis hanging fails sooner:
 ///
 /// ```
 /// use std::time::Duration;
 /// use session_redis::RedisConfig;
 ///
-/// let config = RedisConfig::sentinel(["10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"], "sessions")?
-///     .password("correct horse battery staple")
+/// # fn read_secret() -> std::io::Result<String> { Ok("correct horse battery staple".into()) }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = RedisConfig::from_url("redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/sessions")?
+///     .password(read_secret()?)
 ///     .prefix("shop:session:")
 ///     .response_timeout(Duration::from_millis(250));
-/// # Ok::<(), session_redis::UrlError>(())
+/// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct RedisConfig {
@@ -30,135 +43,63 @@ pub struct RedisConfig {
     #[cfg(feature = "tls")]
     pub(crate) root_certificates: Option<Vec<u8>>,
     pub(crate) database: u32,
-    pub(crate) login: Login,
-    pub(crate) sentinel_login: Login,
+    pub(crate) credentials: Credentials,
+    pub(crate) sentinel_credentials: Credentials,
     pub(crate) prefix: String,
     pub(crate) connections: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) total_timeout: Duration,
-    pub(crate) failures: u32,
+    pub(crate) breaker_failures: u32,
     pub(crate) probe_every: Duration,
 }
 
-/// Which servers there are, and what they are to each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Topology {
-    Standalone(Address),
-    Unix(PathBuf),
-    Sentinel {
-        sentinels: Vec<Address>,
-        service: String,
-    },
-    Cluster(Vec<Address>),
-}
-
-/// A server. The host is a name or an address without brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Address {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl fmt::Display for Topology {
-    /// For logs: addresses, and no secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |addresses: &[Address]| {
-            addresses
-                .iter()
-                .map(Address::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        match self {
-            Self::Standalone(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-            Self::Sentinel { sentinels, service } => {
-                write!(f, "{service} of sentinels {}", list(sentinels))
-            }
-            Self::Cluster(nodes) => write!(f, "cluster {}", list(nodes)),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-/// A user and a password; without a user name, Redis takes the user `default`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
-}
-
-/// A password, which prints as `Secret(..)`.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(pub(crate) String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 impl RedisConfig {
-    /// Reads a URL; the forms and the parameters stand in the [crate's documentation](crate#urls).
+    /// Uses one server, given as `host` or `host:port`. The default port is 6379.
     ///
     /// # Errors
     ///
-    /// What is wrong with the URL. Never prints a password, also where the URL was cut in the wrong place.
-    pub fn from_url(url: &str) -> Result<Self, UrlError> {
-        url::parse(url)
+    /// The address is invalid.
+    pub fn standalone(address: &str) -> Result<Self, AddressError> {
+        let address = Address::parse(address, REDIS_PORT)?;
+        Ok(Self::new(Topology::Standalone(address)))
     }
 
-    /// One server, as `host` or `host:port` (6379).
-    ///
-    /// # Errors
-    ///
-    /// The address is not of this form.
-    pub fn standalone(address: &str) -> Result<Self, UrlError> {
-        Ok(Self::new(Topology::Standalone(url::address(
-            address, REDIS_PORT,
-        )?)))
-    }
-
-    /// One server on this machine, by the path of its socket.
+    /// Uses one server on this machine, by the path of its Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self::new(Topology::Unix(path.into()))
     }
 
-    /// Whichever server the sentinels (`host` or `host:port`, 26379) name as the primary of `service`.
+    /// Uses the server that the sentinels name as the primary of `service`.
+    ///
+    /// Each sentinel is given as `host` or `host:port`; the default port is 26379. Give all of
+    /// them: the store asks every sentinel and believes the newest configuration.
     ///
     /// # Errors
     ///
-    /// An address is not of this form, or there is none.
+    /// An address is invalid, or the list is empty.
     pub fn sentinel<'a>(
         sentinels: impl IntoIterator<Item = &'a str>,
         service: &str,
-    ) -> Result<Self, UrlError> {
-        let sentinels = url::addresses(sentinels, SENTINEL_PORT)?;
+    ) -> Result<Self, AddressError> {
+        let sentinels = Address::parse_list(sentinels, SENTINEL_PORT)?;
         Ok(Self::new(Topology::Sentinel {
             sentinels,
             service: service.to_owned(),
         }))
     }
 
-    /// The cluster to which these nodes (`host` or `host:port`, 6379) belong; the others are found through them.
+    /// Uses the cluster that these nodes belong to; the other nodes are discovered.
+    ///
+    /// Each node is given as `host` or `host:port`; the default port is 6379.
     ///
     /// # Errors
     ///
-    /// An address is not of this form, or there is none.
-    pub fn cluster<'a>(nodes: impl IntoIterator<Item = &'a str>) -> Result<Self, UrlError> {
-        Ok(Self::new(Topology::Cluster(url::addresses(
-            nodes, REDIS_PORT,
-        )?)))
+    /// An address is invalid, or the list is empty.
+    pub fn cluster<'a>(nodes: impl IntoIterator<Item = &'a str>) -> Result<Self, AddressError> {
+        let nodes = Address::parse_list(nodes, REDIS_PORT)?;
+        Ok(Self::new(Topology::Cluster(nodes)))
     }
 
     pub(crate) fn new(topology: Topology) -> Self {
@@ -168,119 +109,135 @@ impl RedisConfig {
             #[cfg(feature = "tls")]
             root_certificates: None,
             database: 0,
-            login: Login::default(),
-            sentinel_login: Login::default(),
+            credentials: Credentials::default(),
+            sentinel_credentials: Credentials::default(),
             prefix: DEFAULT_PREFIX.to_owned(),
             connections: 2,
             max_in_flight: 64,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_millis(500),
             total_timeout: Duration::from_secs(2),
-            failures: 3,
+            breaker_failures: 3,
             probe_every: Duration::from_millis(250),
         }
     }
 
-    /// Begins every key, which is `{prefix}{session id}`. Default `session:`; must not be empty, so that sessions can be told
-    /// from other keys and an ACL user can be confined to them.
+    /// Sets the prefix of every key, which is `{prefix}{session id}`. Default `session:`.
+    ///
+    /// The prefix must not be empty: it tells sessions from other keys, and lets an ACL user be
+    /// restricted to them.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The numbered database. Default 0, which is also all that a cluster has.
+    /// Selects a numbered database. Default 0, the only one that a cluster has.
     pub fn database(mut self, database: u32) -> Self {
         self.database = database;
         self
     }
 
-    /// The ACL user. Without one, Redis takes `default`.
+    /// Sets the ACL user. By default Redis authenticates the user `default`. A user name requires
+    /// a [`password`](Self::password).
     pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.login.username = Some(username.into());
+        self.credentials.username = Some(username.into());
         self
     }
 
-    /// The password of the user.
+    /// Sets the password of the user. By default the store does not authenticate.
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.login.password = Some(Secret(password.into()));
+        self.credentials.password = Some(Password::new(password));
         self
     }
 
-    /// The user towards the sentinels, which keep their own.
+    /// Sets the ACL user of the sentinels, which have users of their own. Default as
+    /// [`username`](Self::username).
     pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
-        self.sentinel_login.username = Some(username.into());
+        self.sentinel_credentials.username = Some(username.into());
         self
     }
 
-    /// The password towards the sentinels, which keep their own.
+    /// Sets the password of the sentinels, which have passwords of their own. By default the store
+    /// does not authenticate to them.
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel_login.password = Some(Secret(password.into()));
+        self.sentinel_credentials.password = Some(Password::new(password));
         self
     }
 
-    /// Speaks TLS with every server, sentinels too. Certificates and host names are checked against the machine's trusted roots.
+    /// Uses TLS with every server, including sentinels. Default off.
+    ///
+    /// Certificates and host names are verified against the trusted roots of the machine.
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
-    /// Trusts these PEM certificates, and no others, to sign the servers' certificates. Implies TLS.
+    /// Trusts these root certificates, in PEM, instead of those of the machine. Implies
+    /// [`tls`](Self::tls).
     #[cfg(feature = "tls")]
     pub fn tls_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates = Some(pem.into());
         self.tls()
     }
 
-    /// How many connections all requests share. Default 2: the first carries everything up to `max_in_flight`, because operations
-    /// on one connection share its system calls; the second takes what is beyond, and serves while the first is being replaced.
-    /// In a cluster each of them reaches every node, and they take turns.
+    /// Sets the number of connections that all requests share. Default 2.
+    ///
+    /// The first connection carries all operations up to [`max_in_flight`](Self::max_in_flight),
+    /// because operations on one connection share its system calls. The second carries what is
+    /// beyond, and serves while the first is being replaced. In a cluster each connection reaches
+    /// every node, and operations alternate between them.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// How many operations may be under way on one connection; more wait their turn. Default 64, the most that was measured to
-    /// survive a reshard on a cluster connection.
+    /// Limits the operations in flight on one connection; further ones wait. Default 64, the
+    /// largest number that was measured to survive a reshard on a cluster connection.
     pub fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight;
         self
     }
 
-    /// How long making a connection may take, handshake included. Default 1 s. A cluster connection reaches many nodes and gets
-    /// twice this and one response more.
+    /// Limits how long it takes to connect, including the handshake. Default 1 s.
+    ///
+    /// A cluster connection reaches several nodes; its limit is twice this and one
+    /// [`response_timeout`](Self::response_timeout) more.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long to wait for one reply. Default 500 ms; a session command takes Redis microseconds.
+    /// Limits how long the store waits for one reply. Default 500 ms; a session command takes
+    /// Redis microseconds.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// How long one operation may take with everything: waiting for a connection, for its turn, for the reply, and a retry.
-    /// Default 2 s.
+    /// Limits how long one operation takes, including waiting for a connection, waiting for other
+    /// operations, and a retry. Default 2 s.
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = timeout;
         self
     }
 
-    /// After how many failures in a row a connection answers at once, without trying. Default 3.
+    /// Sets the number of consecutive failures that open the circuit breaker of a connection.
+    /// Default 3. While it is open, operations fail at once.
     pub fn breaker_failures(mut self, failures: u32) -> Self {
-        self.failures = failures;
+        self.breaker_failures = failures;
         self
     }
 
-    /// How often a server that is away is tried, in the background and with jitter. Default 250 ms, and so about the time that
-    /// recovery takes.
+    /// Sets the longest pause between two attempts to reconnect, which are made in the background.
+    /// Default 250 ms, which is also about how long recovery takes. The actual pauses vary between
+    /// half of it and all of it, so that instances do not reconnect in step.
     pub fn probe_every(mut self, interval: Duration) -> Self {
         self.probe_every = interval;
         self
     }
 
-    /// What no store can be made of.
+    /// Checks each option and how the options combine.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.prefix.is_empty() {
             return Err(ConfigError::EmptyPrefix);
@@ -293,7 +250,7 @@ impl RedisConfig {
         if self.tls && cfg!(not(feature = "tls")) {
             return Err(ConfigError::NoTls);
         }
-        if self.login.username.is_some() && self.login.password.is_none() {
+        if self.credentials.username.is_some() && self.credentials.password.is_none() {
             return Err(ConfigError::UserWithoutPassword);
         }
         let zero = [
@@ -302,7 +259,7 @@ impl RedisConfig {
             ("connect_timeout", self.connect_timeout.is_zero()),
             ("response_timeout", self.response_timeout.is_zero()),
             ("total_timeout", self.total_timeout.is_zero()),
-            ("breaker_failures", self.failures == 0),
+            ("breaker_failures", self.breaker_failures == 0),
             ("probe_every", self.probe_every.is_zero()),
         ];
         match zero.into_iter().find(|(_, zero)| *zero) {
@@ -318,44 +275,44 @@ impl fmt::Debug for RedisConfig {
             .field("topology", &self.topology)
             .field("tls", &self.tls)
             .field("database", &self.database)
-            .field("login", &self.login)
-            .field("sentinel_login", &self.sentinel_login)
+            .field("credentials", &self.credentials)
+            .field("sentinel_credentials", &self.sentinel_credentials)
             .field("prefix", &self.prefix)
             .field("connections", &self.connections)
             .field("max_in_flight", &self.max_in_flight)
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
             .field("total_timeout", &self.total_timeout)
-            .field("breaker_failures", &self.failures)
+            .field("breaker_failures", &self.breaker_failures)
             .field("probe_every", &self.probe_every)
             .finish_non_exhaustive()
     }
 }
 
-/// Options that cannot go together, or cannot be.
+/// The options are invalid, or exclude each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Keys without a prefix cannot be told from other keys.
-    #[error("prefix must not be empty: sessions could not be told from other keys")]
+    /// The key prefix is empty.
+    #[error("prefix must not be empty: it tells sessions from other keys")]
     EmptyPrefix,
-    /// A number or a length of time that must not be zero.
+    /// A number or a duration is zero.
     #[error("{option} must not be zero")]
     Zero {
-        /// The option.
+        /// The name of the option.
         option: &'static str,
     },
     /// A cluster has no numbered databases.
     #[error("database {database} cannot be selected: a cluster has database 0 only")]
     ClusterDatabase {
-        /// The database.
+        /// The configured database.
         database: u32,
     },
-    /// The URL asks for TLS, which is not compiled in.
-    #[error("TLS needs the cargo feature `tls` of session-redis")]
+    /// The URL requires TLS, which this build does not include.
+    #[error("TLS requires the cargo feature `tls` of session-redis")]
     NoTls,
-    /// Redis takes a user name only together with a password.
-    #[error("a user name needs a password")]
+    /// Redis accepts a user name only together with a password.
+    #[error("username requires a password")]
     UserWithoutPassword,
 }
 
@@ -364,28 +321,34 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(change: impl FnOnce(RedisConfig) -> RedisConfig, expected: ConfigError) {
+    fn assert_rejected(change: impl FnOnce(RedisConfig) -> RedisConfig, expected: ConfigError) {
         let config = RedisConfig::standalone("localhost").expect("an address");
         assert_eq!(config.validate(), Ok(()));
         assert_eq!(change(config).validate(), Err(expected));
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
-        refused(|config| config.prefix(""), ConfigError::EmptyPrefix);
-        refused(
-            |config| config.connections(0),
-            ConfigError::Zero {
-                option: "connections",
-            },
+    fn invalid_options_are_named() {
+        let zero = |option| ConfigError::Zero { option };
+        assert_rejected(|config| config.prefix(""), ConfigError::EmptyPrefix);
+        assert_rejected(|config| config.connections(0), zero("connections"));
+        assert_rejected(|config| config.max_in_flight(0), zero("max_in_flight"));
+        let none = Duration::ZERO;
+        assert_rejected(
+            |config| config.connect_timeout(none),
+            zero("connect_timeout"),
         );
-        refused(
-            |config| config.total_timeout(Duration::ZERO),
-            ConfigError::Zero {
-                option: "total_timeout",
-            },
+        assert_rejected(
+            |config| config.response_timeout(none),
+            zero("response_timeout"),
         );
-        refused(
+        assert_rejected(|config| config.total_timeout(none), zero("total_timeout"));
+        assert_rejected(
+            |config| config.breaker_failures(0),
+            zero("breaker_failures"),
+        );
+        assert_rejected(|config| config.probe_every(none), zero("probe_every"));
+        assert_rejected(
             |config| config.username("app"),
             ConfigError::UserWithoutPassword,
         );
@@ -397,14 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_leak_passwords() {
+    fn debug_output_hides_passwords() {
         let config = RedisConfig::unix("/run/redis.sock")
             .username("app")
             .password("hunter2")
             .sentinel_password("hunter3");
         let printed = format!("{config:?} {config:#?}");
         assert!(
-            printed.contains("Secret(..)") && printed.contains("app"),
+            printed.contains("Password(..)") && printed.contains("app"),
             "{printed}"
         );
         assert!(!printed.contains("hunter"), "{printed}");

@@ -1,16 +1,5 @@
-//! Runs one operation: picks a connection, waits its turn, sends, and decides about another attempt, all within one deadline.
-//!
-//! Whether an operation may be repeated rests on what it does when it was applied already:
-//!
-//! * `load` reads; `destroy` removes what is gone; `touch` sets the same life again.
-//! * `create` and `save` find their own version stored, and answer as the first time.
-//! * A `save` whose first attempt is unknown and whose second meets *another* version may have been applied and overwritten. Its
-//!   caller must not replay it, so that stays unknown ([`Reply::unsure`]).
-//!
-//! One repetition follows a broken connection, none a missed deadline: a server that hangs needs no second request. A connection that
-//! had ended before anything was sent on it is passed over. A late first
-//! attempt harms nothing: the version it expects is gone. Error replies promise that nothing was applied, so redirections of a
-//! cluster are followed as often as [`REDIRECTIONS`] says.
+//! All connections of a store: chooses one for an operation, waits for a permit, sends, and retries,
+//! all within one deadline.
 
 use std::{
     future::{Future, poll_fn},
@@ -29,288 +18,300 @@ use tokio::{
 };
 
 use crate::{
-    batch::Values,
-    config::{RedisConfig, Topology},
+    backoff::jitter,
+    breaker::{Active, Breaker, BreakerConfig},
+    command::{Command, SendMode},
+    config::RedisConfig,
     connector::Connector,
-    error::{Advice, Failure},
-    lane::{Lane, Live, Patience, State, jitter},
-    script::{Call, Form},
+    failure::{Failure, RetryAction},
+    node_connection::NodeConnection,
+    reply::{Reply, Values},
+    retry::{Attempts, Next, Target},
+    shared_connection::SharedConnection,
+    topology::Topology,
 };
 
-/// How often the cluster may send an operation elsewhere, with pauses from 10 ms that double: 0.3 s in all.
-const REDIRECTIONS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// All connections of a store.
+/// The connections of a store.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    lanes: Box<[Arc<Lane>]>,
-    /// They take turns, and this one is next.
-    in_turn: bool,
-    next: AtomicUsize,
+    nodes: Box<[Arc<NodeConnection>]>,
+    /// Operations alternate between the connections, and this is the next one.
+    round_robin: Option<AtomicUsize>,
     response_timeout: Duration,
     total_timeout: Duration,
 }
 
-/// What the server said in the end.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) values: Values,
-    /// An earlier attempt may have been applied as well.
-    pub(crate) unsure: bool,
+/// A connection and a permit to use it.
+struct Selection<'a> {
+    node: &'a NodeConnection,
+    active: Active<SharedConnection>,
+    permit: SemaphorePermit<'a>,
+}
+
+/// What a scan of all connections found.
+enum Scan<'a> {
+    Selected(Selection<'a>),
+    /// Those that are connected have as many operations in flight as they may.
+    Busy,
+    Connecting(&'a NodeConnection),
+    Down(Failure),
+}
+
+/// An attempt that failed, and on what, if anything was selected.
+struct FailedAttempt {
+    failure: Failure,
+    target: Option<Target>,
 }
 
 impl Connections {
-    pub(crate) fn new(config: RedisConfig) -> Self {
-        let patience = Patience {
-            failures: config.failures,
+    pub(crate) fn new(config: Arc<RedisConfig>) -> Self {
+        let breaker = BreakerConfig {
+            failures: config.breaker_failures,
             connect_timeout: config.connect_timeout,
             probe_every: config.probe_every,
         };
-        let (count, max_in_flight) = (config.connections, config.max_in_flight);
-        let (response_timeout, total_timeout) = (config.response_timeout, config.total_timeout);
-        let in_turn = matches!(config.topology, Topology::Cluster(_));
-        let connector = Arc::new(Connector::new(config));
-        let lanes =
-            (0..count).map(|number| Lane::new(number, connector.clone(), max_in_flight, patience));
+        let connector = Arc::new(Connector::new(config.clone()));
+        let nodes = (0..config.connections).map(|number| {
+            NodeConnection::new(number, connector.clone(), config.max_in_flight, breaker)
+        });
         Self {
-            lanes: lanes.collect(),
-            in_turn,
-            next: AtomicUsize::new(0),
-            response_timeout,
-            total_timeout,
+            nodes: nodes.collect(),
+            round_robin: match &config.topology {
+                Topology::Cluster(_) => Some(AtomicUsize::new(0)),
+                Topology::Standalone(_) | Topology::Unix(_) | Topology::Sentinel { .. } => None,
+            },
+            response_timeout: config.response_timeout,
+            total_timeout: config.total_timeout,
         }
     }
 
-    /// Does one operation.
-    pub(crate) async fn run(&self, call: Call<'_>) -> Result<Reply, StoreError> {
+    /// Carries out one operation.
+    pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
         let deadline = Instant::now() + self.total_timeout;
-        match self.attempt(&call, &Form::default(), deadline).await {
+        match self.attempt(&command, &SendMode::default(), deadline).await {
             Ok(values) => Ok(Reply {
                 values,
-                unsure: false,
+                in_doubt: false,
             }),
-            // in a box, because it is rare and would make the future of every operation as large as its own
-            Err(failed) => Box::pin(self.again(call, failed, deadline)).await,
+            // boxed, because it is rare and would double the future of every operation
+            Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
         }
     }
 
     async fn attempt(
         &self,
-        call: &Call<'_>,
-        form: &Form,
+        command: &Command<'_>,
+        mode: &SendMode,
         deadline: Instant,
-    ) -> Result<Values, Failed<'_>> {
-        let picked = match self.look() {
-            Look::Picked(picked) => Ok(picked),
-            // in a box for the same reason
-            look => Box::pin(self.pick(look, deadline)).await,
+    ) -> Result<Values, FailedAttempt> {
+        let selection = match self.scan() {
+            Scan::Selected(selection) => Ok(selection),
+            // boxed for the same reason
+            scan => Box::pin(self.select(scan, deadline)).await,
         };
-        let Picked { lane, live, turn } = picked.map_err(|failure| Failed {
+        let Selection {
+            node,
+            active,
+            permit,
+        } = selection.map_err(|failure| FailedAttempt {
             failure,
-            tried_on: None,
+            target: None,
         })?;
-        let patience = self
-            .response_timeout
-            .min(deadline.saturating_duration_since(Instant::now()));
-        let outcome = live.link.send(call, form, patience).await;
-        drop(turn);
-        let failure = match outcome {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let limit = self.response_timeout.min(remaining);
+        let result = active.connection.send(command, mode, limit).await;
+        drop(permit);
+        match result {
             Ok(values) => {
-                lane.answered();
-                return Ok(values);
+                node.on_reply();
+                Ok(values)
             }
-            Err(failure) => failure,
-        };
-        tracing::debug!(operation = call.name(), key = call.key(), connection = lane.number(), %failure, "attempt failed");
-        match &failure {
-            Failure::Answered { .. } => lane.answered(),
-            Failure::TimedOut => {
-                // in a cluster that was one node of many
-                if lane.timed_out(&live) && !live.link.is_cluster() {
-                    self.lanes.iter().for_each(|lane| lane.doubt(&live));
-                }
+            Err(failure) => {
+                tracing::debug!(
+                    operation = command.name(),
+                    key = command.key(),
+                    connection = node.number(),
+                    %failure,
+                    "attempt failed"
+                );
+                let target = Some(self.report(node, &active, &failure));
+                Err(FailedAttempt { failure, target })
             }
-            Failure::Lost { .. } | Failure::Ended | Failure::Unreached { .. } => lane.lost(&live),
         }
-        Err(Failed {
-            failure,
-            tried_on: Some((lane, live)),
-        })
     }
 
-    /// What follows a first attempt that failed.
-    async fn again(
+    /// Reports a failed attempt to the breakers.
+    fn report(
         &self,
-        call: Call<'_>,
-        mut failed: Failed<'_>,
+        node: &NodeConnection,
+        active: &Active<SharedConnection>,
+        failure: &Failure,
+    ) -> Target {
+        let is_cluster = active.connection.is_cluster();
+        let mut replaced = false;
+        match failure {
+            Failure::Server(_) => {
+                node.on_reply();
+                if failure.retry_action() == RetryAction::FindPrimary && !is_cluster {
+                    replaced = node.on_readonly(active);
+                }
+            }
+            Failure::TimedOut => {
+                // in a cluster, one node of many did not reply
+                if node.on_timeout(active) && !is_cluster {
+                    self.nodes.iter().for_each(|peer| peer.mark_suspect(active));
+                }
+            }
+            Failure::Lost { .. } | Failure::Closed | Failure::NotSent { .. } => {
+                node.on_lost(active);
+            }
+        }
+        if is_cluster {
+            Target::Cluster
+        } else {
+            Target::Server { replaced }
+        }
+    }
+
+    /// Continues after a first attempt that failed.
+    async fn retry(
+        &self,
+        command: Command<'_>,
+        mut failed: FailedAttempt,
         deadline: Instant,
     ) -> Result<Reply, StoreError> {
-        let mut form = Form::default();
-        let (mut unsure, mut retried, mut redirections) = (false, false, 0);
+        let mut attempts = Attempts::new(&command);
         loop {
-            let Failed { failure, tried_on } = failed;
-            let Some((lane, live)) = tried_on else {
-                return Err(failure.into_store_error(unsure));
+            let FailedAttempt { failure, target } = failed;
+            let Some(target) = target else {
+                return Err(failure.into_store_error(attempts.in_doubt()));
             };
-            unsure |= failure.is_unknown() && call.writes();
-            let again = match failure.advice() {
-                Advice::GiveUp => false,
-                // its lane is not picked again before it is connected
-                Advice::PassOver => true,
-                Advice::Reconnect => !std::mem::replace(&mut retried, true),
-                Advice::SendSource => !std::mem::replace(&mut form.source, true),
-                Advice::FindPrimary if !live.link.is_cluster() => {
-                    lane.demoted(&live) && !std::mem::replace(&mut retried, true)
-                }
-                Advice::Ask(node) => {
-                    redirections += 1;
-                    form.asking = Some(node);
-                    live.link.is_cluster() && redirections <= REDIRECTIONS
-                }
-                Advice::LookAgain | Advice::FindPrimary => {
-                    redirections += 1;
-                    form.asking = None;
-                    let pause = jitter(FIRST_PAUSE * 2u32.saturating_pow(redirections - 1));
-                    let again = live.link.is_cluster()
-                        && redirections <= REDIRECTIONS
-                        && Instant::now() + pause < deadline;
-                    if again {
+            let (after, next) = attempts.after(&failure, target);
+            attempts = after;
+            let retries = match next {
+                Next::GiveUp => false,
+                Next::Retry => true,
+                Next::RetryAfter(pause) => {
+                    let pause = jitter(pause);
+                    let in_time = Instant::now() + pause < deadline;
+                    if in_time {
                         sleep(pause).await;
                     }
-                    again
+                    in_time
                 }
             };
-            if !again || Instant::now() >= deadline {
-                return Err(failure.into_store_error(unsure));
+            if !retries || Instant::now() >= deadline {
+                return Err(failure.into_store_error(attempts.in_doubt()));
             }
-            failed = match self.attempt(&call, &form, deadline).await {
-                Ok(values) => return Ok(Reply { values, unsure }),
+            failed = match self.attempt(&command, attempts.mode(), deadline).await {
+                Ok(values) => {
+                    return Ok(Reply {
+                        values,
+                        in_doubt: attempts.in_doubt(),
+                    });
+                }
                 Err(failed) => failed,
             };
         }
     }
 
-    /// A connection that is up, and a turn on it, as soon as there is one.
-    async fn pick<'a>(
+    /// Waits for a connection and a permit.
+    async fn select<'a>(
         &'a self,
-        mut look: Look<'a>,
+        mut scan: Scan<'a>,
         deadline: Instant,
-    ) -> Result<Picked<'a>, Failure> {
+    ) -> Result<Selection<'a>, Failure> {
         loop {
-            look = match look {
-                Look::Picked(picked) => return Ok(picked),
-                Look::Away(failure) => return Err(away_from(failure)),
-                Look::Busy => match timeout_at(deadline, self.next_turn()).await {
-                    Ok(Some(picked)) => Look::Picked(picked),
-                    Ok(None) => self.look(),
-                    Err(_) => return Err(Failure::unreached("all connections are busy")),
+            scan = match scan {
+                Scan::Selected(selection) => return Ok(selection),
+                Scan::Down(failure) => return Err(failure.into_not_sent()),
+                Scan::Busy => match timeout_at(deadline, self.next_permit()).await {
+                    Ok(Some(selection)) => Scan::Selected(selection),
+                    Ok(None) => self.scan(),
+                    Err(_) => return Err(Failure::overloaded()),
                 },
-                Look::Connecting(lane) => {
-                    let mut watch = lane.watch();
-                    let settled =
-                        watch.wait_for(|state| matches!(state, State::Up(_) | State::Down(_)));
-                    let settled = timeout_at(deadline, settled).await;
-                    settled
-                        .map(drop)
-                        .map_err(|_| Failure::unreached("no connection yet"))?;
-                    self.look()
-                }
+                Scan::Connecting(node) => match timeout_at(deadline, node.connecting()).await {
+                    Ok(()) => self.scan(),
+                    Err(_) => return Err(Failure::unavailable("timed out while connecting")),
+                },
             };
         }
     }
 
-    /// The first connection that is up and has a turn left, and that turn. Connections that nobody has used yet begin to be made.
+    /// Finds the first connection that is up and has a permit left. Connections that were never
+    /// used start to connect.
     ///
-    /// Work is not dealt out evenly: operations that share a connection share its system calls. Only in a cluster, where each connection
-    /// is many and nothing is shared, do they take turns.
-    fn look(&self) -> Look<'_> {
-        let first = if self.in_turn {
-            self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()
-        } else {
-            0
+    /// Operations are not spread evenly, because those that share a connection share its system
+    /// calls. In a cluster a connection reaches every node and nothing is shared, so there they
+    /// alternate.
+    fn scan(&self) -> Scan<'_> {
+        let first = match &self.round_robin {
+            Some(next) => next.fetch_add(1, Ordering::Relaxed) % self.nodes.len(),
+            None => 0,
         };
-        let (mut suspect, mut busy, mut connecting, mut away) = (None, false, None, None);
-        for lane in self.lanes[first..].iter().chain(&self.lanes[..first]) {
-            match lane.state() {
-                State::Up(live) => match lane.turns.try_acquire() {
-                    Ok(turn) if lane.is_suspect() => {
-                        suspect = suspect.or(Some(Picked { lane, live, turn }))
+        let (mut suspect, mut busy, mut connecting, mut down) = (None, false, None, None);
+        for node in self.nodes[first..].iter().chain(&self.nodes[..first]) {
+            match node.state() {
+                Breaker::Up(up) => match node.permits().try_acquire() {
+                    Ok(permit) => {
+                        let is_suspect = up.is_suspect();
+                        let selection = Selection {
+                            node,
+                            active: up.active,
+                            permit,
+                        };
+                        if !is_suspect {
+                            return Scan::Selected(selection);
+                        }
+                        suspect = suspect.or(Some(selection));
                     }
-                    Ok(turn) => return Look::Picked(Picked { lane, live, turn }),
                     Err(_) => busy = true,
                 },
-                State::Idle => {
-                    lane.start();
-                    connecting = connecting.or(Some(lane));
+                Breaker::Idle => {
+                    node.start();
+                    connecting = connecting.or(Some(node));
                 }
-                State::Connecting => connecting = connecting.or(Some(lane)),
-                State::Down(failure) => away = Some(failure),
+                Breaker::Connecting(_) => connecting = connecting.or(Some(node)),
+                Breaker::Down { failure, .. } => down = Some(failure),
             }
         }
-        match (suspect, connecting, away) {
-            (Some(picked), _, _) => Look::Picked(picked),
-            _ if busy => Look::Busy,
-            (None, Some(lane), _) => Look::Connecting(lane),
-            (None, None, Some(failure)) => Look::Away(failure),
-            (None, None, None) => Look::Away(Failure::unreached("there is no connection")),
+        match (suspect, connecting, down) {
+            (Some(selection), _, _) => Scan::Selected(selection),
+            _ if busy => Scan::Busy,
+            (None, Some(node), _) => Scan::Connecting(node),
+            (None, None, Some(failure)) => Scan::Down(failure),
+            (None, None, None) => Scan::Down(Failure::unavailable("there is no connection")),
         }
     }
 
-    /// The first turn that anybody gives back.
-    async fn next_turn(&self) -> Option<Picked<'_>> {
+    /// Waits for the first permit of any connection. Returns `None` if there is none to wait for,
+    /// or its connection has failed in the meantime.
+    async fn next_permit(&self) -> Option<Selection<'_>> {
         let up = self
-            .lanes
+            .nodes
             .iter()
-            .filter(|lane| matches!(lane.state(), State::Up(_)));
+            .filter(|node| matches!(node.state(), Breaker::Up(_)));
         let mut waits: Vec<_> = up
-            .map(|lane| Box::pin(async move { (lane, lane.turns.acquire().await) }))
+            .map(|node| Box::pin(async move { (node, node.permits().acquire().await) }))
             .collect();
         if waits.is_empty() {
             return None;
         }
-        let (lane, turn) = poll_fn(|cx| {
-            let given = waits
+        let (node, permit) = poll_fn(|cx| {
+            let ready = waits
                 .iter_mut()
                 .map(|wait| wait.as_mut().poll(cx))
                 .find(Poll::is_ready);
-            given.unwrap_or(Poll::Pending)
+            ready.unwrap_or(Poll::Pending)
         })
         .await;
-        match (lane.state(), turn) {
-            (State::Up(live), Ok(turn)) => Some(Picked { lane, live, turn }),
+        match (node.state(), permit) {
+            (Breaker::Up(up), Ok(permit)) => Some(Selection {
+                node,
+                active: up.active,
+                permit,
+            }),
             _ => None,
-        }
-    }
-}
-
-/// An attempt that failed, and on which connection, if there was one.
-struct Failed<'a> {
-    failure: Failure,
-    tried_on: Option<(&'a Lane, Live)>,
-}
-
-/// A connection that is up, and a turn on it.
-struct Picked<'a> {
-    lane: &'a Lane,
-    live: Live,
-    turn: SemaphorePermit<'a>,
-}
-
-enum Look<'a> {
-    Picked(Picked<'a>),
-    /// All that are up have as much to do as they may.
-    Busy,
-    Connecting(&'a Lane),
-    Away(Failure),
-}
-
-/// Nothing was sent: what took the connection away is only the reason.
-fn away_from(failure: Failure) -> Failure {
-    match failure {
-        Failure::Unreached { .. } => failure,
-        Failure::Answered { .. } | Failure::Ended | Failure::Lost { .. } | Failure::TimedOut => {
-            Failure::unreached(failure.to_string())
         }
     }
 }

@@ -1,77 +1,68 @@
-//! How a connection is made, checked and replaced, for each topology.
+//! Makes, checks and replaces connections, in each topology.
 //!
-//! Connections to one server come from `deadpool-redis`: a pool of one makes it within a deadline, checks it with a `PING` when it
-//! is suspected, and makes another where that fails. What requests use is a clone of the pooled connection, so nothing is checked
-//! out on their way. The pool's own Sentinel and Cluster managers are not used: they can set neither `TCP_NODELAY` nor deadlines,
-//! and the latter retries a write sixteen times behind the caller's back.
+//! Connections to one server come from `deadpool-redis`: a pool of one makes a connection within a
+//! deadline, checks it with a `PING` if it is suspect, and makes another if the check fails.
+//! Requests use clones of the pooled connection, so none is checked out for them. The Sentinel and
+//! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines, and
+//! the latter retries a write sixteen times without telling the caller.
 
 use std::{
+    fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, PushKind, RedisConnectionInfo, Value,
-    aio::MultiplexedConnection,
-    cluster::ClusterClient,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection, cluster::ClusterClient,
 };
 use tokio::time::timeout;
 
 use crate::{
-    batch::Batcher,
-    config::{Address, Login, RedisConfig, Topology},
-    error::Failure,
-    lane::Lane,
-    link::{ClusterLink, Link},
+    address::Address,
+    batcher::Batcher,
+    cluster_connection::ClusterConnection,
+    config::RedisConfig,
+    endpoint::{Endpoint, driver_config, tcp_settings},
+    failure::Failure,
     sentinel,
+    shared_connection::SharedConnection,
+    topology::Topology,
 };
 
-/// How long a connection may be silent: less than any router on the way is likely to forget it in.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Called when the server closes a connection.
+pub(crate) type OnDisconnect = Arc<dyn Fn() + Send + Sync>;
 
-/// Makes connections as a configuration says.
+/// Makes the connections of one store.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    config: RedisConfig,
-    /// Whom the sentinels named last, by whichever lane asked.
+    config: Arc<RedisConfig>,
+    /// The primary that the sentinels named last, whichever connection asked.
     primary: Mutex<Option<Address>>,
-    /// How often that has changed.
-    era: AtomicU64,
+    /// How often the primary has changed.
+    generation: AtomicU64,
 }
 
-/// A connection that answers, and the era to which it belongs.
+/// A connection that replies, and the generation it belongs to.
 #[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) link: Link,
-    pub(crate) era: u64,
+pub(crate) struct Connected {
+    pub(crate) connection: SharedConnection,
+    pub(crate) generation: u64,
 }
 
-/// What a lane keeps between one connection and the next.
+/// What a node connection keeps between one connection and the next.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct PooledConnection {
     pool: Option<Pool>,
-    /// Whose pool it is, where that can change.
+    /// The server of the pool, if the sentinels chose it.
     primary: Option<Address>,
     connection: Option<Connection>,
 }
 
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held")
-            .field("primary", &self.primary)
-            .field("connected", &self.connection.is_some())
-            .finish()
-    }
-}
-
-impl Held {
-    /// Lets go of the connection: back to the pool, which checks it before it gives it out again, or away.
+impl PooledConnection {
+    /// Returns the connection to the pool, which checks it before it is used again, or drops it.
     fn release(&mut self, discard: bool) {
         if let Some(connection) = self.connection.take()
             && discard
@@ -81,271 +72,204 @@ impl Held {
     }
 }
 
-pub(crate) enum Endpoint<'a> {
-    Tcp(&'a Address),
-    Unix(&'a std::path::Path),
+impl fmt::Debug for PooledConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledConnection")
+            .field("primary", &self.primary)
+            .field("connected", &self.connection.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connector {
-    pub(crate) fn new(config: RedisConfig) -> Self {
+    pub(crate) fn new(config: Arc<RedisConfig>) -> Self {
         #[cfg(feature = "tls")]
         if config.tls && rustls::crypto::CryptoProvider::get_default().is_none() {
-            // an application that installed another one first keeps it
+            // an error means that the application has installed another one, which is kept
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Self {
             config,
             primary: Mutex::default(),
-            era: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
         }
     }
 
-    /// What it connects to, for logs.
-    pub(crate) fn server(&self) -> &Topology {
+    /// The servers, for log lines.
+    pub(crate) fn topology(&self) -> &Topology {
         &self.config.topology
     }
 
-    /// Connections of earlier eras lead to a server that is no longer the primary, or will soon not be.
-    pub(crate) fn era(&self) -> u64 {
-        self.era.load(Ordering::Acquire)
+    /// Connections of earlier generations lead to a server that is no longer the primary.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
-    /// Checks the connection that is held, or makes another: in any case one that answers. `discard` is for a server that answers
-    /// well but must not be used any more.
+    /// Checks the pooled connection, or makes another; either way the result replies. `discard`
+    /// replaces a connection that would pass the check, because its server must not be used.
     pub(crate) async fn connect(
-        self: &Arc<Self>,
-        held: &mut Held,
+        &self,
+        pooled: &mut PooledConnection,
         discard: bool,
-        lane: Weak<Lane>,
-    ) -> Result<Made, Failure> {
-        let link = match &self.config.topology {
-            Topology::Standalone(address) => self.link(
-                self.pooled(held, discard, Endpoint::Tcp(address), lane)
-                    .await?,
-            ),
-            Topology::Unix(path) => self.link(
-                self.pooled(held, discard, Endpoint::Unix(path), lane)
-                    .await?,
-            ),
+        on_disconnect: &OnDisconnect,
+    ) -> Result<Connected, Failure> {
+        let first_generation = |connection| Connected {
+            connection,
+            generation: 0,
+        };
+        match &self.config.topology {
+            Topology::Standalone(address) => {
+                let endpoint = Endpoint::Tcp(address);
+                let connection = self
+                    .pooled(pooled, discard, endpoint, on_disconnect)
+                    .await?;
+                Ok(first_generation(self.batching(connection)))
+            }
+            Topology::Unix(path) => {
+                let endpoint = Endpoint::Unix(path);
+                let connection = self
+                    .pooled(pooled, discard, endpoint, on_disconnect)
+                    .await?;
+                Ok(first_generation(self.batching(connection)))
+            }
             Topology::Sentinel { sentinels, service } => {
-                let primary = sentinel::primary(&self.config, sentinels, service).await?;
-                if held.primary.as_ref() != Some(&primary) {
-                    *held = Held {
+                let primary = sentinel::find_primary(&self.config, sentinels, service).await?;
+                if pooled.primary.as_ref() != Some(&primary) {
+                    *pooled = PooledConnection {
                         primary: Some(primary.clone()),
-                        ..Held::default()
+                        ..PooledConnection::default()
                     };
                 }
+                let endpoint = Endpoint::Tcp(&primary);
                 let mut connection = self
-                    .pooled(held, discard, Endpoint::Tcp(&primary), lane)
+                    .pooled(pooled, discard, endpoint, on_disconnect)
                     .await?;
-                self.is_primary(&mut connection, &primary)
+                self.check_role(&mut connection, &primary)
                     .await
-                    .inspect_err(|_| held.release(true))?;
-                let era = self.era_of(primary);
-                return Ok(Made {
-                    link: self.link(connection),
-                    era,
-                });
+                    .inspect_err(|_| pooled.release(true))?;
+                Ok(Connected {
+                    connection: self.batching(connection),
+                    generation: self.generation_of(primary),
+                })
             }
-            Topology::Cluster(nodes) => self.cluster(nodes).await?,
-        };
-        Ok(Made { link, era: 0 })
+            Topology::Cluster(nodes) => Ok(first_generation(self.cluster(nodes).await?)),
+        }
     }
 
-    /// A primary other than before begins an era, for all lanes: those that have not noticed the failover are told.
-    fn era_of(&self, primary: Address) -> u64 {
+    /// Returns the generation of connections to this primary. A primary other than before begins a
+    /// new one, which also reaches connections that have not noticed the failover.
+    fn generation_of(&self, primary: Address) -> u64 {
         let mut known = self.primary.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref() != Some(&primary) {
-            tracing::info!(%primary, "redis primary, as the sentinels name it");
+            tracing::info!(%primary, "sentinels named the Redis primary");
             *known = Some(primary);
-            self.era.fetch_add(1, Ordering::AcqRel);
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
-        self.era()
-    }
-
-    /// A connection to one node of the cluster, beside the cluster client's own.
-    pub(crate) async fn node(&self, address: &Address) -> Result<MultiplexedConnection, Failure> {
-        let info = info(&self.config, &Endpoint::Tcp(address), &self.config.login, 0)?;
-        let client = redis::Client::open(info).map_err(|error| Failure::connecting(&error))?;
-        let config = self
-            .driver()
-            .set_connection_timeout(Some(self.config.connect_timeout));
-        let made = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await;
-        made.map_err(|error| Failure::connecting(&error))
+        self.generation()
     }
 
     async fn pooled(
         &self,
-        held: &mut Held,
+        pooled: &mut PooledConnection,
         discard: bool,
         endpoint: Endpoint<'_>,
-        lane: Weak<Lane>,
+        on_disconnect: &OnDisconnect,
     ) -> Result<MultiplexedConnection, Failure> {
-        held.release(discard);
-        let pool = match &held.pool {
+        pooled.release(discard);
+        let pool = match &pooled.pool {
             Some(pool) => pool.clone(),
-            None => held.pool.insert(self.pool(&endpoint, lane)?).clone(),
+            None => {
+                let pool = self.pool(&endpoint, on_disconnect.clone())?;
+                pooled.pool.insert(pool).clone()
+            }
         };
-        let connection = pool.get().await.map_err(|error| Failure::pooling(&error))?;
+        let connection = pool.get().await;
+        let connection = connection.map_err(|error| Failure::from_pool(&error).at(endpoint))?;
         let shared = MultiplexedConnection::clone(&connection);
-        held.connection = Some(connection);
+        pooled.connection = Some(connection);
         Ok(shared)
     }
 
-    fn link(&self, connection: MultiplexedConnection) -> Link {
-        Link::Node(Batcher::start(connection, self.config.response_timeout))
+    fn batching(&self, connection: MultiplexedConnection) -> SharedConnection {
+        SharedConnection::Server(Batcher::start(connection, self.config.response_timeout))
     }
 
-    fn pool(&self, endpoint: &Endpoint<'_>, lane: Weak<Lane>) -> Result<Pool, Failure> {
-        let info = info(
-            &self.config,
-            endpoint,
-            &self.config.login,
-            self.config.database,
-        )?;
-        // RESP3 tells when the server hangs up, so that a request need not find out
-        let hangs_up = move |push: PushInfo| -> Result<(), ()> {
-            if push.kind == PushKind::Disconnection
-                && let Some(lane) = lane.upgrade()
-            {
-                lane.hung_up();
+    fn pool(&self, endpoint: &Endpoint<'_>, on_disconnect: OnDisconnect) -> Result<Pool, Failure> {
+        let config = &self.config;
+        let info = endpoint.connection_info(config, &config.credentials, config.database)?;
+        // the client reports a closed connection as a push message, before a request finds out
+        let on_push = move |push: PushInfo| -> Result<(), ()> {
+            if push.kind == PushKind::Disconnection {
+                on_disconnect();
             }
             Ok(())
         };
-        let manager = Manager::new_with_config(info, self.driver().set_push_sender(hangs_up));
-        Pool::builder(manager.map_err(|error| Failure::connecting(&error))?)
+        let driver = driver_config(config).set_push_sender(on_push);
+        let manager = Manager::new_with_config(info, driver)
+            .map_err(|error| Failure::from_connecting(&error).at(endpoint))?;
+        Pool::builder(manager)
             .max_size(1)
-            .create_timeout(Some(self.config.connect_timeout))
-            .recycle_timeout(Some(self.config.response_timeout))
+            .create_timeout(Some(config.connect_timeout))
+            .recycle_timeout(Some(config.response_timeout))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|_| Failure::unreached("no pool can be made"))
+            .map_err(|_| Failure::unavailable("connection pool is unusable"))
     }
 
-    /// Deadlines are kept outside the driver, where they cover waiting too.
-    fn driver(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(self.config.max_in_flight)
-    }
-
-    /// Asks the very connection that will be used, so that no change of roles slips in between.
-    async fn is_primary(
+    /// Asks the connection that will be used, so that the role cannot change in between.
+    async fn check_role(
         &self,
         connection: &mut MultiplexedConnection,
-        address: &Address,
+        primary: &Address,
     ) -> Result<(), Failure> {
         let cmd = redis::cmd("ROLE");
         let role = timeout(
             self.config.response_timeout,
             cmd.query_async::<Value>(connection),
-        )
-        .await;
-        match role.map_err(|_| Failure::unreached(format!("{address} does not tell its role")))? {
-            Ok(Value::Array(role)) if matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") => {
-                Ok(())
-            }
-            Ok(_) => Err(Failure::unreached(format!(
-                "sentinels name {address}, which is no primary"
-            ))),
-            Err(error) => Err(Failure::connecting(&error)),
+        );
+        let is_primary = |role: &[Value]| matches!(role.first(), Some(Value::BulkString(role)) if role == b"master");
+        match role.await {
+            Ok(Ok(Value::Array(role))) if is_primary(&role) => Ok(()),
+            Ok(Ok(_)) => Err(Failure::unavailable(
+                "sentinels name it, but it is not a primary",
+            )),
+            Ok(Err(error)) => Err(Failure::from_connecting(&error)),
+            Err(_) => Err(Failure::unavailable("timed out while checking the role")),
         }
+        .map_err(|failure| failure.at(primary))
     }
 
-    async fn cluster(self: &Arc<Self>, nodes: &[Address]) -> Result<Link, Failure> {
-        let infos = nodes
-            .iter()
-            .map(|node| info(&self.config, &Endpoint::Tcp(node), &self.config.login, 0));
+    async fn cluster(&self, nodes: &[Address]) -> Result<SharedConnection, Failure> {
+        let config = &self.config;
+        let infos = nodes.iter().map(|node| {
+            let endpoint = Endpoint::Tcp(node);
+            endpoint.connection_info(config, &config.credentials, 0)
+        });
         let infos = infos.collect::<Result<Vec<_>, _>>()?;
         let builder = ClusterClient::builder(infos)
-            // redirections and retries are followed here, where it is known what an unknown outcome means
+            // the store follows redirections and retries: it knows what is in doubt
             .retries(0)
-            .connection_timeout(self.config.connect_timeout)
-            .response_timeout(self.config.response_timeout)
+            .connection_timeout(config.connect_timeout)
+            .response_timeout(config.response_timeout)
             .overall_response_timeout(None)
             .use_protocol(ProtocolVersion::RESP3)
-            .tcp_settings(tcp());
+            .tcp_settings(tcp_settings());
         #[cfg(feature = "tls")]
-        let builder = match &self.config.root_certificates {
-            Some(pem) => builder.certs(certificates(pem)),
+        let builder = match &config.root_certificates {
+            Some(pem) => builder.certs(crate::endpoint::root_certificates(pem)),
             None => builder,
         };
         let client = builder
             .build()
-            .map_err(|error| Failure::connecting(&error))?;
-        let patience = 2 * self.config.connect_timeout + self.config.response_timeout;
-        match timeout(patience, client.get_async_connection()).await {
-            Ok(Ok(connection)) => Ok(Link::Cluster(Arc::new(ClusterLink::new(
-                connection,
-                self.clone(),
-            )))),
-            Ok(Err(error)) => Err(Failure::connecting(&error)),
-            Err(_) => Err(Failure::unreached(
-                "no cluster connection within its deadline",
-            )),
+            .map_err(|error| Failure::from_connecting(&error))?;
+        let limit = 2 * config.connect_timeout + config.response_timeout;
+        match timeout(limit, client.get_async_connection()).await {
+            Ok(Ok(connection)) => {
+                let connection = ClusterConnection::new(connection, config.clone());
+                Ok(SharedConnection::Cluster(Arc::new(connection)))
+            }
+            Ok(Err(error)) => Err(Failure::from_connecting(&error).at(&config.topology)),
+            Err(_) => Err(Failure::unavailable("timed out while connecting").at(&config.topology)),
         }
-    }
-}
-
-/// What is small is sent at once, and a connection that is idle is kept open or found to be dead: the spare one is, as long as all is
-/// well.
-fn tcp() -> TcpSettings {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 4);
-    TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-}
-
-/// Where and as whom to connect.
-pub(crate) fn info(
-    config: &RedisConfig,
-    endpoint: &Endpoint<'_>,
-    login: &Login,
-    database: u32,
-) -> Result<ConnectionInfo, Failure> {
-    let addr = match endpoint {
-        Endpoint::Unix(path) => ConnectionAddr::Unix(path.to_path_buf()),
-        Endpoint::Tcp(Address { host, port }) if config.tls => ConnectionAddr::TcpTls {
-            host: host.clone(),
-            port: *port,
-            insecure: false,
-            tls_params: None,
-        },
-        Endpoint::Tcp(Address { host, port }) => ConnectionAddr::Tcp(host.clone(), *port),
-    };
-    let mut settings = RedisConnectionInfo::default()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_db(database.into())
-        // one command fewer that an ACL must allow
-        .set_skip_set_lib_name();
-    if let Some(username) = &login.username {
-        settings = settings.set_username(username);
-    }
-    if let Some(password) = &login.password {
-        settings = settings.set_password(&password.0);
-    }
-    let info = addr
-        .into_connection_info()
-        .map_err(|error| Failure::connecting(&error))?;
-    let info = info.set_redis_settings(settings).set_tcp_settings(tcp());
-    #[cfg(feature = "tls")]
-    if let Some(pem) = &config.root_certificates {
-        let client = redis::Client::build_with_tls(info, certificates(pem))
-            .map_err(|error| Failure::connecting(&error))?;
-        return Ok(client.get_connection_info().clone());
-    }
-    Ok(info)
-}
-
-#[cfg(feature = "tls")]
-fn certificates(pem: &[u8]) -> redis::TlsCertificates {
-    redis::TlsCertificates {
-        client_tls: None,
-        root_cert: Some(pem.to_vec()),
     }
 }

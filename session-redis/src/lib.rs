@@ -1,72 +1,136 @@
-//! Sessions in Redis or Valkey: one server, the primary that sentinels name, or a cluster.
+//! A session store in Redis or Valkey: on one server, on the primary that sentinels name, or in a
+//! cluster.
+//!
+//! An application connects a [`RedisStore`] when it starts, and passes it to the builder of
+//! `session_core::Sessions`. The rest of the application does not name it.
+//!
+//! # Example
+//!
+//! What a session layer does with the store: it creates a record, and replaces it on the condition
+//! that no other request has written in the meantime.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), session_redis::ConnectError> {
-//! use session_redis::RedisStore;
+//! use std::time::Duration;
 //!
-//! let store = RedisStore::connect("redis://127.0.0.1").await?;
+//! use session_core::{Created, Record, Saved, SessionId, Store, Version, Write};
+//! use session_redis::{RedisConfig, RedisStore};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // Fails if Redis cannot be reached or denies the commands, before the first request arrives.
+//! let config = RedisConfig::from_url("redis://app:password@127.0.0.1:6379")?
+//!     .response_timeout(Duration::from_millis(250));
+//! let store = RedisStore::open(config).await?;
+//!
+//! let id = SessionId::from_bytes(*b"16 random bytes!");
+//! let hour = Duration::from_secs(3600);
+//! let first = Record::new(Version::from_bytes(*b"random 1"), "contents");
+//! match store.create(&id, Write::new(&first, hour)).await? {
+//!     Created::Created(_) => {}
+//!     Created::Taken => return Err("the id is taken: draw another".into()),
+//! }
+//!
+//! let second = Record::new(Version::from_bytes(*b"random 2"), "new contents");
+//! match store.save(&id, first.version(), Write::new(&second, hour)).await? {
+//!     Saved::Saved(_) => println!("stored"),
+//!     Saved::Conflict(current) => println!("apply the change again to {:?}", current.record),
+//!     Saved::Gone => println!("the session was ended concurrently"),
+//! }
 //! # Ok(()) }
 //! ```
+//!
+//! To go on: [`RedisConfig`] has every option with its default, and the sections below describe the
+//! URL, the commands, and what happens while Redis is unavailable.
 //!
 //! # URLs
 //!
 //! | topology | URL |
 //! |---|---|
 //! | one server | `redis://user:password@host:6379/database` |
-//! | unix socket | `redis+unix:///run/redis.sock?db=0` |
+//! | Unix socket | `redis+unix:///run/redis.sock?db=0` |
 //! | Sentinel | `redis+sentinel://host:26379,host:26379/service/database` |
 //! | Cluster | `redis+cluster://host:6379,host:6379` |
 //!
-//! Only the host (or the path, or the service) is needed. `rediss` instead of `redis` is TLS (cargo feature `tls`); `valkey` and
-//! `valkeys` mean the same. User and password are those of the Redis servers, percent-encoded. Parameters, each an option of
-//! [`RedisConfig`]: `prefix`, `db`, `connections`, `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`,
-//! `breaker_failures`, `probe_every`, `sentinel_username`, `sentinel_password`; lengths of time carry a unit (`500ms`, `2s`).
+//! Everything but the host (or the path, or the service) is optional. `rediss` in place of `redis`
+//! uses TLS and requires the cargo feature `tls`; `valkey` and `valkeys` are synonyms. User and
+//! password are those of the Redis servers, and are percent-encoded.
 //!
-//! # What Redis is asked
+//! Parameters are options of [`RedisConfig`]: `prefix`, `db` (the database), `connections`,
+//! `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`, `breaker_failures`,
+//! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit: `500ms`, `2s`.
+//!
+//! # Commands
 //!
 //! | operation | commands | round trips |
 //! |---|---|---|
-//! | load | `GET` + `PTTL`, one pipeline | 1 |
-//! | create, save | one script each, `EVALSHA` (`EVAL` the first time a server sees it) | 1 |
-//! | touch | `PEXPIRE` | 1 |
-//! | destroy | `UNLINK` | 1 |
+//! | load | `GET` and `PTTL` in one pipeline | 1 |
+//! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
+//! | destroy of any version | `UNLINK` | 1 |
 //!
-//! Every command names one key, `{prefix}{session id}`, so the same code is right in a cluster. Redis 6.2 or Valkey 7.2 is enough.
-//! An ACL user needs no more than
+//! Every command names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
+//! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
+//! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt), and is not changed.
+//!
+//! The store needs Redis 6.2 or Valkey 7.2. An ACL user needs these permissions:
 //!
 //! ```text
-//! ACL SETUSER app on >password ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +role
+//! ACL SETUSER app on >password ~session:* -@all +get +pttl +set +getrange +pexpire +unlink
+//!     +eval +evalsha +ping +unwatch +role
 //! ```
 //!
-//! `SET` and `GETRANGE` are used inside the scripts; `PING` checks a suspected connection; `ROLE` is needed with Sentinel only, and
-//! a cluster needs `+cluster|slots +asking` besides (and where `CLIENT SETINFO` exists, `+client|setinfo`
-//! keeps the ACL log quiet).
+//! Scripts use `SET` and `GETRANGE`. A suspect connection is checked with `UNWATCH` and `PING`.
+//! `ROLE` is used with Sentinel only. A cluster needs `+cluster|slots +asking` as well, and a
+//! database other than 0 needs `+select`. Where `CLIENT SETINFO` exists, `+client|setinfo` keeps the
+//! ACL log quiet.
 //!
-//! # When Redis is away
+//! # Failures
 //!
-//! A few connections are shared by all requests; none is checked out, and none is made on a request's time. One that fails is
-//! replaced in the background. Until then operations fail at once with
-//! [`StoreErrorKind::Unavailable`](session_core::StoreErrorKind::Unavailable), and recovery needs neither a restart nor a request.
-//! An operation never takes longer than [`RedisConfig::total_timeout`]. Where a write may or may not have been applied, the error
-//! is [`StoreErrorKind::Timeout`](session_core::StoreErrorKind::Timeout), never a guess.
+//! All requests share a few connections. A connection that fails is replaced in the background; no
+//! request waits for that longer than for the first attempts. Until there is a connection,
+//! operations fail at once with [`Unavailable`](session_core::StoreErrorKind::Unavailable).
+//! Recovery needs neither a restart nor a request. No operation takes longer than
+//! [`RedisConfig::total_timeout`].
 //!
-//! Replication is asynchronous: a failover can lose the last writes, a logout among them, that the old primary had acknowledged.
-//! With Sentinel, `min-replicas-to-write` on the servers bounds that; a primary that was cut off is not written to again before
-//! the sentinels have been asked who the primary is.
+//! If a write may or may not have been applied, the error is
+//! [`Timeout`](session_core::StoreErrorKind::Timeout). Every other kind of error means that nothing
+//! was applied. After a broken connection, an operation is sent once more if that cannot apply it
+//! twice; a create is never sent twice.
+//!
+//! Replication is asynchronous: a failover can lose the last writes that the old primary had
+//! acknowledged, including a logout. With Sentinel, `min-replicas-to-write` on the servers limits
+//! how many. The store asks the sentinels for the primary whenever it connects, and does not use a
+//! server that reports another role.
 
-mod batch;
+mod address;
+mod backoff;
+mod batcher;
+mod breaker;
+mod breaker_cell;
+mod cluster_connection;
+mod command;
 mod config;
+mod connect_error;
 mod connections;
 mod connector;
-mod error;
-mod lane;
-mod link;
+mod credentials;
+mod endpoint;
+mod failure;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod node_connection;
+mod reply;
+mod retry;
 mod script;
 mod sentinel;
+mod server_error;
+mod shared_connection;
 mod store;
+mod stored_record;
+mod topology;
 mod url;
 
+pub use address::AddressError;
 pub use config::{ConfigError, RedisConfig};
-pub use error::ConnectError;
+pub use connect_error::ConnectError;
 pub use store::RedisStore;
 pub use url::UrlError;

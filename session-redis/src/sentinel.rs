@@ -1,121 +1,107 @@
-//! Who the primary is: asks every sentinel and believes the newest.
+//! Finds the primary: asks every sentinel and believes the newest configuration.
 //!
-//! Sentinels learn of a failover one after the other, so they contradict each other for a while. Each configuration has an epoch,
-//! and among sentinels the highest wins (Redis documentation, "Sentinel", *Configuration epochs*); the same rule holds here. The
-//! client library takes the first sentinel's word, through connections whose deadlines cannot be set.
+//! Sentinels learn of a failover one after the other, so they contradict each other for a while.
+//! Each configuration has an epoch, and among sentinels the highest epoch wins (Redis
+//! documentation, "Sentinel", *Configuration epochs*). The same rule holds here. The redis crate
+//! believes the first sentinel that replies.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, Value};
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::{
-    config::{Address, RedisConfig},
-    connector,
-    error::Failure,
-};
+use crate::{address::Address, config::RedisConfig, endpoint::Endpoint, failure::Failure};
 
-/// How long the other sentinels have, once one has answered.
+/// How long to wait for the other sentinels after the first has replied.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// What one sentinel says.
+/// What one sentinel says about a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Opinion {
+struct SentinelView {
     primary: Address,
     epoch: u64,
-    /// It thinks that the primary is down, so a failover may be under way.
+    /// The sentinel believes that the primary is down, so a failover may be in progress.
     down: bool,
 }
 
-/// The address of the primary of a service.
-pub(crate) async fn primary(
-    config: &RedisConfig,
+/// Returns the address of the primary of a service.
+pub(crate) async fn find_primary(
+    config: &Arc<RedisConfig>,
     sentinels: &[Address],
     service: &str,
 ) -> Result<Address, Failure> {
-    let mut asked = JoinSet::new();
+    let mut queries = JoinSet::new();
     for sentinel in sentinels {
-        let info = connector::info(
-            config,
-            &connector::Endpoint::Tcp(sentinel),
-            &config.sentinel_login,
-            0,
-        )?;
-        let service = service.to_owned();
-        let patience = config.connect_timeout;
-        asked.spawn(async move {
-            timeout(patience, ask(info, &service))
+        let (config, sentinel, service) = (config.clone(), sentinel.clone(), service.to_owned());
+        queries.spawn(async move {
+            timeout(config.connect_timeout, query(&config, &sentinel, &service))
                 .await
-                .unwrap_or(Err(Failure::unreached("no answer within its deadline")))
+                .unwrap_or_else(|_| Err(Failure::unavailable("timed out").at(&sentinel)))
         });
     }
-    let mut opinions = Vec::new();
-    let mut failure = Failure::unreached("no sentinel");
-    while let Some(answer) = asked.join_next().await {
-        match answer.unwrap_or_else(|_| Err(Failure::unreached("sentinel was not asked"))) {
-            Ok(opinion) => opinions.push(opinion),
+    let mut views = Vec::new();
+    let mut failure = Failure::unavailable("there is no sentinel");
+    while let Some(reply) = queries.join_next().await {
+        match reply.unwrap_or_else(|_| Err(Failure::unavailable("query was aborted"))) {
+            Ok(view) => views.push(view),
             Err(error) => failure = error,
         }
-        if !opinions.is_empty() {
+        if !views.is_empty() {
             break;
         }
     }
     let _ = timeout(GRACE, async {
-        while let Some(answer) = asked.join_next().await {
-            opinions.extend(answer.ok().and_then(Result::ok));
+        while let Some(reply) = queries.join_next().await {
+            views.extend(reply.ok().and_then(Result::ok));
         }
     })
     .await;
-    match newest(opinions) {
-        Some(opinion) if opinion.down => Err(Failure::unreached(format!(
-            "sentinels say that primary {} is down",
-            opinion.primary
+    match newest(views) {
+        Some(view) if view.down => Err(Failure::unavailable(format!(
+            "sentinels report that primary {} is down",
+            view.primary
         ))),
-        Some(opinion) => Ok(opinion.primary),
-        None => Err(Failure::unreached(format!(
+        Some(view) => Ok(view.primary),
+        None => Err(Failure::unavailable(format!(
             "no sentinel knows the primary: {failure}"
         ))),
     }
 }
 
-/// The highest epoch; within it, one that sees the primary up.
-fn newest(opinions: Vec<Opinion>) -> Option<Opinion> {
-    opinions
+/// Returns the view with the highest epoch; among equals, one that believes the primary to be up.
+fn newest(views: Vec<SentinelView>) -> Option<SentinelView> {
+    views
         .into_iter()
-        .max_by_key(|opinion| (opinion.epoch, !opinion.down))
+        .max_by_key(|view| (view.epoch, !view.down))
 }
 
-async fn ask(info: redis::ConnectionInfo, service: &str) -> Result<Opinion, Failure> {
-    let client = redis::Client::open(info).map_err(|error| Failure::connecting(&error))?;
-    let config = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None);
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await;
-    let mut connection = connection.map_err(|error| Failure::connecting(&error))?;
+async fn query(
+    config: &RedisConfig,
+    sentinel: &Address,
+    service: &str,
+) -> Result<SentinelView, Failure> {
+    let mut connection = Endpoint::Tcp(sentinel)
+        .connect(config, &config.sentinel_credentials)
+        .await?;
     let reply = redis::cmd("SENTINEL")
         .arg("MASTER")
         .arg(service)
         .query_async::<Value>(&mut connection)
         .await;
-    opinion(reply.map_err(|error| Failure::connecting(&error))?)
-        .ok_or_else(|| Failure::unreached("sentinel names no primary"))
+    let reply = reply.map_err(|error| Failure::from_connecting(&error).at(sentinel))?;
+    parse_view(reply).ok_or_else(|| Failure::unavailable("unexpected reply").at(sentinel))
 }
 
-fn opinion(reply: Value) -> Option<Opinion> {
+fn parse_view(reply: Value) -> Option<SentinelView> {
     let fields = HashMap::<String, String>::from_redis_value(reply).ok()?;
-    let flags = fields.get("flags")?;
-    Some(Opinion {
+    let flags: Vec<&str> = fields.get("flags")?.split(',').collect();
+    Some(SentinelView {
         primary: Address {
             host: fields.get("ip")?.clone(),
             port: fields.get("port")?.parse().ok()?,
         },
         epoch: fields.get("config-epoch")?.parse().ok()?,
-        down: flags
-            .split(',')
-            .any(|flag| flag == "s_down" || flag == "o_down")
-            || !flags.contains("master"),
+        down: flags.contains(&"s_down") || flags.contains(&"o_down") || !flags.contains(&"master"),
     })
 }
 
@@ -123,8 +109,8 @@ fn opinion(reply: Value) -> Option<Opinion> {
 mod tests {
     use super::*;
 
-    fn says(host: &str, epoch: u64, down: bool) -> Opinion {
-        Opinion {
+    fn view(host: &str, epoch: u64, down: bool) -> SentinelView {
+        SentinelView {
             primary: Address {
                 host: host.to_owned(),
                 port: 1,
@@ -135,50 +121,50 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_epoch_wins_over_the_many() {
-        let opinions = vec![
-            says("old", 1, false),
-            says("new", 2, false),
-            says("old", 1, false),
-        ];
-        assert_eq!(newest(opinions), Some(says("new", 2, false)));
-        assert_eq!(
-            newest(vec![says("a", 1, true), says("a", 1, false)]),
-            Some(says("a", 1, false))
-        );
+    fn the_newest_epoch_wins_over_the_majority() {
+        let (old, new) = (view("old", 1, false), view("new", 2, false));
+        let views = vec![old.clone(), new.clone(), old];
+        assert_eq!(newest(views), Some(new));
         assert_eq!(newest(vec![]), None);
     }
 
     #[test]
-    fn what_a_sentinel_says_is_read_in_both_protocols() {
-        let words = [
-            "ip",
-            "10.0.0.1",
-            "port",
-            "6379",
-            "flags",
-            "master,o_down",
-            "config-epoch",
-            "7",
-        ];
-        let words = words.map(|word| Value::BulkString(word.into()));
-        let pairs = words
-            .chunks(2)
-            .map(|pair| (pair[0].clone(), pair[1].clone()))
-            .collect();
-        let expected = Opinion {
-            primary: Address {
-                host: "10.0.0.1".into(),
-                port: 6379,
-            },
-            epoch: 7,
-            down: true,
+    fn within_an_epoch_one_sentinel_that_reaches_the_primary_is_enough() {
+        let (down, up) = (view("a", 1, true), view("a", 1, false));
+        assert_eq!(newest(vec![down.clone(), up.clone()]), Some(up));
+        assert_eq!(newest(vec![down.clone()]), Some(down));
+    }
+
+    #[test]
+    fn replies_of_both_protocols_are_parsed() {
+        let fields = |flags: &str| {
+            let words = [
+                "ip",
+                "10.0.0.1",
+                "port",
+                "6379",
+                "flags",
+                flags,
+                "config-epoch",
+                "7",
+            ];
+            words.map(|word| Value::BulkString(word.into())).to_vec()
         };
-        assert_eq!(
-            opinion(Value::Array(words.to_vec())),
-            Some(expected.clone())
-        );
-        assert_eq!(opinion(Value::Map(pairs)), Some(expected));
-        assert_eq!(opinion(Value::Nil), None);
+        for (flags, down) in [
+            ("master", false),
+            ("master,o_down", true),
+            ("s_down,master", true),
+            ("slave", true),
+        ] {
+            let words = fields(flags);
+            let pairs = words.chunks(2);
+            let pairs = pairs.map(|pair| (pair[0].clone(), pair[1].clone()));
+            let map = Value::Map(pairs.collect());
+            let mut expected = view("10.0.0.1", 7, down);
+            expected.primary.port = 6379;
+            assert_eq!(parse_view(Value::Array(words)), Some(expected.clone()));
+            assert_eq!(parse_view(map), Some(expected));
+        }
+        assert_eq!(parse_view(Value::Nil), None);
     }
 }

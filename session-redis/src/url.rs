@@ -1,292 +1,248 @@
-//! URLs of every topology, read into a [`RedisConfig`].
+//! URLs of every topology, parsed into a [`RedisConfig`].
 //!
-//! Parsed by hand: an authority of several hosts is no URL to RFC 3986 parsers.
+//! Parsed by hand, because parsers of RFC 3986 reject an authority of several hosts.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 
-use crate::config::{Address, Login, RedisConfig, Secret, Topology};
+use crate::{
+    address::{Address, AddressError},
+    config::{REDIS_PORT, RedisConfig, SENTINEL_PORT},
+    credentials::{Credentials, Password},
+    topology::Topology,
+};
 
-const SCHEMES: &str =
-    "redis, rediss, valkey or valkeys, alone or with +unix, +sentinel or +cluster";
+const SCHEMES: &str = "redis, rediss, valkey or valkeys, optionally with +unix, +sentinel or \
+                       +cluster";
 
-/// A URL or an address that names no Redis.
+/// The parameter whose value is a secret.
+const SENTINEL_PASSWORD: &str = "sentinel_password";
+
+impl RedisConfig {
+    /// Parses a URL. The [documentation of the crate](crate#urls) lists its forms and parameters.
+    ///
+    /// # Errors
+    ///
+    /// The URL is invalid. The error names the offending part, and contains no password, even if
+    /// the password was not percent-encoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_redis::RedisConfig;
+    ///
+    /// let config = RedisConfig::from_url("redis+cluster://10.0.0.1,10.0.0.2?response_timeout=250ms")?;
+    ///
+    /// // a slash must be percent-encoded as %2F; the message does not contain the password
+    /// let error = RedisConfig::from_url("redis://app:pass/word@10.0.0.1").unwrap_err();
+    /// assert!(error.to_string().contains("percent-encode"));
+    /// # Ok::<(), session_redis::UrlError>(())
+    /// ```
+    pub fn from_url(url: &str) -> Result<Self, UrlError> {
+        let (scheme, rest) = url.split_once("://").ok_or(UrlError::NoScheme)?;
+        let (tls, kind) = parse_scheme(scheme)?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        // A password that contains one of these characters ends before its `@`. The check comes
+        // before any part is parsed, so that no error message contains part of a password.
+        if rest.contains(['@', '#']) {
+            return Err(UrlError::Unencoded);
+        }
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((credentials, hosts)) => (parse_credentials(credentials)?, hosts),
+            None => (Credentials::default(), authority),
+        };
+        // a query whose `?` is missing, which may contain a password
+        if hosts.contains('&') || path.contains('&') {
+            return Err(UrlError::Unencoded);
+        }
+        let (topology, database) = parse_topology(kind, tls, hosts, path)?;
+
+        let mut config = Self::new(topology);
+        config.tls = tls;
+        config.credentials = credentials;
+        if let Some(database) = database {
+            config.database = database.parse().map_err(|_| UrlError::Database {
+                database: database.to_owned(),
+            })?;
+        }
+        apply_parameters(config, query)
+    }
+}
+
+/// The text is not the URL of a Redis store.
 ///
-/// Offending values are printed where they cannot be part of a password: an `@` behind the host, the sign of a password that was
-/// not percent-encoded, is found first.
+/// Messages contain the offending value unless it can be part of a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
     /// There is no `://`.
-    #[error("a Redis URL begins with a scheme and ://, such as redis://127.0.0.1")]
+    #[error("URL has no scheme: expected one such as redis://127.0.0.1")]
     NoScheme,
-    /// The scheme is none of Redis.
+    /// The scheme is not one of Redis.
     #[error("unknown scheme: expected {SCHEMES}")]
     UnknownScheme,
-    /// User, password, path or parameter hold characters that must be percent-encoded.
+    /// The user, the password, the path or a parameter contains characters that must be
+    /// percent-encoded.
     #[error(
-        "stray @, / or ?: percent-encode special characters in user, password, path and parameters"
+        "misplaced @, #, / , ? or &: percent-encode special characters in user, password, path \
+         and parameters"
     )]
     Unencoded,
     /// A percent-encoded part is not UTF-8.
     #[error("{part} is not UTF-8")]
     NotUtf8 {
-        /// Which part.
+        /// Which part of the URL.
         part: &'static str,
     },
-    /// There is no host.
-    #[error("host is missing")]
-    NoHost,
-    /// A host that cannot be one.
-    #[error("host {host:?} is neither a name nor an address; IPv6 addresses stand in brackets")]
-    Host {
-        /// The host.
-        host: String,
-    },
-    /// A port that is not a number from 1 to 65535.
-    #[error("port {port:?} is not a number from 1 to 65535")]
-    Port {
-        /// The port.
-        port: String,
-    },
-    /// A database that is not a number.
+    /// A host or a port is invalid or missing.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The database is not a number.
     #[error("database {database:?} is not a number")]
     Database {
-        /// The database.
+        /// The text in the place of the number.
         database: String,
     },
-    /// A sentinel URL without the name of the service.
-    #[error("service name is missing: redis+sentinel://host:port,host:port/service")]
+    /// A Sentinel URL lacks the name of the service.
+    #[error("service name is missing: expected redis+sentinel://host:port,host:port/service")]
     NoService,
-    /// A unix URL without an absolute path.
-    #[error("socket path is missing: redis+unix:///path")]
+    /// A Unix socket URL lacks an absolute path.
+    #[error("socket path is missing: expected redis+unix:///path")]
     NoPath,
-    /// The path has more segments than the form takes.
-    #[error("path {path:?} is too long")]
+    /// The path has more segments than this kind of URL.
+    #[error("path {path:?} has too many segments")]
     Path {
         /// The path.
         path: String,
     },
-    /// Several hosts where the form takes one.
-    #[error("one host expected, found {count}: several take redis+sentinel:// or redis+cluster://")]
+    /// The URL of a single server names several hosts.
+    #[error("expected one host, found {count}: use redis+sentinel:// or redis+cluster://")]
     ManyHosts {
-        /// How many there are.
+        /// The number of hosts.
         count: usize,
     },
-    /// The form takes no TLS.
-    #[error("a unix socket takes no TLS")]
+    /// A Unix socket cannot use TLS.
+    #[error("a Unix socket cannot use TLS")]
     UnixTls,
-    /// A parameter that means nothing.
+    /// There is no such parameter.
     #[error("unknown parameter {name:?}")]
     UnknownParameter {
-        /// The parameter.
+        /// The name of the parameter.
         name: String,
     },
-    /// A parameter twice.
-    #[error("parameter {name:?} is given twice")]
+    /// A parameter is given more than once.
+    #[error("parameter {name:?} is given more than once")]
     RepeatedParameter {
-        /// The parameter.
+        /// The name of the parameter.
         name: String,
     },
-    /// A parameter whose value is not of its type.
+    /// The value of a parameter is not of its type.
     #[error("parameter {name} is not {expected}")]
     Parameter {
-        /// The parameter.
+        /// The name of the parameter.
         name: &'static str,
-        /// What it takes.
+        /// The type of its value.
         expected: &'static str,
     },
 }
 
-enum Form {
+/// What follows the name of the server in the scheme.
+#[derive(Clone, Copy)]
+enum UrlKind {
     Plain,
     Unix,
     Sentinel,
     Cluster,
 }
 
-pub(crate) fn parse(url: &str) -> Result<RedisConfig, UrlError> {
-    let (scheme, rest) = url.split_once("://").ok_or(UrlError::NoScheme)?;
-    let (tls, form) = scheme_of(scheme)?;
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
-    // from here on nothing is part of a password, or it ends here
-    if rest.contains(['@', '#']) {
-        return Err(UrlError::Unencoded);
+/// Returns whether the scheme requires TLS, and the kind of the URL.
+fn parse_scheme(scheme: &str) -> Result<(bool, UrlKind), UrlError> {
+    let (server, kind) = match scheme.split_once('+') {
+        None => (scheme, UrlKind::Plain),
+        Some((server, "unix")) => (server, UrlKind::Unix),
+        Some((server, "sentinel")) => (server, UrlKind::Sentinel),
+        Some((server, "cluster")) => (server, UrlKind::Cluster),
+        Some(_) => return Err(UrlError::UnknownScheme),
+    };
+    match server {
+        "redis" | "valkey" => Ok((false, kind)),
+        "rediss" | "valkeys" => Ok((true, kind)),
+        _ => Err(UrlError::UnknownScheme),
     }
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (login_of(login)?, hosts),
-        None => (Login::default(), authority),
-    };
-
-    let segments: Vec<&str> = path
-        .split('/')
-        .skip(1)
-        .filter(|segment| !segment.is_empty())
-        .collect();
-    let too_long = || UrlError::Path {
-        path: path.to_owned(),
-    };
-    let (topology, database) = match form {
-        Form::Plain => match (&addresses(hosts.split(','), 6379)?[..], &segments[..]) {
-            ([host], []) => (Topology::Standalone(host.clone()), None),
-            ([host], [database]) => (Topology::Standalone(host.clone()), Some(*database)),
-            ([_], _) => return Err(too_long()),
-            (hosts, _) => return Err(UrlError::ManyHosts { count: hosts.len() }),
-        },
-        Form::Unix if tls => return Err(UrlError::UnixTls),
-        Form::Unix if !hosts.is_empty() || segments.is_empty() => return Err(UrlError::NoPath),
-        Form::Unix => (Topology::Unix(PathBuf::from(decode(path, "path")?)), None),
-        Form::Sentinel => {
-            let sentinels = addresses(hosts.split(','), 26379)?;
-            let service = |name: &str| decode(name, "service name");
-            match segments[..] {
-                [] => return Err(UrlError::NoService),
-                [name] => (
-                    Topology::Sentinel {
-                        sentinels,
-                        service: service(name)?,
-                    },
-                    None,
-                ),
-                [name, database] => (
-                    Topology::Sentinel {
-                        sentinels,
-                        service: service(name)?,
-                    },
-                    Some(database),
-                ),
-                _ => return Err(too_long()),
-            }
-        }
-        Form::Cluster => match segments[..] {
-            [] => (Topology::Cluster(addresses(hosts.split(','), 6379)?), None),
-            [database] => (
-                Topology::Cluster(addresses(hosts.split(','), 6379)?),
-                Some(database),
-            ),
-            _ => return Err(too_long()),
-        },
-    };
-
-    let mut config = RedisConfig::new(topology);
-    config.tls = tls;
-    config.login = login;
-    if let Some(database) = database {
-        config.database = database.parse().map_err(|_| UrlError::Database {
-            database: database.to_owned(),
-        })?;
-    }
-    parameters(config, query)
 }
 
-fn scheme_of(scheme: &str) -> Result<(bool, Form), UrlError> {
-    let (base, form) = scheme.split_once('+').unwrap_or((scheme, ""));
-    let tls = match base {
-        "redis" | "valkey" => false,
-        "rediss" | "valkeys" => true,
-        _ => return Err(UrlError::UnknownScheme),
-    };
-    Ok((
-        tls,
-        match form {
-            "" if base == scheme => Form::Plain,
-            "unix" => Form::Unix,
-            "sentinel" => Form::Sentinel,
-            "cluster" => Form::Cluster,
-            _ => return Err(UrlError::UnknownScheme),
-        },
-    ))
-}
-
-/// `user:password`, `:password`, or `user` alone (which the configuration refuses later).
-fn login_of(text: &str) -> Result<Login, UrlError> {
+/// Parses `user:password`, `:password`, or `user` alone, which the validation rejects later.
+fn parse_credentials(text: &str) -> Result<Credentials, UrlError> {
     let (username, password) = match text.split_once(':') {
         Some((username, password)) => (username, Some(password)),
         None => (text, None),
     };
     let username = decode(username, "user name")?;
-    let password = password
-        .map(|password| decode(password, "password"))
-        .transpose()?;
-    Ok(Login {
+    let password = password.map(|text| decode(text, "password")).transpose()?;
+    Ok(Credentials {
         username: Some(username).filter(|username| !username.is_empty()),
-        password: password.filter(|password| !password.is_empty()).map(Secret),
+        password: password
+            .filter(|password| !password.is_empty())
+            .map(Password::new),
     })
 }
 
-pub(crate) fn addresses<'a>(
-    list: impl IntoIterator<Item = &'a str>,
-    port: u16,
-) -> Result<Vec<Address>, UrlError> {
-    let addresses = list
-        .into_iter()
-        .map(|text| address(text, port))
-        .collect::<Result<Vec<_>, _>>()?;
-    if addresses.is_empty() {
-        Err(UrlError::NoHost)
-    } else {
-        Ok(addresses)
-    }
-}
-
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
-pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, UrlError> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or_else(|| UrlError::Host {
-                host: text.to_owned(),
-            })?;
-            host.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| UrlError::Host {
-                    host: host.to_owned(),
-                })?;
-            match rest.strip_prefix(':') {
-                None if rest.is_empty() => (host, None),
-                None => {
-                    return Err(UrlError::Host {
-                        host: text.to_owned(),
-                    });
-                }
-                port => (host, port),
+/// Returns the topology and the database of the path.
+fn parse_topology<'a>(
+    kind: UrlKind,
+    tls: bool,
+    hosts: &str,
+    path: &'a str,
+) -> Result<(Topology, Option<&'a str>), UrlError> {
+    let segments: Vec<&str> = path.split('/').filter(|text| !text.is_empty()).collect();
+    let hosts_with = |port| Address::parse_list(hosts.split(','), port);
+    let too_many_segments = || UrlError::Path {
+        path: path.to_owned(),
+    };
+    match kind {
+        UrlKind::Plain => {
+            let database = match segments[..] {
+                [] => None,
+                [database] => Some(database),
+                _ => return Err(too_many_segments()),
+            };
+            match &hosts_with(REDIS_PORT)?[..] {
+                [host] => Ok((Topology::Standalone(host.clone()), database)),
+                hosts => Err(UrlError::ManyHosts { count: hosts.len() }),
             }
         }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    if host.is_empty() {
-        return Err(UrlError::NoHost);
-    }
-    if !host
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':'))
-    {
-        return Err(UrlError::Host {
-            host: host.to_owned(),
-        });
-    }
-    let port = match port {
-        None => default_port,
-        Some(text) => match text.parse() {
-            Ok(port) if port > 0 => port,
-            _ => {
-                return Err(UrlError::Port {
-                    port: text.to_owned(),
-                });
+        UrlKind::Unix if tls => Err(UrlError::UnixTls),
+        UrlKind::Unix if !hosts.is_empty() || segments.is_empty() => Err(UrlError::NoPath),
+        UrlKind::Unix => {
+            let path = PathBuf::from(decode(path, "path")?);
+            Ok((Topology::Unix(path), None))
+        }
+        UrlKind::Sentinel => {
+            let sentinels = hosts_with(SENTINEL_PORT)?;
+            let (service, database) = match segments[..] {
+                [] => return Err(UrlError::NoService),
+                [service] => (service, None),
+                [service, database] => (service, Some(database)),
+                _ => return Err(too_many_segments()),
+            };
+            let service = decode(service, "service name")?;
+            Ok((Topology::Sentinel { sentinels, service }, database))
+        }
+        UrlKind::Cluster => {
+            let nodes = hosts_with(REDIS_PORT)?;
+            match segments[..] {
+                [] => Ok((Topology::Cluster(nodes), None)),
+                [database] => Ok((Topology::Cluster(nodes), Some(database))),
+                _ => Err(too_many_segments()),
             }
-        },
-    };
-    Ok(Address {
-        host: host.to_owned(),
-        port,
-    })
+        }
+    }
 }
 
-fn parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig, UrlError> {
+fn apply_parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig, UrlError> {
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -295,38 +251,40 @@ fn parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig, UrlEr
                 name: name.to_owned(),
             });
         }
-        seen.push(name);
         let value = decode(value, "parameter")?;
         config = match name {
             "prefix" => config.prefix(value),
-            "db" => config.database(number(value, "db")?),
-            "connections" => config.connections(number(value, "connections")?),
-            "max_in_flight" => config.max_in_flight(number(value, "max_in_flight")?),
+            "db" => config.database(number(&value, "db")?),
+            "connections" => config.connections(number(&value, "connections")?),
+            "max_in_flight" => config.max_in_flight(number(&value, "max_in_flight")?),
             "connect_timeout" => config.connect_timeout(duration(&value, "connect_timeout")?),
             "response_timeout" => config.response_timeout(duration(&value, "response_timeout")?),
             "total_timeout" => config.total_timeout(duration(&value, "total_timeout")?),
-            "breaker_failures" => config.breaker_failures(number(value, "breaker_failures")?),
+            "breaker_failures" => config.breaker_failures(number(&value, "breaker_failures")?),
             "probe_every" => config.probe_every(duration(&value, "probe_every")?),
             "sentinel_username" => config.sentinel_username(value),
-            "sentinel_password" => config.sentinel_password(value),
+            SENTINEL_PASSWORD => config.sentinel_password(value),
+            // behind a password, this may be the part of it that follows an `&`
+            _ if seen.contains(&SENTINEL_PASSWORD) => return Err(UrlError::Unencoded),
             _ => {
                 return Err(UrlError::UnknownParameter {
                     name: name.to_owned(),
                 });
             }
         };
+        seen.push(name);
     }
     Ok(config)
 }
 
-fn number<T: std::str::FromStr>(value: String, name: &'static str) -> Result<T, UrlError> {
+fn number<T: FromStr>(value: &str, name: &'static str) -> Result<T, UrlError> {
     value.parse().map_err(|_| UrlError::Parameter {
         name,
         expected: "a whole number",
     })
 }
 
-/// A whole number with its unit: `250ms`, `2s`.
+/// Parses a whole number with its unit: `250ms`, `2s`.
 fn duration(value: &str, name: &'static str) -> Result<Duration, UrlError> {
     let parse = |number: &str, unit: fn(u64) -> Duration| {
         number.parse::<u32>().ok().map(|n| unit(n.into()))

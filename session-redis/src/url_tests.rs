@@ -1,8 +1,12 @@
-//! Tables of URLs, and properties of all others.
+//! Tables of URLs, and properties of arbitrary text.
 
 use proptest::prelude::*;
 
 use super::*;
+
+fn parse(url: &str) -> Result<RedisConfig, UrlError> {
+    RedisConfig::from_url(url)
+}
 
 fn at(host: &str, port: u16) -> Address {
     Address {
@@ -12,7 +16,7 @@ fn at(host: &str, port: u16) -> Address {
 }
 
 #[track_caller]
-fn reads(url: &str, topology: Topology, database: u32) -> RedisConfig {
+fn assert_parses(url: &str, topology: Topology, database: u32) -> RedisConfig {
     let config = parse(url).expect(url);
     assert_eq!(
         (&config.topology, config.database),
@@ -28,40 +32,44 @@ fn reads(url: &str, topology: Topology, database: u32) -> RedisConfig {
 }
 
 #[track_caller]
-fn login(url: &str) -> (Option<String>, Option<String>) {
-    let login = parse(url).expect(url).login;
-    (login.username, login.password.map(|secret| secret.0))
+fn credentials(url: &str) -> (Option<String>, Option<String>) {
+    let credentials = parse(url).expect(url).credentials;
+    let password = credentials.password;
+    (
+        credentials.username,
+        password.map(|password| password.expose().to_owned()),
+    )
 }
 
 #[track_caller]
-fn refused(url: &str, expected: UrlError) {
+fn assert_rejected(url: &str, expected: UrlError) {
     match parse(url) {
         Err(error) => assert_eq!(error, expected, "{url}"),
-        Ok(config) => panic!("{url} reads as {config:?}"),
+        Ok(config) => panic!("{url} parses as {config:?}"),
     }
 }
 
 #[test]
-fn every_topology_has_its_form() {
+fn every_topology_has_a_kind_of_url() {
     for redis in ["redis", "valkey"] {
         let one = |host, port| Topology::Standalone(at(host, port));
-        reads(&format!("{redis}://127.0.0.1"), one("127.0.0.1", 6379), 0);
-        reads(
+        assert_parses(&format!("{redis}://127.0.0.1"), one("127.0.0.1", 6379), 0);
+        assert_parses(
             &format!("{redis}://cache.internal:7000/"),
             one("cache.internal", 7000),
             0,
         );
-        reads(&format!("{redis}://[::1]:7000/3"), one("::1", 7000), 3);
-        reads(&format!("{redis}://h?db=4"), one("h", 6379), 4);
-        assert!(!reads(&format!("{redis}://h"), one("h", 6379), 0).tls);
-        assert!(reads(&format!("{redis}s://h"), one("h", 6379), 0).tls);
+        assert_parses(&format!("{redis}://[::1]:7000/3"), one("::1", 7000), 3);
+        assert_parses(&format!("{redis}://h?db=4"), one("h", 6379), 4);
+        assert!(!assert_parses(&format!("{redis}://h"), one("h", 6379), 0).tls);
+        assert!(assert_parses(&format!("{redis}s://h"), one("h", 6379), 0).tls);
 
-        reads(
+        assert_parses(
             &format!("{redis}+unix:///run/redis.sock"),
             Topology::Unix("/run/redis.sock".into()),
             0,
         );
-        reads(
+        assert_parses(
             &format!("{redis}+unix:///run/a%20b.sock?db=2"),
             Topology::Unix("/run/a b.sock".into()),
             2,
@@ -71,46 +79,46 @@ fn every_topology_has_its_form() {
             sentinels: vec![at("a", 1), at("b", 26379)],
             service: "main".into(),
         };
-        reads(
+        assert_parses(
             &format!("{redis}+sentinel://a:1,b/main"),
             sentinel.clone(),
             0,
         );
-        reads(
+        assert_parses(
             &format!("{redis}+sentinel://u:p@a:1,b/main/5"),
             sentinel.clone(),
             5,
         );
-        assert!(reads(&format!("{redis}s+sentinel://a:1,b/main"), sentinel, 0).tls);
+        assert!(assert_parses(&format!("{redis}s+sentinel://a:1,b/main"), sentinel, 0).tls);
 
         let cluster = Topology::Cluster(vec![at("a", 6379), at("::1", 2)]);
-        reads(&format!("{redis}+cluster://a,[::1]:2"), cluster.clone(), 0);
-        reads(&format!("{redis}+cluster://a,[::1]:2/0"), cluster, 0);
+        assert_parses(&format!("{redis}+cluster://a,[::1]:2"), cluster.clone(), 0);
+        assert_parses(&format!("{redis}+cluster://a,[::1]:2/0"), cluster, 0);
     }
 }
 
 #[test]
 fn user_and_password_are_decoded() {
     let some = |text: &str| Some(text.to_owned());
-    assert_eq!(login("redis://h"), (None, None));
-    assert_eq!(login("redis://:secret@h"), (None, some("secret")));
+    assert_eq!(credentials("redis://h"), (None, None));
+    assert_eq!(credentials("redis://:secret@h"), (None, some("secret")));
     assert_eq!(
-        login("redis://app:s%40c%2Fr%3Aet@h"),
+        credentials("redis://app:s%40c%2Fr%3Aet@h"),
         (some("app"), some("s@c/r:et"))
     );
     assert_eq!(
-        login("redis://app:se@cr:et@h:1"),
+        credentials("redis://app:se@cr:et@h:1"),
         (some("app"), some("se@cr:et")),
-        "the last @ ends it"
+        "the last @ ends the password"
     );
     assert_eq!(
-        login("redis+unix://app:secret@/run/r.sock"),
+        credentials("redis+unix://app:secret@/run/r.sock"),
         (some("app"), some("secret"))
     );
 }
 
 #[test]
-fn parameters_are_typed() {
+fn parameters_set_options() {
     let config = parse(
         "redis://h?prefix=a%26b:&connections=3&max_in_flight=9&connect_timeout=2s&response_timeout=250ms&total_timeout=3s\
          &breaker_failures=5&probe_every=100ms&sentinel_username=u&sentinel_password=p",
@@ -121,7 +129,7 @@ fn parameters_are_typed() {
             config.prefix.as_str(),
             config.connections,
             config.max_in_flight,
-            config.failures
+            config.breaker_failures
         ),
         ("a&b:", 3, 9, 5)
     );
@@ -130,67 +138,74 @@ fn parameters_are_typed() {
     assert_eq!(config.total_timeout, Duration::from_secs(3));
     assert_eq!(config.probe_every, Duration::from_millis(100));
     assert_eq!(
-        config.sentinel_login,
-        Login {
+        config.sentinel_credentials,
+        Credentials {
             username: Some("u".into()),
-            password: Some(Secret("p".into()))
+            password: Some(Password::new("p"))
         }
     );
 }
 
 #[test]
-fn what_is_wrong_is_named() {
-    refused("127.0.0.1:6379", UrlError::NoScheme);
+fn invalid_urls_name_the_offending_part() {
+    assert_rejected("127.0.0.1:6379", UrlError::NoScheme);
     for scheme in ["http", "redis+", "redis+tcp", "Redis", "unix", "memory", ""] {
-        refused(&format!("{scheme}://h"), UrlError::UnknownScheme);
+        assert_rejected(&format!("{scheme}://h"), UrlError::UnknownScheme);
     }
-    refused("redis://", UrlError::NoHost);
-    refused("redis://:7000", UrlError::NoHost);
-    refused("redis+cluster://a,,b", UrlError::NoHost);
-    refused("redis://a b", UrlError::Host { host: "a b".into() });
-    refused("redis://[::g]", UrlError::Host { host: "::g".into() });
-    refused("redis://h:0", UrlError::Port { port: "0".into() });
-    refused(
-        "redis://h:65536",
-        UrlError::Port {
-            port: "65536".into(),
-        },
+    assert_rejected("redis://", AddressError::NoHost.into());
+    assert_rejected("redis://:7000", AddressError::NoHost.into());
+    assert_rejected("redis+cluster://a,,b", AddressError::NoHost.into());
+    assert_rejected(
+        "redis://a b",
+        AddressError::Host { host: "a b".into() }.into(),
     );
-    refused("redis://::1", UrlError::NoHost);
-    refused(
+    assert_rejected(
+        "redis://[::g]",
+        AddressError::Host { host: "::g".into() }.into(),
+    );
+    assert_rejected(
+        "redis://h:0",
+        AddressError::Port { host: "h".into() }.into(),
+    );
+    assert_rejected(
+        "redis://h:65536",
+        AddressError::Port { host: "h".into() }.into(),
+    );
+    assert_rejected("redis://::1", AddressError::NoHost.into());
+    assert_rejected(
         "redis://h/x",
         UrlError::Database {
             database: "x".into(),
         },
     );
-    refused(
+    assert_rejected(
         "redis://h/1/2",
         UrlError::Path {
             path: "/1/2".into(),
         },
     );
-    refused("redis://a,b", UrlError::ManyHosts { count: 2 });
-    refused("redis+sentinel://a", UrlError::NoService);
-    refused(
+    assert_rejected("redis://a,b", UrlError::ManyHosts { count: 2 });
+    assert_rejected("redis+sentinel://a", UrlError::NoService);
+    assert_rejected(
         "redis+sentinel://a/s/1/2",
         UrlError::Path {
             path: "/s/1/2".into(),
         },
     );
-    refused("redis+unix://", UrlError::NoPath);
-    refused("redis+unix://h/run/r.sock", UrlError::NoPath);
-    refused("rediss+unix:///run/r.sock", UrlError::UnixTls);
-    refused(
+    assert_rejected("redis+unix://", UrlError::NoPath);
+    assert_rejected("redis+unix://h/run/r.sock", UrlError::NoPath);
+    assert_rejected("rediss+unix:///run/r.sock", UrlError::UnixTls);
+    assert_rejected(
         "redis://h?timeout=1s",
         UrlError::UnknownParameter {
             name: "timeout".into(),
         },
     );
-    refused(
+    assert_rejected(
         "redis://h?db=1&db=2",
         UrlError::RepeatedParameter { name: "db".into() },
     );
-    refused(
+    assert_rejected(
         "redis://h?connections=-1",
         UrlError::Parameter {
             name: "connections",
@@ -199,7 +214,7 @@ fn what_is_wrong_is_named() {
     );
     for value in ["1", "1m", "ms", "-1s", "1.5s", ""] {
         let expected = "a whole number with its unit, such as 500ms or 2s";
-        refused(
+        assert_rejected(
             &format!("redis://h?total_timeout={value}"),
             UrlError::Parameter {
                 name: "total_timeout",
@@ -207,10 +222,16 @@ fn what_is_wrong_is_named() {
             },
         );
     }
-    refused("redis://u:%ff@h", UrlError::NotUtf8 { part: "password" });
-    refused("redis://u:pa/ss@h", UrlError::Unencoded);
-    refused("redis://u:pa?ss@h", UrlError::Unencoded);
-    refused("redis://u:pa#ss@h", UrlError::Unencoded);
+    assert_rejected("redis://u:%ff@h", UrlError::NotUtf8 { part: "password" });
+    // the password stands in the place of the port
+    assert_rejected(
+        "redis://app:hunter2",
+        AddressError::Port { host: "app".into() }.into(),
+    );
+    assert_rejected("redis://u:pa/ss@h", UrlError::Unencoded);
+    assert_rejected("redis://u:pa?ss@h", UrlError::Unencoded);
+    assert_rejected("redis://u:pa#ss@h", UrlError::Unencoded);
+    assert_rejected("redis://h?sentinel_password=pa&ss", UrlError::Unencoded);
     assert!(
         parse("redis://h?prefix=")
             .expect("a URL")
@@ -222,20 +243,19 @@ fn what_is_wrong_is_named() {
 
 proptest! {
     #[test]
-    fn no_text_panics(text in "\\PC{0,80}") {
+    fn parsing_never_panics(text in "\\PC{0,80}") {
         let _ = parse(&text);
-        let _ = address(&text, 1);
     }
 
     #[test]
-    fn nothing_behind_a_scheme_panics(rest in "[a-z0-9:/?#@,%=&\\[\\].+é]{0,60}") {
+    fn parsing_what_follows_a_scheme_never_panics(rest in "[a-z0-9:/?#@,%=&\\[\\].+é]{0,60}") {
         for scheme in ["redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster"] {
             let _ = parse(&format!("{scheme}://{rest}"));
         }
     }
 
     #[test]
-    fn no_error_prints_a_password(before in "[/?#:@&=%a]{0,3}", after in "[/?#:@&=%a]{0,3}", tail in "[/?#:&=%a]{0,12}") {
+    fn neither_errors_nor_debug_output_contain_a_password(before in "[/?#:@&=%a]{0,3}", after in "[/?#:@&=%a]{0,3}", tail in "[/?#:&=%a]{0,12}") {
         for scheme in ["redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster", "mysql"] {
             let url = format!("{scheme}://app:{before}hunter2{after}@h{tail}");
             match parse(&url) {
@@ -248,6 +268,6 @@ proptest! {
     #[test]
     fn encoded_passwords_round_trip(password in "\\PC{1,20}") {
         let encoded = percent_encoding::utf8_percent_encode(&password, percent_encoding::NON_ALPHANUMERIC);
-        prop_assert_eq!(login(&format!("redis://app:{encoded}@h")).1, Some(password));
+        prop_assert_eq!(credentials(&format!("redis://app:{encoded}@h")).1, Some(password));
     }
 }

@@ -1,229 +1,206 @@
-//! What is sent, counted by the server, and what becomes of it there.
+//! What is sent, as counted by the server.
 
-use std::{collections::BTreeMap, task::Poll, time::Duration};
+use std::task::Poll;
 
-use session_core::{
-    Created, Destroyed, RecordBytes, Saved, SessionId, Store, StoreErrorKind, Touched,
+use session_core::{Destroy, Destroyed, Saved, SessionId, Store, StoreErrorKind, Touched};
+use session_redis::RedisStore;
+use test_support::{Meter, Redis, eventually};
+
+use crate::{
+    LONG, assert_fails, create, created, destroyed, id, load, record, saved, touched, write,
 };
-use session_redis::{RedisConfig, RedisStore};
 
-use crate::{LONG, fails, id, record, server::Server, version};
-
-/// Commands since the last `RESETSTAT`, as the server counted them; those inside a script count too.
-fn counts(server: &Server) -> BTreeMap<String, u64> {
-    let stats: String = server.command(&["INFO", "commandstats"]);
-    let line = |line: &str| {
-        let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-        let calls = fields
-            .strip_prefix("calls=")?
-            .split(',')
-            .next()?
-            .parse()
-            .ok()?;
-        Some((name.to_owned(), calls))
-    };
-    let ours = |(name, _): &(String, u64)| {
-        // Redis 6.2 does not tell subcommands apart
-        !["config", "info", "client", "script"]
-            .contains(&name.split('|').next().unwrap_or_default())
-    };
-    stats.lines().filter_map(line).filter(ours).collect()
+/// Runs operations one after the other, and asserts the commands and the round trips.
+async fn assert_costs<T>(
+    server: &Redis,
+    expected: &[(&str, u64)],
+    round_trips: u64,
+    operations: impl Future<Output = T>,
+) -> T {
+    let measured = Meter::new(server).measure(operations).await;
+    let expected = expected
+        .iter()
+        .map(|(name, calls)| (name.to_string(), *calls));
+    assert_eq!(measured.commands, expected.collect());
+    assert_eq!(measured.round_trips, round_trips, "round trips");
+    measured.result
 }
 
-/// Runs an operation and compares what the server did.
-async fn counted<T>(
-    server: &Server,
-    expected: &[(&str, u64)],
-    operation: impl Future<Output = T>,
-) -> T {
-    let () = server.command(&["CONFIG", "RESETSTAT"]);
-    let outcome = operation.await;
-    let mut found = counts(server);
-    // the connection that reads the counts may introduce itself
-    found.remove("hello");
-    assert_eq!(
-        found,
-        expected
-            .iter()
-            .map(|(name, calls)| (name.to_string(), *calls))
-            .collect()
-    );
-    outcome
+/// Connects without a spare connection, which would connect while something is counted.
+async fn connect(server: &Redis) -> RedisStore {
+    let url = format!("{}?connections=1", server.url());
+    RedisStore::connect(&url).await.expect("a store")
 }
 
 #[tokio::test]
-async fn each_operation_is_one_round_trip_of_known_commands() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+async fn every_operation_is_one_round_trip_of_known_commands() {
+    let server = Redis::start();
+    let store = &connect(&server).await;
     let (a, b, absent) = (id(), id(), id());
     let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
-    let store = &store;
+    let version = first.version();
 
-    // the first time, the server learns the script
-    let eval = [("eval", 1), ("evalsha", 1), ("set", 1)];
-    assert_eq!(
-        counted(&server, &eval, store.create(&a, &first, LONG))
-            .await
-            .expect("create"),
-        Created::Created
-    );
-    let evalsha = [("evalsha", 1), ("set", 1)];
-    assert_eq!(
-        counted(&server, &evalsha, store.create(&b, &first, LONG))
-            .await
-            .expect("create"),
-        Created::Created
-    );
-    let taken = [("evalsha", 1), ("getrange", 1), ("set", 1)];
-    assert_eq!(
-        counted(&server, &taken, store.create(&b, &second, LONG))
-            .await
-            .expect("create"),
-        Created::Taken
-    );
+    // a server that does not know the script needs its source, which is a second round trip
+    let learn = [("eval", 1), ("evalsha", 1), ("set", 1)];
+    let result = assert_costs(&server, &learn, 2, store.create(&a, write(&first))).await;
+    assert_eq!(result.expect("create"), created());
+    let create = [("evalsha", 1), ("set", 1)];
+    let result = assert_costs(&server, &create, 1, store.create(&b, write(&first))).await;
+    assert_eq!(result.expect("create"), created());
 
+    let save = store.save(&b, version, write(&second));
     let learn = [("eval", 1), ("evalsha", 1), ("getrange", 1), ("set", 1)];
-    let saved = store.save(&b, version(&first), &second, LONG);
-    assert_eq!(
-        counted(&server, &learn, saved).await.expect("save"),
-        Saved::Saved
-    );
-    let save = [("evalsha", 1), ("getrange", 1), ("set", 1)];
-    let saved = store.save(&a, version(&first), &second, LONG);
-    assert_eq!(
-        counted(&server, &save, saved).await.expect("save"),
-        Saved::Saved
-    );
-    let own = store.save(&a, version(&first), &second, LONG);
-    assert_eq!(
-        counted(&server, &[("evalsha", 1), ("getrange", 1)], own)
-            .await
-            .expect("save"),
-        Saved::Saved
-    );
-    let conflict = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1)];
-    let saved = store.save(&a, version(&first), &third, LONG);
-    assert!(matches!(
-        counted(&server, &conflict, saved).await.expect("save"),
-        Saved::Conflict(_)
-    ));
-    let gone = [("evalsha", 1), ("get", 1), ("getrange", 1)];
-    let saved = store.save(&absent, version(&first), &third, LONG);
-    assert_eq!(
-        counted(&server, &gone, saved).await.expect("save"),
-        Saved::Gone
-    );
+    let result = assert_costs(&server, &learn, 2, save).await;
+    assert_eq!(result.expect("save"), saved());
+    let save = store.save(&a, version, write(&second));
+    let expected = [("evalsha", 1), ("getrange", 1), ("set", 1)];
+    let result = assert_costs(&server, &expected, 1, save).await;
+    assert_eq!(result.expect("save"), saved());
+
+    let header = [("evalsha", 1), ("getrange", 1)];
+    let current = [("evalsha", 1), ("get", 1), ("getrange", 1), ("pttl", 1)];
+    let none = [("evalsha", 1), ("get", 1), ("getrange", 1)];
+    let own = store.save(&a, version, write(&second));
+    let result = assert_costs(&server, &header, 1, own).await;
+    assert_eq!(result.expect("save"), saved());
+    let conflict = store.save(&a, version, write(&third));
+    let result = assert_costs(&server, &current, 1, conflict).await;
+    assert!(matches!(result.expect("save"), Saved::Conflict(_)));
+    let gone = store.save(&absent, version, write(&third));
+    let result = assert_costs(&server, &none, 1, gone).await;
+    assert_eq!(result.expect("save"), Saved::Gone);
 
     let load = [("get", 1), ("pttl", 1)];
-    assert!(
-        counted(&server, &load, store.load(&a))
-            .await
-            .expect("load")
-            .is_some()
-    );
-    assert!(
-        counted(&server, &load, store.load(&absent))
-            .await
-            .expect("load")
-            .is_none()
-    );
-    assert_eq!(
-        counted(&server, &[("pexpire", 1)], store.touch(&a, LONG))
-            .await
-            .expect("touch"),
-        Touched::Touched
-    );
-    assert_eq!(
-        counted(&server, &[("unlink", 1)], store.destroy(&a))
-            .await
-            .expect("destroy"),
-        Destroyed
-    );
+    let result = assert_costs(&server, &load, 1, store.load(&a)).await;
+    assert!(result.expect("load").is_some());
+    let result = assert_costs(&server, &load, 1, store.load(&absent)).await;
+    assert!(result.expect("load").is_none());
+
+    let _ = store.touch(&a, second.version(), LONG).await;
+    let touch = [("evalsha", 1), ("getrange", 1), ("pexpire", 1)];
+    let result = assert_costs(&server, &touch, 1, store.touch(&a, second.version(), LONG)).await;
+    assert_eq!(result.expect("touch"), touched());
+    let result = assert_costs(&server, &current, 1, store.touch(&a, version, LONG)).await;
+    assert!(matches!(result.expect("touch"), Touched::Conflict(_)));
+    let result = assert_costs(&server, &none, 1, store.touch(&absent, version, LONG)).await;
+    assert_eq!(result.expect("touch"), Touched::Gone);
+
+    let expecting = Destroy::expecting;
+    let _ = store.destroy(&absent, expecting(version)).await;
+    let destroy = store.destroy(&a, expecting(version));
+    let result = assert_costs(&server, &current, 1, destroy).await;
+    assert!(matches!(result.expect("destroy"), Destroyed::Conflict(_)));
+    let destroy = store.destroy(&a, expecting(second.version()));
+    let expected = [("evalsha", 1), ("getrange", 1), ("unlink", 1)];
+    let result = assert_costs(&server, &expected, 1, destroy).await;
+    assert_eq!(result.expect("destroy"), destroyed());
+    let destroy = store.destroy(&a, expecting(second.version()));
+    let result = assert_costs(&server, &none, 1, destroy).await;
+    assert_eq!(result.expect("destroy"), Destroyed::Gone);
+    let destroy = store.destroy(&b, Destroy::any());
+    let result = assert_costs(&server, &[("unlink", 1)], 1, destroy).await;
+    assert_eq!(result.expect("destroy"), destroyed());
+}
+
+/// The store operations of a request that reads, touches, writes, or ends its session.
+#[tokio::test]
+async fn a_request_is_at_most_two_round_trips() {
+    let server = Redis::start();
+    let store = &connect(&server).await;
+    let (id, first, second) = (id(), record(b"1"), record(b"2"));
+    // the server learns the scripts
+    let _ = store.touch(&id, first.version(), LONG).await;
+    let _ = store.save(&id, first.version(), write(&first)).await;
+    let expected = Destroy::expecting(first.version());
+    let _ = store.destroy(&id, expected).await;
+    create(store, &crate::id(), &first).await;
+
+    let write_once = [("evalsha", 1), ("set", 1)];
+    assert_costs(&server, &write_once, 1, create(store, &id, &first)).await;
+    let read = [("get", 1), ("pttl", 1)];
+    assert_costs(&server, &read, 1, load(store, &id)).await;
+
+    let with = |more: &[(&'static str, u64)]| [&read[..], more].concat();
+    let touch = with(&[("evalsha", 1), ("getrange", 1), ("pexpire", 1)]);
+    assert_costs(&server, &touch, 2, async {
+        let version = load(store, &id).await.version();
+        let result = store.touch(&id, version, LONG).await;
+        assert_eq!(result.expect("touch"), touched());
+    })
+    .await;
+    let save = with(&[("evalsha", 1), ("getrange", 1), ("set", 1)]);
+    assert_costs(&server, &save, 2, async {
+        let version = load(store, &id).await.version();
+        let result = store.save(&id, version, write(&second)).await;
+        assert_eq!(result.expect("save"), saved());
+    })
+    .await;
+    let log_out = with(&[("evalsha", 1), ("getrange", 1), ("unlink", 1)]);
+    assert_costs(&server, &log_out, 2, async {
+        let version = load(store, &id).await.version();
+        let result = store.destroy(&id, Destroy::expecting(version)).await;
+        assert_eq!(result.expect("destroy"), destroyed());
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn no_connection_is_made_or_checked_on_the_way_of_a_request() {
-    let server = Server::start();
-    let store = RedisStore::connect(&format!("{}?connections=3", server.url()))
-        .await
-        .expect("a store");
+async fn no_request_makes_or_checks_a_connection() {
+    let server = Redis::start();
+    let url = format!("{}?connections=3", server.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
     let id = id();
-    let _ = store.create(&id, &record(b""), LONG).await.expect("create");
-    // one more is the connection that asks
+    create(&store, &id, &record(b"")).await;
     let clients = || {
-        server
-            .command::<String>(&["CLIENT", "LIST"])
-            .lines()
-            .count()
+        let list: String = server.command(&["CLIENT", "LIST"]);
+        list.lines().count()
     };
-    crate::eventually("all are there", || async { clients() == 4 }).await;
-    let load = [("get", 500), ("pttl", 500)];
-    counted(&server, &load, async {
+    // one more is the connection that asks
+    eventually("all are connected", async || clients() == 4).await;
+    let loads = [("get", 500), ("pttl", 500)];
+    assert_costs(&server, &loads, 500, async {
         for _ in 0..500 {
-            assert!(store.load(&id).await.expect("load").is_some());
+            load(&store, &id).await;
         }
     })
     .await;
     assert_eq!(clients(), 4);
 }
 
-/// On one thread nothing is sent before everybody who can run has said what is wanted.
+/// On one thread, nothing is sent before every task that is ready has queued its operation.
 #[tokio::test]
 async fn operations_that_are_ready_together_share_one_write() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for id in &ids {
-        let _ = store
-            .create(id, &record(id.as_str().as_bytes()), LONG)
-            .await
-            .expect("create");
+        create(&store, id, &record(id.as_str().as_bytes())).await;
     }
-    let reads = || {
-        let stats: String = server.command(&["INFO", "stats"]);
-        let line = stats
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
-        line.and_then(|reads| reads.parse::<u64>().ok())
-            .expect("a number")
-    };
-    let asking = {
-        let before = reads();
-        reads() - before
-    };
-    let before = reads();
-    let tasks: Vec<_> = ids
-        .into_iter()
-        .map(|id| {
+    assert_costs(&server, &[("get", 8), ("pttl", 8)], 1, async {
+        let load = |id: SessionId| {
             let store = store.clone();
-            tokio::spawn(async move { (id, store.load(&id).await) })
-        })
-        .collect();
-    for task in tasks {
-        let (id, loaded) = task.await.expect("no panic");
-        let loaded = loaded.expect("load").expect("present").record;
-        assert!(
-            loaded.as_bytes().ends_with(id.as_str().as_bytes()),
-            "each gets its own"
-        );
-    }
-    assert_eq!(reads() - before - asking, 1);
+            tokio::spawn(async move { (id, load(&store, &id).await) })
+        };
+        let tasks: Vec<_> = ids.into_iter().map(load).collect();
+        for task in tasks {
+            let (id, record) = task.await.expect("no panic");
+            assert_eq!(record.body(), id.as_str(), "each gets its own reply");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn an_error_reply_concerns_its_own_operation_alone() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+async fn an_error_reply_affects_only_its_own_operation() {
+    let server = Redis::start();
+    let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for (n, id) in ids.iter().enumerate() {
-        let _ = store
-            .create(id, &record(id.as_str().as_bytes()), LONG)
-            .await
-            .expect("create");
+        create(&store, id, &record(id.as_str().as_bytes())).await;
         if n % 3 == 0 {
             let key = format!("session:{id}");
             let () = server.command(&["DEL", &key]);
-            let _: i64 = server.command(&["RPUSH", &key, "no record"]);
+            let _: i64 = server.command(&["RPUSH", &key, "not a record"]);
         }
     }
     let load = |(n, id): (usize, SessionId)| {
@@ -234,27 +211,26 @@ async fn an_error_reply_concerns_its_own_operation_alone() {
     for task in tasks {
         let (n, id, loaded) = task.await.expect("no panic");
         if n % 3 == 0 {
-            fails(loaded, StoreErrorKind::Corrupt);
+            assert_fails(loaded, StoreErrorKind::Corrupt);
         } else {
             let loaded = loaded.expect("load").expect("present");
-            assert!(
-                loaded.record.as_bytes().ends_with(id.as_str().as_bytes()) && loaded.ttl.is_some()
-            );
+            assert_eq!(loaded.record.body(), id.as_str());
+            assert!(loaded.ttl.is_some());
         }
     }
 }
 
 #[tokio::test]
-async fn an_operation_dropped_before_it_is_sent_has_not_happened() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
+    let server = Redis::start();
+    let store = connect(&server).await;
     let (id, record) = (id(), record(b""));
-    counted(&server, &[("get", 1), ("pttl", 1)], async {
+    assert_costs(&server, &[("get", 1), ("pttl", 1)], 1, async {
         {
-            let mut create = std::pin::pin!(store.create(&id, &record, LONG));
-            assert!(
-                std::future::poll_fn(|cx| Poll::Ready(create.as_mut().poll(cx).is_pending())).await
-            );
+            let mut create = std::pin::pin!(store.create(&id, write(&record)));
+            let pending =
+                std::future::poll_fn(|cx| Poll::Ready(create.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
         }
         assert!(store.load(&id).await.expect("load").is_none());
     })
@@ -262,191 +238,23 @@ async fn an_operation_dropped_before_it_is_sent_has_not_happened() {
 }
 
 #[tokio::test]
-async fn a_forgotten_script_is_sent_again() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
-    let (id, first, second) = (id(), record(b"1"), record(b"2"));
-    let _ = store.create(&id, &first, LONG).await.expect("create");
-    let () = server.command(&["SCRIPT", "FLUSH"]);
-    let relearn = [("eval", 1), ("evalsha", 1), ("getrange", 1), ("set", 1)];
-    let saved = store.save(&id, version(&first), &second, LONG);
-    assert_eq!(
-        counted(&server, &relearn, saved).await.expect("save"),
-        Saved::Saved
-    );
-}
-
-#[tokio::test]
-async fn keys_are_prefix_and_id_in_the_chosen_database() {
-    let server = Server::start();
-    let url = format!("{}/3?prefix=shop:", server.url());
-    let (store, id) = (RedisStore::connect(&url).await.expect("a store"), id());
-    let record = record(b"hello");
-    let _ = store.create(&id, &record, LONG).await.expect("create");
-    let client = redis::Client::open(format!("{}/3", server.url())).expect("a client");
-    let mut admin = client.get_connection().expect("a connection");
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut admin).expect("keys");
-    assert_eq!(keys, [format!("shop:{id}")]);
-    let stored: Vec<u8> = redis::cmd("GET")
-        .arg(&keys[0])
-        .query(&mut admin)
-        .expect("a value");
-    assert_eq!(stored, record.as_bytes()[..]);
-
-    let config = RedisConfig::unix(server.socket())
-        .database(3)
-        .prefix("shop:");
-    let same = RedisStore::open(config)
-        .await
-        .expect("a store by its socket");
-    assert_eq!(
-        same.load(&id).await.expect("load").expect("present").record,
-        record
-    );
-}
-
-#[tokio::test]
-async fn every_ttl_is_taken() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
-    for ttl in [Duration::MAX, Duration::from_secs(u64::MAX), LONG] {
+async fn scripts_that_the_server_forgot_are_sent_as_source() {
+    let server = Redis::start();
+    let store = &connect(&server).await;
+    for _ in 0..2 {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));
-        assert_eq!(
-            store.create(&id, &first, ttl).await.expect("create"),
-            Created::Created
-        );
-        assert_eq!(
-            store
-                .save(&id, version(&first), &second, ttl)
-                .await
-                .expect("save"),
-            Saved::Saved
-        );
-        assert_eq!(
-            store.touch(&id, ttl).await.expect("touch"),
-            Touched::Touched
-        );
-        let left = store
-            .load(&id)
-            .await
-            .expect("load")
-            .expect("present")
-            .ttl
-            .expect("a life");
-        assert!(left > LONG / 2);
+        let learn = [("eval", 1), ("evalsha", 1), ("set", 1)];
+        assert_costs(&server, &learn, 2, create(store, &id, &first)).await;
+        let learn = |write| [("eval", 1), ("evalsha", 1), ("getrange", 1), (write, 1)];
+        let save = store.save(&id, first.version(), write(&second));
+        let result = assert_costs(&server, &learn("set"), 2, save).await;
+        assert_eq!(result.expect("save"), saved());
+        let touch = store.touch(&id, second.version(), LONG);
+        let result = assert_costs(&server, &learn("pexpire"), 2, touch).await;
+        assert_eq!(result.expect("touch"), touched());
+        let destroy = store.destroy(&id, Destroy::expecting(second.version()));
+        let result = assert_costs(&server, &learn("unlink"), 2, destroy).await;
+        assert_eq!(result.expect("destroy"), destroyed());
+        let () = server.command(&["SCRIPT", "FLUSH"]);
     }
-    for ttl in [Duration::ZERO, Duration::from_nanos(1)] {
-        let id = id();
-        assert_eq!(
-            store.create(&id, &record(b""), ttl).await.expect("create"),
-            Created::Created
-        );
-        crate::eventually("a millisecond passes", || async {
-            store.load(&id).await.expect("load").is_none()
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn what_is_no_session_is_left_alone() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
-    let (list, garbage, mine) = (id(), id(), record(b"mine"));
-    let key = |id| format!("session:{id}");
-
-    let _: u64 = server.command(&["RPUSH", &key(list), "a", "b"]);
-    fails(store.load(&list).await, StoreErrorKind::Corrupt);
-    fails(
-        store.create(&list, &mine, LONG).await,
-        StoreErrorKind::Corrupt,
-    );
-    fails(
-        store.save(&list, version(&mine), &mine, LONG).await,
-        StoreErrorKind::Corrupt,
-    );
-    assert_eq!(
-        server.command::<Vec<String>>(&["LRANGE", &key(list), "0", "-1"]),
-        ["a", "b"]
-    );
-
-    for bytes in [
-        "",
-        "x",
-        "\u{1}short",
-        "some text that is longer than a head of a record, and then some",
-    ] {
-        let () = server.command(&["SET", &key(garbage), bytes]);
-        let loaded = store.load(&garbage).await.expect("load").expect("present");
-        assert_eq!(
-            (&loaded.record, loaded.ttl),
-            (&RecordBytes::new(bytes.to_owned()), None)
-        );
-        assert_eq!(
-            store.create(&garbage, &mine, LONG).await.expect("create"),
-            Created::Taken
-        );
-        let saved = store
-            .save(&garbage, version(&mine), &record(b""), LONG)
-            .await
-            .expect("save");
-        assert_eq!(saved, Saved::Conflict(loaded));
-    }
-    assert_eq!(store.destroy(&garbage).await.expect("destroy"), Destroyed);
-    assert_eq!(store.destroy(&list).await.expect("destroy"), Destroyed);
-    assert_eq!(server.command::<u64>(&["DBSIZE"]), 0);
-}
-
-#[tokio::test]
-async fn the_documented_acl_user_may_do_everything() {
-    let server = Server::start();
-    let rules = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +role";
-    let words: Vec<&str> = ["ACL", "SETUSER", "app"]
-        .into_iter()
-        .chain(rules.split(' '))
-        .collect();
-    let () = server.command(&words);
-    let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.address());
-    let (store, id, first) = (
-        RedisStore::connect(&url("session:"))
-            .await
-            .expect("a store"),
-        id(),
-        record(b"1"),
-    );
-    assert_eq!(
-        store.create(&id, &first, LONG).await.expect("create"),
-        Created::Created
-    );
-    assert_eq!(
-        store.create(&id, &record(b""), LONG).await.expect("create"),
-        Created::Taken
-    );
-    assert_eq!(
-        store
-            .save(&id, version(&first), &record(b"2"), LONG)
-            .await
-            .expect("save"),
-        Saved::Saved
-    );
-    assert!(matches!(
-        store
-            .save(&id, version(&first), &first, LONG)
-            .await
-            .expect("save"),
-        Saved::Conflict(_)
-    ));
-    assert!(store.load(&id).await.expect("load").is_some());
-    assert_eq!(
-        store.touch(&id, LONG).await.expect("touch"),
-        Touched::Touched
-    );
-    assert_eq!(store.destroy(&id).await.expect("destroy"), Destroyed);
-    let denied = server.command::<Vec<redis::Value>>(&["ACL", "LOG"]);
-    assert!(denied.is_empty(), "{denied:?}");
-
-    let elsewhere =
-        RedisStore::lazy(RedisConfig::from_url(&url("other:")).expect("a URL")).expect("a store");
-    let reason = fails(elsewhere.load(&id).await, StoreErrorKind::Refused);
-    assert!(reason.starts_with("NOPERM"), "{reason}");
 }

@@ -1,49 +1,76 @@
-//! Servers that are away, hang, or come back.
+//! Servers that are unavailable, hang, or come back.
 
 use std::{
-    net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use session_core::{Created, Destroyed, Store, StoreErrorKind};
+use session_core::{Destroy, Store, StoreErrorKind};
 use session_redis::{ConnectError, RedisConfig, RedisStore};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use test_support::{Cluster, Proxy, Redis, eventually, port};
+use tokio::time::timeout;
 
-use crate::{
-    LONG, eventually, fails, id, record,
-    server::{Cluster, Server, free_port},
-};
+use crate::{Operation, assert_fails, create, destroyed, id, load, record};
 
 /// Far more than any operation may take, and less than a hang.
 const BOUND: Duration = Duration::from_secs(5);
 
+fn lazy(url: &str) -> RedisStore {
+    let config = RedisConfig::from_url(url).expect("a URL");
+    RedisStore::lazy(config).expect("a store")
+}
+
+/// Asserts that every operation fails with this kind, and so quickly that it was not attempted.
+async fn assert_fails_at_once(store: &RedisStore) {
+    let started_at = Instant::now();
+    for _ in 0..300 {
+        for operation in Operation::ALL {
+            assert_fails(operation.run(store).await, StoreErrorKind::Unavailable);
+        }
+    }
+    assert!(started_at.elapsed() < BOUND, "{:?}", started_at.elapsed());
+}
+
+async fn assert_recovers(store: &RedisStore) {
+    eventually("the store recovers", async || {
+        store.load(&id()).await.is_ok()
+    })
+    .await;
+}
+
 #[tokio::test]
-async fn a_server_that_was_never_there_is_told_at_start_up() {
-    for url in [
-        format!("redis://127.0.0.1:{}", free_port()),
-        "redis+unix:///nonexistent/redis.sock".to_owned(),
-        "redis://no-such-host.invalid".to_owned(),
-        format!("redis+sentinel://127.0.0.1:{}/sessions", free_port()),
-        format!("redis+cluster://127.0.0.1:{}", free_port()),
+async fn connecting_to_a_missing_server_fails_and_names_it() {
+    let port = port::free();
+    for (url, server) in [
+        (
+            format!("redis://127.0.0.1:{port}"),
+            format!("127.0.0.1:{port}"),
+        ),
+        (
+            "redis+unix:///nonexistent/redis.sock".to_owned(),
+            "/nonexistent/redis.sock".to_owned(),
+        ),
+        (
+            "redis://no-such-host.invalid".to_owned(),
+            "no-such-host.invalid:6379".to_owned(),
+        ),
+        (
+            format!("redis+sentinel://127.0.0.1:{port}/sessions"),
+            format!("127.0.0.1:{port}"),
+        ),
+        (
+            format!("redis+cluster://127.0.0.1:{port}"),
+            format!("127.0.0.1:{port}"),
+        ),
     ] {
-        match timeout(BOUND, RedisStore::connect(&url))
-            .await
-            .expect("an answer in time")
-        {
+        let result = timeout(BOUND, RedisStore::connect(&url)).await;
+        match result.expect("an answer in time") {
             Err(ConnectError::Redis(error)) => {
-                assert_eq!(
-                    error.kind(),
-                    StoreErrorKind::Unavailable,
-                    "{url}: {error:?}"
-                )
+                let cause = assert_fails::<()>(Err(error), StoreErrorKind::Unavailable);
+                assert!(cause.contains(&server), "{url}: {cause}");
             }
             other => panic!("{url}: {other:?}"),
         }
@@ -51,109 +78,99 @@ async fn a_server_that_was_never_there_is_told_at_start_up() {
 }
 
 #[tokio::test]
-async fn a_lazy_store_finds_a_server_that_starts_later() {
-    let server = Server::start();
+async fn no_operation_is_in_doubt_if_the_connection_is_refused() {
+    let store = lazy(&format!("redis://127.0.0.1:{}", port::free()));
+    // the first ones wait for the first attempts to connect, the others find the breaker open
+    for _ in 0..3 {
+        for operation in Operation::ALL {
+            assert_fails(operation.run(&store).await, StoreErrorKind::Unavailable);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lazy_store_connects_to_a_server_that_starts_later() {
+    let server = Redis::start();
     server.kill();
-    let store =
-        RedisStore::lazy(RedisConfig::from_url(&server.url()).expect("a URL")).expect("a store");
-    fails(store.load(&id()).await, StoreErrorKind::Unavailable);
+    let store = lazy(&server.url());
+    assert_fails(store.load(&id()).await, StoreErrorKind::Unavailable);
     server.restart();
-    eventually("it is found", || async { store.load(&id()).await.is_ok() }).await;
+    assert_recovers(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_is_refused_at_once_and_found_again() {
-    let server = Server::start();
+async fn operations_fail_at_once_while_a_server_is_dead_and_recover_when_it_is_back() {
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     for _ in 0..3 {
-        let under_way = (0..64).map(|_| {
-            let store = store.clone();
-            tokio::spawn(async move { while store.load(&id()).await.is_ok() {} })
+        let loads = Arc::new(AtomicUsize::new(0));
+        let readers = (0..64).map(|_| {
+            let (store, loads) = (store.clone(), loads.clone());
+            tokio::spawn(async move {
+                while store.load(&id()).await.is_ok() {
+                    loads.fetch_add(1, Ordering::Relaxed);
+                }
+            })
         });
-        let under_way: Vec<_> = under_way.collect();
-        server.kill();
-        for task in under_way {
-            timeout(BOUND, task)
-                .await
-                .expect("no task hangs")
-                .expect("no panic");
-        }
-        let begun = Instant::now();
-        for _ in 0..1000 {
-            fails(store.load(&id()).await, StoreErrorKind::Unavailable);
-            fails(
-                store.create(&id(), &record(b""), LONG).await,
-                StoreErrorKind::Unavailable,
-            );
-        }
-        assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
-        server.restart();
-        eventually("it is found again", || async {
-            store.load(&id()).await.is_ok()
+        let readers: Vec<_> = readers.collect();
+        eventually("the readers run", async || {
+            loads.load(Ordering::Relaxed) > 500
         })
         .await;
-        assert_eq!(
-            store
-                .create(&id(), &record(b""), LONG)
-                .await
-                .expect("scripts are learnt again"),
-            Created::Created
-        );
+        server.kill();
+        for reader in readers {
+            let ended = timeout(BOUND, reader).await;
+            ended.expect("no task hangs").expect("no panic");
+        }
+        assert_fails_at_once(&store).await;
+        server.restart();
+        assert_recovers(&store).await;
+        // the scripts are sent as source again
+        create(&store, &id(), &record(b"")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_hangs_times_out_then_is_refused_at_once() {
-    let server = Server::start();
+async fn operations_on_a_server_that_hangs_time_out_and_then_fail_at_once() {
+    let server = Redis::start();
     let url = format!("{}?response_timeout=200ms", server.url());
     let store = RedisStore::connect(&url).await.expect("a store");
     for _ in 0..2 {
-        server.freeze();
-        let stuck: Vec<_> = (0..32)
-            .map(|_| {
-                let store = store.clone();
-                tokio::spawn(async move { store.create(&id(), &record(b""), LONG).await })
-            })
-            .collect();
+        server.pause();
+        let stuck = Operation::ALL.repeat(6).into_iter().map(|operation| {
+            let store = store.clone();
+            tokio::spawn(async move { operation.run(&store).await })
+        });
+        let stuck: Vec<_> = stuck.collect();
         for task in stuck {
-            let outcome = timeout(BOUND, task)
-                .await
-                .expect("a deadline")
-                .expect("no panic");
-            fails(outcome, StoreErrorKind::Timeout);
+            let result = timeout(BOUND, task).await.expect("a deadline");
+            assert_fails(result.expect("no panic"), StoreErrorKind::Timeout);
         }
-        let begun = Instant::now();
-        for _ in 0..1000 {
-            fails(store.load(&id()).await, StoreErrorKind::Unavailable);
-        }
-        assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
-        server.thaw();
-        eventually("it is found again", || async {
-            store.load(&id()).await.is_ok()
-        })
-        .await;
+        assert_fails_at_once(&store).await;
+        server.resume();
+        assert_recovers(&store).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
+async fn operations_fail_at_once_while_a_cluster_is_dead_and_recover_when_it_is_back() {
     let cluster = Cluster::start();
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
-    cluster.nodes.iter().for_each(Server::kill);
-    let refused_at_once = || async {
-        let begun = Instant::now();
+    cluster.nodes.iter().for_each(Redis::kill);
+    let fail_at_once = async || {
+        let started_at = Instant::now();
         for _ in 0..100 {
-            if store.load(&id()).await.is_ok() || begun.elapsed() > BOUND {
+            if store.load(&id()).await.is_ok() || started_at.elapsed() > BOUND {
                 return false;
             }
         }
         true
     };
-    eventually("it is refused at once", refused_at_once).await;
-    cluster.nodes.iter().for_each(Server::restart);
+    eventually("operations fail at once", fail_at_once).await;
+    cluster.nodes.iter().for_each(Redis::restart);
     let ids: Vec<_> = (0..30).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is found again", || async {
+        eventually("every slot is served", async || {
             store.load(id).await.is_ok()
         })
         .await;
@@ -161,28 +178,32 @@ async fn a_cluster_that_is_away_is_refused_at_once_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_operations_never_answer_others() {
-    let server = Server::start();
-    let store = RedisStore::connect(&format!("{}?max_in_flight=8", server.url()))
-        .await
-        .expect("a store");
+async fn the_reply_to_a_dropped_operation_goes_to_no_other() {
+    let server = Redis::start();
+    let url = format!("{}?max_in_flight=8", server.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
     let ids: Arc<Vec<_>> = Arc::new((0..64).map(|_| id()).collect());
     for id in ids.iter() {
-        let _ = store
-            .create(id, &record(id.as_str().as_bytes()), LONG)
-            .await
-            .expect("create");
+        create(&store, id, &record(id.as_str().as_bytes())).await;
     }
+    let (answered, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let counts = Arc::new((answered, dropped));
     let tasks: Vec<_> = (0..16)
         .map(|task| {
-            let (store, ids) = (store.clone(), ids.clone());
+            let (store, ids, counts) = (store.clone(), ids.clone(), counts.clone());
             tokio::spawn(async move {
                 for round in 0..500usize {
                     let id = &ids[(task * 31 + round) % ids.len()];
-                    let patience = Duration::from_micros((round % 7) as u64 * 40);
-                    if let Ok(loaded) = timeout(patience, store.load(id)).await {
-                        let loaded = loaded.expect("load").expect("present").record;
-                        assert!(loaded.as_bytes().ends_with(id.as_str().as_bytes()));
+                    // the first of seven is dropped at once, the last waits for its reply
+                    let limit = match round % 7 {
+                        6 => BOUND,
+                        n => Duration::from_micros(n as u64 * 40),
+                    };
+                    if let Ok(record) = timeout(limit, load(&store, id)).await {
+                        assert_eq!(record.body(), id.as_str());
+                        counts.0.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        counts.1.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             })
@@ -191,14 +212,17 @@ async fn dropped_operations_never_answer_others() {
     for task in tasks {
         task.await.expect("no panic");
     }
-    assert!(store.load(&ids[0]).await.expect("load").is_some());
+    assert!(counts.0.load(Ordering::Relaxed) > 0, "none was answered");
+    assert!(counts.1.load(Ordering::Relaxed) > 0, "none was dropped");
+    assert_eq!(load(&store, &ids[0]).await.body(), ids[0].as_str());
 }
 
 #[test]
 fn a_store_outlives_the_runtime_of_its_connections() {
-    let server = Server::start();
+    let server = Redis::start();
     let runtime = || {
-        tokio::runtime::Builder::new_multi_thread()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
             .worker_threads(1)
             .enable_all()
             .build()
@@ -207,129 +231,111 @@ fn a_store_outlives_the_runtime_of_its_connections() {
     let (id, first) = (id(), runtime());
     let store = first.block_on(async {
         let store = RedisStore::connect(&server.url()).await.expect("a store");
-        let _ = store.create(&id, &record(b""), LONG).await.expect("create");
+        create(&store, &id, &record(b"")).await;
         store
     });
     drop(first);
     runtime().block_on(async {
         assert!(store.load(&id).await.expect("load").is_some());
-        assert_eq!(store.destroy(&id).await.expect("destroy"), Destroyed);
+        let result = store.destroy(&id, Destroy::any()).await;
+        assert_eq!(result.expect("destroy"), destroyed());
     });
 }
 
+#[tokio::test]
+async fn a_connection_that_the_server_closes_is_replaced_before_it_is_used() {
+    let server = Redis::start();
+    let url = format!("{}?connections=1", server.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    let connection = || {
+        let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        // without the connection that asks
+        let mut clients = clients
+            .lines()
+            .filter(|client| !client.contains("cmd=client"));
+        let id = clients.next()?.split(' ').next()?;
+        Some(id.to_owned())
+    };
+    for _ in 0..3 {
+        let closed = connection().expect("a connection");
+        let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "NORMAL"]);
+        eventually("there is a new connection", async || {
+            connection().is_some_and(|id| id != closed)
+        })
+        .await;
+        // a create is not sent twice, so it would fail on the closed connection
+        create(&store, &id(), &record(b"")).await;
+    }
+}
+
 #[test]
-fn a_connection_on_a_runtime_that_stands_still_is_replaced() {
-    let server = Server::start();
+fn a_store_reconnects_although_the_runtime_that_did_so_has_ended() {
+    let server = Redis::start();
     let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime")
     };
-    let (id, standing) = (id(), runtime());
+    let first = runtime();
+    let store = first.block_on(async {
+        let store = RedisStore::connect(&server.url()).await.expect("a store");
+        server.kill();
+        eventually("the breaker is open", async || {
+            store.load(&id()).await.is_err()
+        })
+        .await;
+        store
+    });
+    drop(first);
+    server.restart();
+    runtime().block_on(assert_recovers(&store));
+}
+
+#[test]
+fn a_connection_on_a_runtime_that_nothing_drives_is_replaced() {
+    let server = Redis::start();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    };
+    let (id, stopped) = (id(), runtime());
     let url = format!("{}?response_timeout=100ms", server.url());
-    let store = standing
+    let store = stopped
         .block_on(RedisStore::connect(&url))
         .expect("a store");
     runtime().block_on(async {
         let late = timeout(BOUND, store.load(&id)).await.expect("a deadline");
-        fails(late, StoreErrorKind::Timeout);
-        eventually("another takes its place", || async {
-            store.load(&id).await.is_ok()
-        })
-        .await;
+        assert_fails(late, StoreErrorKind::Timeout);
+        assert_recovers(&store).await;
     });
-    drop(standing);
-}
-
-/// Passes everything on to a server, but for what comes on one of its connections from some moment on.
-struct Staller {
-    address: SocketAddr,
-    /// What came on each connection, in the order in which they were made, in bytes.
-    passed: Arc<Mutex<Vec<u64>>>,
-    stalled: Arc<AtomicUsize>,
-}
-
-impl Staller {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (passed, stalled) = (
-            Arc::new(Mutex::new(vec![])),
-            Arc::new(AtomicUsize::new(usize::MAX)),
-        );
-        let staller = Self {
-            address,
-            passed: passed.clone(),
-            stalled: stalled.clone(),
-        };
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let number = {
-                    let mut passed = passed.lock().expect("no panic");
-                    passed.push(0);
-                    passed.len() - 1
-                };
-                let (passed, stalled) = (passed.clone(), stalled.clone());
-                tokio::spawn(async move {
-                    let server = TcpStream::connect(server).await?;
-                    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-                        (client.into_split(), server.into_split());
-                    tokio::spawn(
-                        async move { tokio::io::copy(&mut from_server, &mut to_client).await },
-                    );
-                    let mut bytes = vec![0; 4096];
-                    loop {
-                        let count = from_client.read(&mut bytes).await?;
-                        if count == 0 {
-                            return std::io::Result::Ok(());
-                        }
-                        if stalled.load(Ordering::SeqCst) == number {
-                            std::future::pending::<()>().await;
-                        }
-                        passed.lock().expect("no panic")[number] += count as u64;
-                        to_server.write_all(&bytes[..count]).await?;
-                    }
-                });
-            }
-        });
-        staller
-    }
-
-    /// Stalls the connection that has carried most.
-    fn stall_the_busiest(&self) {
-        let passed = self.passed.lock().expect("no panic");
-        let busiest = (0..passed.len())
-            .max_by_key(|&number| passed[number])
-            .expect("a connection");
-        self.stalled.store(busiest, Ordering::SeqCst);
-    }
+    drop(stopped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_stalls_costs_one_request_and_no_other_connection() {
-    let server = Server::start();
-    let staller = Staller::start(server.address().parse().expect("an address")).await;
-    let store = RedisStore::connect(&format!(
-        "redis://{}?response_timeout=300ms",
-        staller.address
-    ))
-    .await
-    .expect("a store");
-    let both = || async { staller.passed.lock().expect("no panic").len() == 2 };
-    eventually("the spare connection is there", both).await;
+async fn a_stalled_connection_fails_one_request_and_no_other_connection() {
+    let server = Redis::start();
+    let proxy = Proxy::start(server.addr()).await;
+    let url = format!("{}?response_timeout=300ms", proxy.url());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    eventually("the spare connection is made", async || {
+        proxy.connections() == 2
+    })
+    .await;
     for _ in 0..50 {
         store.load(&id()).await.expect("load");
     }
-    staller.stall_the_busiest();
-    fails(store.load(&id()).await, StoreErrorKind::Timeout);
+    proxy.stall_busiest();
+    assert_fails(store.load(&id()).await, StoreErrorKind::Timeout);
     for _ in 0..50 {
-        store
-            .load(&id())
-            .await
-            .expect("the other connection serves");
+        let loaded = store.load(&id()).await;
+        loaded.expect("the other connection serves");
     }
-    let again = || async { staller.passed.lock().expect("no panic").len() == 3 };
-    eventually("the stalled one is replaced", again).await;
+    eventually("the stalled connection is replaced", async || {
+        proxy.connections() == 3
+    })
+    .await;
     store.load(&id()).await.expect("load");
 }

@@ -1,4 +1,4 @@
-//! Failovers and moves, under load.
+//! Failovers, and slots that move, under load.
 
 use std::{
     sync::{
@@ -8,134 +8,141 @@ use std::{
     time::Duration,
 };
 
-use session_core::{RecordBytes, Saved, SessionId, Store};
+use session_core::{Destroy, Record, Saved, SessionId, Store, Touched};
 use session_redis::RedisStore;
+use test_support::{Cluster, FakeRedis, Redis, Sentinels, eventually};
 use tokio::task::JoinHandle;
 
-use crate::{
-    LONG, eventually, id, record,
-    server::{Cluster, Sentinels, Server, cli},
-    version,
-};
+use crate::{LONG, create, destroyed, id, load, record, saved, touched, write};
 
-/// Tasks that add to counters, and what they were told.
-struct Load {
+/// Tasks that increment counters, each in a session of its own.
+struct Workers {
     stop: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<(SessionId, u64, u64)>>,
-    done: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<Counter>>,
+    acknowledged: Arc<AtomicU64>,
 }
 
-impl Load {
-    async fn start(store: &RedisStore, tasks: usize) -> Self {
-        let (stop, done) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let mut running = Vec::new();
-        for _ in 0..tasks {
-            let (store, id, stop, done) = (store.clone(), id(), stop.clone(), done.clone());
-            let mut current = record(&0u64.to_be_bytes());
-            let _ = store.create(&id, &current, LONG).await.expect("create");
-            running.push(tokio::spawn(async move {
-                let (mut acknowledged, mut unknown) = (0, 0);
-                while !stop.load(Ordering::Relaxed) {
-                    let next = record(&(count(&current) + 1).to_be_bytes());
-                    match store.save(&id, version(&current), &next, LONG).await {
-                        Ok(Saved::Saved) => {
-                            (acknowledged, current) = (acknowledged + 1, next);
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok(Saved::Conflict(theirs)) => current = theirs.record,
-                        Ok(Saved::Gone) => panic!("nobody ended {id} after {acknowledged} writes"),
-                        Err(_) => {
-                            unknown += 1;
-                            tokio::time::sleep(Duration::from_millis(10)).await;
-                            if let Ok(Some(loaded)) = store.load(&id).await {
-                                current = loaded.record;
-                            }
-                        }
-                    }
-                }
-                (id, acknowledged, unknown)
-            }));
+/// What a task was told about its counter.
+struct Counter {
+    id: SessionId,
+    acknowledged: u64,
+    failed: u64,
+}
+
+impl Workers {
+    async fn start(store: &RedisStore, count: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let (store, id) = (store.clone(), id());
+            let first = record(&0u64.to_be_bytes());
+            create(&store, &id, &first).await;
+            let work = increment(store, id, first, stop.clone(), acknowledged.clone());
+            tasks.push(tokio::spawn(work));
         }
         Self {
             stop,
-            tasks: running,
-            done,
+            tasks,
+            acknowledged,
         }
     }
 
-    /// Every task moves on from here, so writes work on all of them.
-    async fn goes_on(&self) {
-        let goal = self.done.load(Ordering::Relaxed) + 500;
-        eventually("writes go on", || async {
-            self.done.load(Ordering::Relaxed) >= goal
+    /// Waits for writes that begin after this call.
+    async fn assert_writing(&self) {
+        let goal = self.acknowledged.load(Ordering::Relaxed) + 500;
+        eventually("writes are acknowledged", async || {
+            self.acknowledged.load(Ordering::Relaxed) >= goal
         })
         .await;
     }
 
-    /// Ends the load, and compares each counter with what its task was told.
-    async fn check(self, store: &RedisStore) {
+    async fn stop(self) -> Vec<Counter> {
         self.stop.store(true, Ordering::Relaxed);
+        let mut counters = vec![];
         for task in self.tasks {
-            let (id, acknowledged, unknown) = task.await.expect("no panic");
-            let stored = count(
-                &store
-                    .load(&id)
-                    .await
-                    .expect("load")
-                    .expect("present")
-                    .record,
-            );
+            counters.push(task.await.expect("no panic, and no task hangs"));
+        }
+        counters
+    }
+
+    /// Stops, and compares each counter with what its task was told.
+    async fn assert_nothing_lost(self, store: &RedisStore) {
+        for counter in self.stop().await {
+            let stored = value(&load(store, &counter.id).await);
+            let (acknowledged, failed) = (counter.acknowledged, counter.failed);
             assert!(
-                (acknowledged..=acknowledged + unknown).contains(&stored),
-                "{acknowledged} + {unknown}: {stored}"
+                (acknowledged..=acknowledged + failed).contains(&stored),
+                "{stored} is stored after {acknowledged} writes and {failed} failures"
             );
         }
     }
 }
 
-fn count(record: &RecordBytes) -> u64 {
-    let body = &record.as_bytes()[RecordBytes::SECRET_HASH.end..];
-    u64::from_be_bytes(body.try_into().expect("eight bytes"))
+async fn increment(
+    store: RedisStore,
+    id: SessionId,
+    mut current: Record,
+    stop: Arc<AtomicBool>,
+    total: Arc<AtomicU64>,
+) -> Counter {
+    let (mut acknowledged, mut failed) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let next = record(&(value(&current) + 1).to_be_bytes());
+        match store.save(&id, current.version(), write(&next)).await {
+            Ok(Saved::Saved(_)) => {
+                (acknowledged, current) = (acknowledged + 1, next);
+                total.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Saved::Conflict(other)) => current = other.record,
+            Ok(Saved::Gone) => panic!("{id} is gone after {acknowledged} writes"),
+            Err(_) => {
+                failed += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if let Ok(Some(loaded)) = store.load(&id).await {
+                    current = loaded.record;
+                }
+            }
+        }
+    }
+    Counter {
+        id,
+        acknowledged,
+        failed,
+    }
+}
+
+fn value(record: &Record) -> u64 {
+    u64::from_be_bytes(record.body()[..].try_into().expect("eight bytes"))
+}
+
+fn node_id(node: &Redis) -> String {
+    node.command(&["CLUSTER", "MYID"])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_survive_a_reshard() {
-    let cluster = Cluster::start();
+async fn no_write_is_lost_while_slots_move() {
+    // of 16384 slots so many that they hold some of the sessions
+    const SLOTS: u32 = 4000;
+    let cluster = Arc::new(Cluster::start());
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
-    let load = Load::start(&store, 64).await;
-    load.goes_on().await;
-    let node = |node: &Server| node.command::<String>(&["CLUSTER", "MYID"]);
-    let (from, to) = (node(&cluster.nodes[0]), node(&cluster.nodes[1]));
-    let address = cluster.nodes[0].address();
-    tokio::task::spawn_blocking(move || {
-        cli(&[
-            "--cluster",
-            "reshard",
-            &address,
-            "--cluster-from",
-            &from,
-            "--cluster-to",
-            &to,
-            "--cluster-slots",
-            "1000",
-            "--cluster-yes",
-        ]);
-    })
-    .await
-    .expect("a reshard");
-    load.goes_on().await;
-    load.check(&store).await;
+    let workers = Workers::start(&store, 64).await;
+    workers.assert_writing().await;
+    let sessions = || cluster.nodes[1].command::<u64>(&["DBSIZE"]);
+    let before = sessions();
+    let resharding = cluster.clone();
+    let reshard = tokio::task::spawn_blocking(move || resharding.reshard(0, 1, SLOTS));
+    reshard.await.expect("a reshard");
+    assert!(sessions() > before, "sessions have moved");
+    workers.assert_writing().await;
+    workers.assert_nothing_lost(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_under_way_serves_from_both_ends() {
+async fn a_slot_that_moves_is_served_by_both_nodes() {
     let cluster = Cluster::start();
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let (source, target) = (&cluster.nodes[0], &cluster.nodes[1]);
-    let myid = |node: &Server| node.command::<String>(&["CLUSTER", "MYID"]);
     // a session of the first node
     let (id, slot) = loop {
         let id = id();
@@ -145,211 +152,161 @@ async fn a_slot_under_way_serves_from_both_ends() {
         }
     };
     let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
-    let _ = store.create(&id, &first, LONG).await.expect("create");
-    let () = target.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &myid(source)]);
-    let () = source.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &myid(target)]);
-    assert_eq!(
-        store
-            .load(&id)
-            .await
-            .expect("load")
-            .expect("at the source")
-            .record,
-        first
-    );
+    create(&store, &id, &first).await;
+    let () = target.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &node_id(source)]);
+    let () = source.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &node_id(target)]);
+    assert_eq!(load(&store, &id).await, first, "from the source");
     let port = target.port().to_string();
-    let () = source.command(&[
-        "MIGRATE",
-        "127.0.0.1",
-        &port,
-        &format!("session:{id}"),
-        "0",
-        "5000",
-    ]);
+    let key = format!("session:{id}");
+    let () = source.command(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
     for _ in 0..20 {
-        assert_eq!(
-            store
-                .load(&id)
-                .await
-                .expect("load")
-                .expect("at the target")
-                .record,
-            first
-        );
+        assert_eq!(load(&store, &id).await, first, "from the target");
     }
-    assert_eq!(
-        store
-            .save(&id, version(&first), &second, LONG)
-            .await
-            .expect("save"),
-        Saved::Saved
-    );
+    let result = store.touch(&id, first.version(), LONG).await;
+    assert_eq!(result.expect("touch"), touched());
+    let result = store.touch(&id, second.version(), LONG).await;
+    assert!(matches!(result.expect("touch"), Touched::Conflict(_)));
+    let result = store.save(&id, first.version(), write(&second)).await;
+    assert_eq!(result.expect("save"), saved());
     for node in [target, source] {
-        let () = node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &myid(target)]);
+        let () = node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &node_id(target)]);
     }
-    assert_eq!(
-        store
-            .save(&id, version(&second), &third, LONG)
-            .await
-            .expect("save"),
-        Saved::Saved
-    );
-    assert_eq!(
-        store.load(&id).await.expect("load").expect("moved").record,
-        third
-    );
+    let result = store.save(&id, second.version(), write(&third)).await;
+    assert_eq!(result.expect("save"), saved());
+    assert_eq!(load(&store, &id).await, third, "after the move");
+    let expected = Destroy::expecting(third.version());
+    let result = store.destroy(&id, expected).await;
+    assert_eq!(result.expect("destroy"), destroyed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_documented_acl_user_is_enough_in_a_cluster() {
-    let cluster = Cluster::start();
-    let rules = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha +ping +cluster|slots +asking";
-    for node in &cluster.nodes {
-        let words: Vec<&str> = ["ACL", "SETUSER", "app"]
-            .into_iter()
-            .chain(rules.split(' '))
-            .collect();
-        let () = node.command(&words);
-    }
-    let url = cluster.url().replace("://", "://app:pw@");
-    let store = RedisStore::connect(&url).await.expect("a store");
-    for _ in 0..30 {
-        let (id, first) = (id(), record(b"1"));
-        let _ = store.create(&id, &first, LONG).await.expect("create");
-        assert_eq!(
-            store
-                .save(&id, version(&first), &record(b"2"), LONG)
-                .await
-                .expect("save"),
-            Saved::Saved
-        );
-        assert!(matches!(
-            store
-                .save(&id, version(&first), &first, LONG)
-                .await
-                .expect("save"),
-            Saved::Conflict(_)
-        ));
-        assert!(store.load(&id).await.expect("load").is_some());
-        let _ = store.touch(&id, LONG).await.expect("touch");
-        store.destroy(&id).await.expect("destroy");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_whose_primary_dies_serves_from_its_replica() {
-    let cluster = Cluster::of(6, 1);
+async fn a_replica_serves_the_slots_of_a_dead_primary() {
+    let cluster = Cluster::with_replicas(1);
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
-    let load = Load::start(&store, 32).await;
-    load.goes_on().await;
-    let primary = cluster
-        .nodes
-        .iter()
-        .find(|node| is_primary(node))
-        .expect("a primary");
-    let offset = replication(primary).0;
-    eventually("the replica has every session", || async {
-        replication(primary).1 >= offset
-    })
-    .await;
+    let workers = Workers::start(&store, 32).await;
+    workers.assert_writing().await;
+    let mut nodes = cluster.nodes.iter();
+    let primary = nodes.find(|node| node.is_primary()).expect("a primary");
+    primary.wait_for_replica();
     primary.kill();
-    // every counter, so those of the dead node too
+    // enough ids to meet every node
     let ids: Vec<_> = (0..48).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is served", || async {
+        eventually("every slot is served", async || {
             store.load(id).await.is_ok()
         })
         .await;
     }
-    load.goes_on().await;
-    load.stop.store(true, Ordering::Relaxed);
-    for task in load.tasks {
-        task.await.expect("no panic, and no task hangs");
-    }
+    workers.assert_writing().await;
+    workers.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_are_followed_to_the_new_primary() {
+async fn the_store_follows_the_sentinels_to_a_new_primary() {
     let all = Sentinels::start();
     let store = RedisStore::connect(&all.url()).await.expect("a store");
-    let load = Load::start(&store, 32).await;
-    load.goes_on().await;
-    let offset = replication(&all.servers[0]).0;
-    eventually("the replica has every session", || async {
-        replication(&all.servers[0]).1 >= offset
-    })
-    .await;
+    let workers = Workers::start(&store, 32).await;
+    workers.assert_writing().await;
+    all.servers[0].wait_for_replica();
     all.servers[0].kill();
-    load.goes_on().await;
-    load.stop.store(true, Ordering::Relaxed);
-    for task in load.tasks {
-        task.await.expect("no panic, and no task hangs");
-    }
-    assert!(is_primary(&all.servers[1]));
+    workers.assert_writing().await;
+    workers.stop().await;
+    assert!(all.servers[1].is_primary());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_planned_failover_is_followed() {
+async fn the_store_follows_a_planned_failover() {
     let all = Sentinels::start();
     let store = RedisStore::connect(&all.url()).await.expect("a store");
-    let (id, current) = (id(), record(b"0"));
-    let _ = store.create(&id, &current, LONG).await.expect("create");
+    let (id, first, second) = (id(), record(b"1"), record(b"2"));
+    create(&store, &id, &first).await;
     let () = all.sentinels[0].command(&["SENTINEL", "FAILOVER", "sessions"]);
-    eventually("roles change", || async {
-        is_primary(&all.servers[1]) && !is_primary(&all.servers[0])
+    eventually("the roles change", async || {
+        all.servers[1].is_primary() && !all.servers[0].is_primary()
     })
     .await;
-    let next = record(b"1");
-    eventually("writes go on", || async {
-        matches!(
-            store.save(&id, version(&current), &next, LONG).await,
-            Ok(Saved::Saved)
-        )
+    eventually("writes are acknowledged", async || {
+        let result = store.save(&id, first.version(), write(&second)).await;
+        matches!(result, Ok(Saved::Saved(_)))
     })
     .await;
-    let there: u64 = all.servers[1].command(&["STRLEN", &format!("session:{id}")]);
-    assert_eq!(
-        there as usize,
-        next.as_bytes().len(),
-        "written to the new primary"
-    );
+    let key = format!("session:{id}");
+    let stored: Vec<u8> = all.servers[1].command(&["GET", &key]);
+    assert!(stored.ends_with(b"2"), "written to the new primary");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_hung_is_not_written_to_when_it_wakes() {
+async fn a_primary_that_hung_gets_no_writes_when_it_continues() {
     let all = Sentinels::start();
     let store = RedisStore::connect(&all.url()).await.expect("a store");
-    let written = || async { store.create(&id(), &record(b""), LONG).await.is_ok() };
-    assert!(written().await);
-    all.servers[0].freeze();
-    eventually("another primary is found", written).await;
+    let is_written = async || store.create(&id(), write(&record(b""))).await.is_ok();
+    assert!(is_written().await);
+    all.servers[0].pause();
+    eventually("another primary is used", is_written).await;
     let before: u64 = all.servers[1].command(&["DBSIZE"]);
-    all.servers[0].thaw();
+    all.servers[0].resume();
     for _ in 0..50 {
-        assert!(written().await, "the connections are to the new primary");
+        assert!(
+            is_written().await,
+            "the connections lead to the new primary"
+        );
     }
-    assert_eq!(all.servers[1].command::<u64>(&["DBSIZE"]), before + 50);
+    let after: u64 = all.servers[1].command(&["DBSIZE"]);
+    assert_eq!(after, before + 50);
 }
 
-/// How far a primary has come, and how far its replica has followed.
-fn replication(primary: &Server) -> (u64, u64) {
-    let info: String = primary.command(&["INFO", "replication"]);
-    let field = |name| {
-        let (_, rest) = info.split_once(name)?;
-        rest.split([',', '\r']).next()?.parse().ok()
+/// The sentinel is a fake one, so that only one connection has a reason to ask it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_connections_leave_the_old_primary_when_one_finds_another() {
+    let (old, new) = (Redis::start(), Redis::start());
+    let sentinel = FakeRedis::with_replies(&[]).await;
+    let name_primary = |server: &Redis, epoch: u64| {
+        let (port, epoch) = (server.port().to_string(), epoch.to_string());
+        let fields = [
+            ("ip", "127.0.0.1"),
+            ("port", &port),
+            ("flags", "master"),
+            ("config-epoch", &epoch),
+        ];
+        let words = fields.iter().flat_map(|(name, value)| [name, value]);
+        let words = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        sentinel.set_reply(&format!("*8\r\n{}", words.collect::<String>()));
     };
-    let replica = if info.contains("state=online") {
-        field(",offset=")
-    } else {
-        None
+    let last_commands = |server: &Redis| {
+        let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        let clients = clients.lines().filter_map(|client| {
+            let field = |name| client.split(' ').find_map(|field| field.strip_prefix(name));
+            Some((field("cmd=")?.to_owned(), field("id=")?.to_owned()))
+        });
+        // without the connection that asks
+        clients
+            .filter(|(command, _)| !command.starts_with("client"))
+            .collect::<Vec<_>>()
     };
-    (
-        field("master_repl_offset:").expect("an offset"),
-        replica.unwrap_or(0),
-    )
-}
 
-fn is_primary(server: &Server) -> bool {
-    let role: Vec<redis::Value> = server.command(&["ROLE"]);
-    role[0] == redis::Value::BulkString(b"master".into())
+    name_primary(&old, 1);
+    let url = format!("redis+sentinel://{}/sessions", sentinel.addr());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    // the spare connection has only been asked for its role
+    eventually("the spare connection is made", async || {
+        let _ = store.load(&id()).await;
+        let clients = last_commands(&old);
+        clients.len() == 2 && clients.iter().any(|(command, _)| command == "role")
+    })
+    .await;
+    name_primary(&new, 2);
+    let clients = last_commands(&old);
+    let spare = clients.iter().find(|(command, _)| command == "role");
+    let (_, spare) = spare.expect("the spare connection");
+    let _: u64 = old.command(&["CLIENT", "KILL", "ID", spare]);
+
+    eventually("both connections lead to the new primary", async || {
+        let _ = store.load(&id()).await;
+        last_commands(&old).is_empty() && last_commands(&new).len() == 2
+    })
+    .await;
+    let (id, record) = (id(), record(b""));
+    create(&store, &id, &record).await;
+    let key = format!("session:{id}");
+    assert_eq!(new.command::<u64>(&["EXISTS", &key]), 1);
 }

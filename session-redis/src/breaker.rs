@@ -1,0 +1,371 @@
+//! The circuit breaker of one connection, as a pure state machine.
+//!
+//! ```text
+//!         first use           connected
+//!   Idle ──────────► Connecting ──────────► Up ◄── a check succeeds, or a new connection ──┐
+//!                     ▲      │               │                                             │
+//!       disconnected, │      │ attempts fail │ replies keep missing their deadline         │
+//!       broken        │      ▼               ▼                                             │
+//!       (from Up) ────┘     Down ──── attempts go on in the background ────────────────────┘
+//! ```
+//!
+//! Operations wait while a connection is `Connecting`, which is short, and fail at once while it is
+//! `Down`: then the breaker is open. No operation makes a connection itself. A background task, the
+//! repair, checks or replaces it, so recovery takes as long with requests as without.
+//!
+//! [`Breaker::on`] takes an event and returns the next state and what to do. It reads no clock and
+//! performs nothing; `NodeConnection` does.
+
+use std::time::{Duration, Instant};
+
+use crate::{backoff::exponential, failure::Failure};
+
+/// The pause after the first failed attempt to connect; it doubles up to
+/// [`BreakerConfig::probe_every`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// A connection younger than this is not replaced because its server is read-only: the server that
+/// the sentinels name is, and would be again.
+const MIN_AGE: Duration = Duration::from_secs(1);
+
+/// When the breaker opens, and how often the connection is probed then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BreakerConfig {
+    /// The number of consecutive failures that open the breaker.
+    pub(crate) failures: u32,
+    /// The breaker opens if connecting takes this long, whatever the number of attempts.
+    pub(crate) connect_timeout: Duration,
+    /// The longest pause between two attempts to connect.
+    pub(crate) probe_every: Duration,
+}
+
+/// The state of a connection of type `C`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Breaker<C> {
+    /// Not used yet. No repair runs.
+    Idle,
+    /// The repair makes the first attempts.
+    Connecting(Repair),
+    /// There is a connection.
+    Up(Up<C>),
+    /// Attempts failed with this. The repair makes more.
+    Down { failure: Failure, repair: Repair },
+}
+
+/// A connection in use, and whether it is suspect.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Up<C> {
+    pub(crate) active: Active<C>,
+    /// Consecutive failures.
+    failures: u32,
+    /// The repair that checks the connection.
+    check: Option<Repair>,
+}
+
+/// A connection in use.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Active<C> {
+    pub(crate) connection: C,
+    /// Tells this connection from earlier and later ones.
+    pub(crate) serial: u64,
+    /// Connections of one generation lead to the same server.
+    pub(crate) generation: u64,
+    /// When it was connected.
+    pub(crate) connected_at: Instant,
+}
+
+/// The attempts of a repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Repair {
+    started_at: Instant,
+    attempts: u32,
+    /// The connection was suspect when the latest attempt started.
+    suspect: bool,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event<C> {
+    /// An operation wants to use it.
+    Requested,
+    /// The server replied to an operation.
+    Answered,
+    /// An operation got no reply in time.
+    TimedOut { serial: u64 },
+    /// It broke under an operation.
+    Lost { serial: u64 },
+    /// A cluster connection lost one of its nodes, which it reconnects by itself.
+    NodeLost { serial: u64 },
+    /// The server refused a write because it is a replica.
+    ReadOnly { serial: u64 },
+    /// The server closed it.
+    Disconnected,
+    /// Another connection to the same server no longer gets replies. If this one is idle, it has
+    /// not noticed.
+    PeerTimedOut { generation: u64, idle: bool },
+    /// Connections of other generations lead to a server that is no longer the primary.
+    PrimaryChanged { generation: u64 },
+    /// The repair starts an attempt.
+    AttemptStarted,
+    /// The attempt succeeded: the connection was checked, or replaced.
+    Connected(Active<C>),
+    /// The attempt failed.
+    AttemptFailed(Failure),
+    /// The repair ended without a result, because its runtime did.
+    RepairAborted,
+}
+
+/// The state after an event, and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Transition<C> {
+    pub(crate) state: Breaker<C>,
+    pub(crate) action: Action,
+    pub(crate) notice: Option<Notice>,
+}
+
+/// What to do about the repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    None,
+    /// Start the repair. `discard` says that the connection must not be used any more, even if it
+    /// passes a check.
+    StartRepair {
+        discard: bool,
+    },
+    /// Make another attempt after this pause, before jitter.
+    RetryAfter(Duration),
+    /// End the repair.
+    EndRepair,
+}
+
+/// What operators should know.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// The breaker opened, because of this.
+    Opened(Failure),
+    /// The breaker closed.
+    Closed,
+    /// There is a connection, without an outage before.
+    Connected,
+}
+
+impl<C> Breaker<C> {
+    /// Returns the next state, and what to do.
+    pub(crate) fn on(self, event: Event<C>, config: &BreakerConfig, now: Instant) -> Transition<C> {
+        match (self, event) {
+            (state, Event::Connected(active)) => Transition {
+                notice: Some(match state {
+                    Self::Down { .. } => Notice::Closed,
+                    Self::Idle | Self::Connecting(_) | Self::Up(_) => Notice::Connected,
+                }),
+                state: Self::Up(Up {
+                    active,
+                    failures: 0,
+                    check: None,
+                }),
+                action: Action::EndRepair,
+            },
+            (_, Event::RepairAborted) => Self::Idle.and(Action::None),
+
+            (Self::Idle, Event::Requested) => Self::reconnect(None, false, now),
+            (Self::Idle, Event::AttemptFailed(_)) => Self::Idle.and(Action::EndRepair),
+
+            (Self::Connecting(repair), Event::AttemptStarted) => {
+                Self::Connecting(repair.attempt(false)).and(Action::None)
+            }
+            (Self::Connecting(repair), Event::AttemptFailed(failure)) => {
+                let repair = repair.failed();
+                if repair.has_failed_for_long(config, now) {
+                    Self::open(failure, repair, repair.pause(config))
+                } else {
+                    Self::Connecting(repair).and(repair.pause(config))
+                }
+            }
+
+            (Self::Up(up), Event::Answered) => Self::Up(Up { failures: 0, ..up }).and(Action::None),
+            (Self::Up(up), Event::TimedOut { serial }) if up.active.serial == serial => {
+                let failures = up.failures.saturating_add(1);
+                let (repair, action) = Repair::running_or_new(up.check, false, now);
+                if failures >= config.failures {
+                    Self::open(Failure::TimedOut, repair, action)
+                } else {
+                    let check = Some(repair);
+                    Self::Up(Up {
+                        failures,
+                        check,
+                        ..up
+                    })
+                    .and(action)
+                }
+            }
+            (Self::Up(up), Event::NodeLost { serial }) if up.active.serial == serial => {
+                let failures = up.failures.saturating_add(1);
+                let (check, action) = if failures >= config.failures {
+                    let (repair, action) = Repair::running_or_new(up.check, false, now);
+                    (Some(repair), action)
+                } else {
+                    (up.check, Action::None)
+                };
+                Self::Up(Up {
+                    failures,
+                    check,
+                    ..up
+                })
+                .and(action)
+            }
+            (Self::Up(up), Event::Lost { serial }) if up.active.serial == serial => {
+                Self::reconnect(up.check, false, now)
+            }
+            (Self::Up(up), Event::ReadOnly { serial })
+                if up.active.serial == serial && up.active.age(now) >= MIN_AGE =>
+            {
+                Self::reconnect(up.check, true, now)
+            }
+            (Self::Up(up), Event::Disconnected) => Self::reconnect(up.check, false, now),
+            (Self::Up(up), Event::PeerTimedOut { generation, idle })
+                if idle && up.active.generation == generation =>
+            {
+                let (repair, action) = Repair::running_or_new(up.check, false, now);
+                Self::open(Failure::TimedOut, repair, action)
+            }
+            (Self::Up(up), Event::PrimaryChanged { generation })
+                if up.active.generation != generation =>
+            {
+                Self::reconnect(up.check, true, now)
+            }
+            (Self::Up(up), Event::AttemptStarted) => {
+                let suspect = up.failures > 0;
+                let check = up.check.map(|repair| repair.attempt(suspect));
+                Self::Up(Up { check, ..up }).and(Action::None)
+            }
+            (Self::Up(up), Event::AttemptFailed(failure)) => match up.check.map(Repair::failed) {
+                Some(repair) if repair.suspect && up.failures == 0 => {
+                    // the server has replied to an operation since, so the connection is fine
+                    Self::Up(Up { check: None, ..up }).and(Action::EndRepair)
+                }
+                Some(repair) if repair.has_failed_for_long(config, now) => {
+                    Self::open(failure, repair, repair.pause(config))
+                }
+                Some(repair) => {
+                    let check = Some(repair);
+                    Self::Up(Up { check, ..up }).and(repair.pause(config))
+                }
+                None => Self::Up(up).and(Action::EndRepair),
+            },
+
+            (Self::Down { failure, repair }, Event::AttemptStarted) => {
+                let repair = repair.attempt(false);
+                Self::Down { failure, repair }.and(Action::None)
+            }
+            // operators want the latest reason
+            (Self::Down { repair, .. }, Event::AttemptFailed(failure)) => {
+                let repair = repair.failed();
+                Self::Down { failure, repair }.and(repair.pause(config))
+            }
+
+            // events that do not matter in this state, or concern another connection
+            (
+                state @ (Self::Idle | Self::Connecting(_) | Self::Up(_) | Self::Down { .. }),
+                Event::Requested
+                | Event::Answered
+                | Event::TimedOut { .. }
+                | Event::Lost { .. }
+                | Event::NodeLost { .. }
+                | Event::ReadOnly { .. }
+                | Event::Disconnected
+                | Event::PeerTimedOut { .. }
+                | Event::PrimaryChanged { .. }
+                | Event::AttemptStarted,
+            ) => state.and(Action::None),
+        }
+    }
+
+    /// Whether the server has missed a deadline and has not replied since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        match self {
+            Self::Up(up) => up.is_suspect(),
+            Self::Idle | Self::Connecting(_) | Self::Down { .. } => false,
+        }
+    }
+
+    /// Whether this is the connection that is in use.
+    pub(crate) fn is_active(&self, serial: u64) -> bool {
+        match self {
+            Self::Up(up) => up.active.serial == serial,
+            Self::Idle | Self::Connecting(_) | Self::Down { .. } => false,
+        }
+    }
+
+    fn and(self, action: Action) -> Transition<C> {
+        Transition {
+            state: self,
+            action,
+            notice: None,
+        }
+    }
+
+    fn reconnect(check: Option<Repair>, discard: bool, now: Instant) -> Transition<C> {
+        let (repair, action) = Repair::running_or_new(check, discard, now);
+        Self::Connecting(repair).and(action)
+    }
+
+    fn open(failure: Failure, repair: Repair, action: Action) -> Transition<C> {
+        Transition {
+            notice: Some(Notice::Opened(failure.clone())),
+            state: Self::Down { failure, repair },
+            action,
+        }
+    }
+}
+
+impl<C> Up<C> {
+    /// Whether the server has missed a deadline and has not replied since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.failures > 0
+    }
+}
+
+impl<C> Active<C> {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.connected_at)
+    }
+}
+
+impl Repair {
+    /// Returns the repair that runs, or one to start.
+    fn running_or_new(running: Option<Self>, discard: bool, now: Instant) -> (Self, Action) {
+        match running {
+            Some(repair) => (repair, Action::None),
+            None => {
+                let repair = Self {
+                    started_at: now,
+                    attempts: 0,
+                    suspect: false,
+                };
+                (repair, Action::StartRepair { discard })
+            }
+        }
+    }
+
+    fn attempt(self, suspect: bool) -> Self {
+        Self { suspect, ..self }
+    }
+
+    fn failed(self) -> Self {
+        let attempts = self.attempts.saturating_add(1);
+        Self { attempts, ..self }
+    }
+
+    fn has_failed_for_long(&self, config: &BreakerConfig, now: Instant) -> bool {
+        self.attempts >= config.failures
+            || now.saturating_duration_since(self.started_at) >= config.connect_timeout
+    }
+
+    fn pause(&self, config: &BreakerConfig) -> Action {
+        Action::RetryAfter(exponential(FIRST_PAUSE, self.attempts).min(config.probe_every))
+    }
+}
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

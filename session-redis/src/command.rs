@@ -1,0 +1,281 @@
+//! Store operations as Redis commands on one key.
+
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline};
+use session_core::{Version, Write};
+
+use crate::{
+    script::{self, Script, ScriptForm},
+    stored_record::{HEADER_BYTES, StoredRecord, version_header},
+};
+
+/// The most digits of an integer argument.
+const INTEGER_DIGITS: usize = 20;
+
+/// The longest life that Redis is given, in milliseconds. Redis adds the time of day and rejects
+/// the sum if it overflows.
+const MAX_TTL_MS: u64 = i64::MAX as u64 / 2;
+
+/// An operation on the record of one session, as data, so that it can be sent again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command<'a> {
+    key: &'a str,
+    operation: Operation<'a>,
+}
+
+/// What a command does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation<'a> {
+    Load,
+    Create(Write<'a>),
+    Save { expected: Version, write: Write<'a> },
+    Touch { expected: Version, ttl: Duration },
+    Destroy { expected: Option<Version> },
+}
+
+/// How a command is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SendMode {
+    pub(crate) script: ScriptForm,
+    /// Sends `ASKING` before each command, to this node (`host:port`), which imports the slot.
+    pub(crate) asking: Option<String>,
+}
+
+impl<'a> Command<'a> {
+    pub(crate) fn new(key: &'a str, operation: Operation<'a>) -> Self {
+        Self { key, operation }
+    }
+
+    pub(crate) fn key(&self) -> &'a str {
+        self.key
+    }
+
+    /// The name of the operation, for log lines.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.operation {
+            Operation::Load => "load",
+            Operation::Create(_) => "create",
+            Operation::Save { .. } => "save",
+            Operation::Touch { .. } => "touch",
+            Operation::Destroy { .. } => "destroy",
+        }
+    }
+
+    /// Whether a lost reply leaves open what is stored.
+    pub(crate) fn writes(&self) -> bool {
+        match self.operation {
+            Operation::Load => false,
+            Operation::Create(_)
+            | Operation::Save { .. }
+            | Operation::Touch { .. }
+            | Operation::Destroy { .. } => true,
+        }
+    }
+
+    /// Whether the command may be sent again although it may have been applied.
+    ///
+    /// A load, a touch and a destroy have no further effect, and a save recognizes its own record.
+    /// A create must not be repeated: its first attempt may arrive after the session was created
+    /// and destroyed, and would bring the session back.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self.operation {
+            Operation::Create(_) => false,
+            Operation::Load
+            | Operation::Save { .. }
+            | Operation::Touch { .. }
+            | Operation::Destroy { .. } => true,
+        }
+    }
+
+    pub(crate) fn commands(&self, form: ScriptForm) -> Vec<Cmd> {
+        match self.operation {
+            Operation::Load => vec![self.on_key("GET"), self.on_key("PTTL")],
+            Operation::Create(write) => {
+                let record = StoredRecord(write.record);
+                let mut cmd = self.script(&script::CREATE, form, record.len() + INTEGER_DIGITS);
+                cmd.arg(record).arg(millis(write.ttl));
+                vec![cmd]
+            }
+            Operation::Save { expected, write } => {
+                let record = StoredRecord(write.record);
+                let room = record.len() + INTEGER_DIGITS + HEADER_BYTES;
+                let mut cmd = self.script(&script::SAVE, form, room);
+                cmd.arg(record)
+                    .arg(millis(write.ttl))
+                    .arg(&version_header(expected)[..]);
+                vec![cmd]
+            }
+            Operation::Touch { expected, ttl } => {
+                let mut cmd = self.script(&script::TOUCH, form, INTEGER_DIGITS + HEADER_BYTES);
+                cmd.arg(millis(ttl)).arg(&version_header(expected)[..]);
+                vec![cmd]
+            }
+            Operation::Destroy {
+                expected: Some(expected),
+            } => {
+                let mut cmd = self.script(&script::DESTROY, form, HEADER_BYTES);
+                cmd.arg(&version_header(expected)[..]);
+                vec![cmd]
+            }
+            Operation::Destroy { expected: None } => vec![self.on_key("UNLINK")],
+        }
+    }
+
+    /// Returns the commands as one pipeline. `ASKING` precedes each, because it holds for one
+    /// command only.
+    pub(crate) fn pipeline(&self, mode: &SendMode) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(4);
+        for cmd in self.commands(mode.script) {
+            if mode.asking.is_some() {
+                pipeline.cmd("ASKING");
+            }
+            pipeline.add_command(cmd);
+        }
+        pipeline
+    }
+
+    fn on_key(&self, name: &str) -> Cmd {
+        let mut cmd = Cmd::with_capacity(2, name.len() + self.key.len());
+        cmd.arg(name).arg(self.key);
+        cmd
+    }
+
+    /// Returns the invocation of a script, with room for so many bytes of arguments.
+    fn script(&self, script: &Script, form: ScriptForm, room: usize) -> Cmd {
+        let (name, text) = script.invocation(form);
+        let mut cmd = Cmd::with_capacity(7, name.len() + text.len() + 1 + self.key.len() + room);
+        cmd.arg(name).arg(text).arg(1).arg(self.key);
+        cmd
+    }
+}
+
+/// Converts a time to live into milliseconds: at least one, because Redis deletes a key whose time
+/// to live is zero, or rejects it.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis())
+        .unwrap_or(MAX_TTL_MS)
+        .clamp(1, MAX_TTL_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use session_core::Record;
+
+    use super::*;
+
+    const HEADER: &str = "\u{2}versionA";
+
+    fn version() -> Version {
+        Version::from_bytes(*b"versionA")
+    }
+
+    fn words(pipeline: &Pipeline) -> String {
+        let packed = String::from_utf8(pipeline.get_packed_pipeline()).expect("text");
+        let words = packed
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['*', '$']) && !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    fn assert_sends(operation: Operation<'_>, mode: SendMode, expected: &str) {
+        let command = Command::new("k", operation);
+        assert_eq!(words(&command.pipeline(&mode)), expected);
+    }
+
+    #[test]
+    fn every_operation_is_one_command_or_script_on_one_key() {
+        let hash = |script: &Script| script.invocation(ScriptForm::Hash).1.to_owned();
+        let (mode, ttl) = (SendMode::default, Duration::from_millis(5));
+        let record = Record::new(Version::from_bytes(*b"versionB"), &b"body"[..]);
+        let write = Write::new(&record, ttl);
+        let expected = version();
+        assert_sends(Operation::Load, mode(), "GET k PTTL k");
+        assert_sends(
+            Operation::Create(write),
+            mode(),
+            &format!("EVALSHA {} 1 k \u{2}versionBbody 5", hash(&script::CREATE)),
+        );
+        assert_sends(
+            Operation::Save { expected, write },
+            mode(),
+            &format!(
+                "EVALSHA {} 1 k \u{2}versionBbody 5 {HEADER}",
+                hash(&script::SAVE)
+            ),
+        );
+        assert_sends(
+            Operation::Touch { expected, ttl },
+            mode(),
+            &format!("EVALSHA {} 1 k 5 {HEADER}", hash(&script::TOUCH)),
+        );
+        assert_sends(
+            Operation::Destroy {
+                expected: Some(expected),
+            },
+            mode(),
+            &format!("EVALSHA {} 1 k {HEADER}", hash(&script::DESTROY)),
+        );
+        assert_sends(Operation::Destroy { expected: None }, mode(), "UNLINK k");
+    }
+
+    #[test]
+    fn a_script_can_be_sent_as_source() {
+        let mode = SendMode {
+            script: ScriptForm::Source,
+            asking: None,
+        };
+        let operation = Operation::Touch {
+            expected: version(),
+            ttl: Duration::from_millis(5),
+        };
+        let source = script::TOUCH.invocation(ScriptForm::Source).1;
+        assert_sends(operation, mode, &format!("EVAL {source} 1 k 5 {HEADER}"));
+    }
+
+    #[test]
+    fn asking_precedes_each_command() {
+        let mode = SendMode {
+            script: ScriptForm::Hash,
+            asking: Some("h:1".to_owned()),
+        };
+        assert_sends(Operation::Load, mode, "ASKING GET k ASKING PTTL k");
+    }
+
+    #[test]
+    fn times_to_live_are_clamped_to_what_redis_accepts() {
+        assert_eq!(millis(Duration::ZERO), 1);
+        assert_eq!(millis(Duration::from_micros(999)), 1);
+        assert_eq!(millis(Duration::from_micros(2999)), 2);
+        assert_eq!(millis(Duration::MAX), MAX_TTL_MS);
+    }
+
+    #[test]
+    fn only_a_create_is_never_repeated() {
+        let record = Record::new(version(), &b""[..]);
+        let (expected, ttl) = (version(), Duration::from_secs(1));
+        let write = Write::new(&record, ttl);
+        for (operation, writes, repeatable) in [
+            (Operation::Load, false, true),
+            (Operation::Create(write), true, false),
+            (Operation::Save { expected, write }, true, true),
+            (Operation::Touch { expected, ttl }, true, true),
+            (Operation::Destroy { expected: None }, true, true),
+            (
+                Operation::Destroy {
+                    expected: Some(expected),
+                },
+                true,
+                true,
+            ),
+        ] {
+            let command = Command::new("k", operation);
+            assert_eq!(
+                (command.writes(), command.is_repeatable()),
+                (writes, repeatable),
+                "{operation:?}"
+            );
+        }
+    }
+}
