@@ -9,7 +9,7 @@ use crate::{
     case::Case,
     executor::End,
     fault::Fault,
-    scheduled_store::Call,
+    scheduled_store::{Call, Op},
     script::{Party, Script},
     verb::{Principal, TALLY, Verb},
 };
@@ -244,6 +244,15 @@ impl History<'_> {
     pub fn calls_of(&self, request: usize) -> impl Iterator<Item = &Applied> {
         let calls = self.applied.iter();
         calls.filter(move |applied| applied.call.owner == request && !applied.call.late)
+    }
+
+    /// The load of the session that counted: that its token opens, or else was superseded in.
+    pub fn load_of(&self, request: usize) -> Option<&Applied> {
+        let log = &self.requests[request];
+        let id = log.presented.as_ref()?.id();
+        self.calls_of(request)
+            .take(log.tokens.len())
+            .find(|applied| applied.call.op == Op::Load && applied.call.id == id)
     }
 
     /// Whether a fault happened.

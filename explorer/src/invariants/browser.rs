@@ -8,7 +8,6 @@ use super::Evidence;
 use crate::{
     case::Configuration,
     history::RequestLog,
-    scheduled_store::Op,
     script::Party,
     verb::{Principal, Verb},
 };
@@ -109,8 +108,7 @@ fn arrives_too_late(evidence: &Evidence<'_>) -> bool {
     let requests = history.requests.iter().enumerate();
     let mut browsers = requests.filter(|(_, request)| request.party == Party::Browser);
     browsers.any(|(owner, _)| {
-        let mut calls = history.calls_of(owner);
-        let load = calls.find(|applied| applied.call.op == Op::Load);
+        let load = history.load_of(owner);
         load.is_some_and(|load| {
             load.before.is_some() && !load.token_opens && history.time_passed(0, load.call.step)
         })
@@ -204,7 +202,7 @@ fn one_issues(evidence: &Evidence<'_>, issuer: usize, report: &mut dyn FnMut(Str
 fn forgets_doubt(request: &RequestLog) -> bool {
     let mut calls = request.calls.iter();
     calls.any(|called| called.result == Err(SessionErrorKind::InDoubt))
-        && calls.any(|called| called.verb == Verb::Discard)
+        && calls.any(|called| matches!(called.verb, Verb::Discard | Verb::Reload))
 }
 
 fn two_logins(evidence: &Evidence<'_>, logins: [usize; 2], report: &mut dyn FnMut(String)) {

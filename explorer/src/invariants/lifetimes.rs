@@ -97,8 +97,8 @@ fn due_touch(
     let (Some((step, Ok(_))), Some(token)) = (&request.finished, &request.presented) else {
         return;
     };
-    let first = history.calls_of(owner).next();
-    let opened = first.is_some_and(|applied| applied.call.op == Op::Load && applied.token_opens);
+    let load = history.load_of(owner);
+    let opened = load.is_some_and(|load| load.token_opens);
     let discards = request.script.0.contains(&Verb::Discard);
     if !opened || discards || history.is_faulty_for(owner) || history.time_passed(0, *step) {
         return;

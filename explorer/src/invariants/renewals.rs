@@ -9,7 +9,6 @@ use super::Evidence;
 use crate::{
     case::Situation,
     history::{MAIL, RequestLog, Seen},
-    scheduled_store::Op,
     script::Party,
     verb::{Principal, Verb},
 };
@@ -70,10 +69,7 @@ fn reads(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
         let Some(Ok(loaded)) = request.loaded else {
             continue;
         };
-        let opened = history
-            .calls_of(owner)
-            .take(1)
-            .find(|applied| applied.call.op == Op::Load && applied.token_opens);
+        let opened = history.load_of(owner).filter(|load| load.token_opens);
         match opened.and_then(|applied| applied.after.as_ref()) {
             Some(view) if view.seen != loaded => {
                 report(format!("request {owner} was shown what is not stored"));

@@ -4,7 +4,7 @@
 use super::Evidence;
 use crate::{
     history::{History, RequestLog},
-    scheduled_store::{Effect, Op},
+    scheduled_store::Effect,
     verb::Verb,
 };
 
@@ -57,8 +57,7 @@ fn is_alone(history: &History<'_>, owner: usize) -> bool {
 
 /// How many calls a request needs at most.
 fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
-    let load = history.calls_of(owner).next();
-    let load = load.filter(|applied| applied.call.op == Op::Load);
+    let load = history.load_of(owner);
     let opened = load.is_some_and(|applied| applied.token_opens);
     // a login looks at a session that its token was superseded in
     let superseded = load.is_some_and(|applied| applied.before.is_some() && !applied.token_opens);

@@ -3,7 +3,7 @@
 use session_core::{SessionId, SessionToken};
 
 use super::Evidence;
-use crate::{history::RequestLog, scheduled_store::Op, verb::Verb};
+use crate::{history::RequestLog, verb::Verb};
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;
@@ -62,8 +62,8 @@ impl Strict {
             return None;
         }
         let id = request.presented.as_ref().map(SessionToken::id)?;
-        let load = history.calls_of(owner).next()?;
-        let opened = load.call.op == Op::Load && load.token_opens;
+        let load = history.load_of(owner)?;
+        let opened = load.token_opens;
         let calls = history.applied.iter();
         let mut own = calls.filter(|applied| applied.call.owner == owner);
         let changed = own.find(|applied| applied.call.id == id && applied.call.changed());
