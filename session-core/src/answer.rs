@@ -76,46 +76,18 @@ pub(crate) struct Context<'c> {
 }
 
 impl Progress {
-    /// The session after a commit that was dropped before it was done. A regeneration begins again.
-    pub(crate) fn interrupted(self) -> Self {
-        let state = match self.state {
-            State::Regenerated {
-                new,
-                draft,
-                retired,
-                progress: Regeneration::Created(base),
-            } => {
-                let new = NewSession {
-                    orphan: Some(base.token.id()),
-                    ..new.without_token()
-                };
-                State::Regenerated {
-                    new,
-                    draft,
-                    retired,
-                    progress: Regeneration::Planned,
-                }
-            }
-            State::Regenerated {
-                new,
-                draft,
-                retired,
-                progress: Regeneration::Undo(id, _),
-            } => {
-                let new = NewSession {
-                    orphan: Some(id),
-                    ..new.without_token()
-                };
-                State::Regenerated {
-                    new,
-                    draft,
-                    retired,
-                    progress: Regeneration::Planned,
-                }
-            }
-            state => state,
+    /// Prepares the session for another commit, if this one was dropped before it was done: a regeneration begins again.
+    pub(crate) fn interrupt(&mut self) {
+        let State::Regenerated { new, progress, .. } = &mut self.state else {
+            return;
         };
-        Self { state, ..self }
+        new.orphan = match progress {
+            Regeneration::Planned => return,
+            Regeneration::Created(base) => Some(base.token.id()),
+            Regeneration::Undo(id, _) => Some(*id),
+        };
+        new.token = None;
+        *progress = Regeneration::Planned;
     }
 
     /// Takes an answer into account. On an error the commit is over; the state is one that the next commit can continue from.
@@ -179,7 +151,7 @@ impl Applier<'_, '_> {
 }
 
 /// The stored session with this request's changes.
-fn on_base(base: Base, draft: Draft, renews: bool) -> State {
+fn on_base(base: Box<Base>, draft: Draft, renews: bool) -> State {
     match (renews, draft.is_empty()) {
         (true, _) => State::Renewed { base, draft },
         (false, true) => State::Unmodified {

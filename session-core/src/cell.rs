@@ -155,15 +155,12 @@ impl Cell {
     /// Ends a commit with the state that it leaves behind, and repeats the calls that were made while it was in flight.
     pub(crate) fn end_commit(
         &self,
-        progress: Progress,
+        progress: &mut Progress,
         limit_bytes: usize,
         new: impl Fn() -> NewSession,
     ) {
-        let Progress {
-            mut state,
-            credential,
-            ..
-        } = progress;
+        let mut state = mem::replace(&mut progress.state, State::Gone);
+        let credential = mem::take(&mut progress.credential);
         loop {
             let calls = {
                 let mut inner = self.lock();

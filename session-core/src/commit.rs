@@ -82,19 +82,22 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
     }
     let config = &*shared.config;
     let mut commit = InFlight::begin(shared, trigger);
-    let deadline = config.clock.monotonic() + config.policy.commit_deadline;
+    let deadline = commit.now.monotonic + config.policy.commit_deadline;
     let mut turn = None;
     loop {
-        let now = config.now();
-        commit.facts.late = commit.repeats && now.monotonic >= deadline;
+        if commit.repeats {
+            commit.now = config.now();
+            commit.facts.late = commit.now.monotonic >= deadline;
+        }
+        let now = commit.now;
         let answer = match decide(&commit.progress.state, commit.facts, &config.policy, now) {
             Step::Done(lost) => {
                 commit.progress.outcome.lost = commit.progress.outcome.lost.or(lost);
-                return commit.finish();
+                return Ok(commit.finish());
             }
             Step::NotStored => {
                 warn_not_stored();
-                return commit.finish();
+                return Ok(commit.finish());
             }
             Step::Fail(refusal) => return Err(refusal.into()),
             Step::NewToken => Answer::Token(new_token(shared, &commit.progress.state)?),
@@ -141,6 +144,8 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
 /// A commit on a copy of the state. However it ends, also if it is dropped, the session takes over where it stands.
 struct InFlight<'s> {
     shared: &'s Shared,
+    /// Read when the commit begins, and again for each repetition.
+    now: Now,
     facts: Facts<'s>,
     progress: Progress,
     /// A step has to be repeated because of a concurrent request, or because its outcome is unknown.
@@ -162,6 +167,7 @@ impl<'s> InFlight<'s> {
         let facts = facts(shared, trigger, require_unchanged);
         Self {
             shared,
+            now: shared.config.now(),
             facts,
             progress,
             repeats: false,
@@ -175,7 +181,7 @@ impl<'s> InFlight<'s> {
         let context = Context {
             facts: self.facts,
             policy: &shared.config.policy,
-            now: shared.config.now(),
+            now: self.now,
             new_session: &|| shared.request.new_session(&shared.config),
         };
         self.repeats |= is_conflict(&answer);
@@ -184,23 +190,17 @@ impl<'s> InFlight<'s> {
         result
     }
 
-    fn finish(mut self) -> Result<Outcome, SessionError> {
+    fn finish(&mut self) -> Outcome {
         let outcome = self.progress.outcome;
         trace(&outcome, &self.progress.state);
-        let state = mem::replace(&mut self.progress.state, State::Gone);
-        self.progress.state = match state {
-            // what was written made no difference
-            State::Modified { base, .. } => State::Unmodified {
-                base,
-                discarded: false,
-            },
-            // the handler learns of the loss, so it is over
-            state @ State::Superseded { .. } if outcome.lost == Some(Loss::Superseded) => {
-                Verb::Discard.apply(state, usize::MAX, None).0
-            }
-            state => state,
-        };
-        Ok(outcome)
+        // what was written made no difference, or the handler learns that it is lost
+        let is_over = matches!(self.progress.state, State::Modified { .. })
+            || outcome.lost == Some(Loss::Superseded);
+        if is_over {
+            let state = mem::replace(&mut self.progress.state, State::Gone);
+            self.progress.state = committed(state);
+        }
+        outcome
     }
 
     async fn load(&self, id: SessionId) -> Result<Answer, SessionError> {
@@ -304,15 +304,22 @@ impl Drop for InFlight<'_> {
             }
         }
         let (shared, limit_bytes) = (self.shared, self.shared.config.policy.max_bytes);
-        let progress = Progress {
-            state: mem::replace(&mut self.progress.state, State::Gone),
-            outcome: self.progress.outcome,
-            credential: mem::take(&mut self.progress.credential),
-        };
-        let progress = progress.interrupted();
-        shared.cell.end_commit(progress, limit_bytes, || {
+        self.progress.interrupt();
+        shared.cell.end_commit(&mut self.progress, limit_bytes, || {
             shared.request.new_session(&shared.config)
         });
+    }
+}
+
+/// The state without writes that are over.
+fn committed(state: State) -> State {
+    match state {
+        State::Modified { base, .. } => State::Unmodified {
+            base,
+            discarded: false,
+        },
+        state @ State::Superseded { .. } => Verb::Discard.apply(state, usize::MAX, None).0,
+        state => state,
     }
 }
 

@@ -62,6 +62,9 @@ fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
         [b'"', quoted @ .., b'"'] => quoted,
         unquoted => unquoted,
     };
+    if !value.contains(&b'%') {
+        return str::from_utf8(value).ok().map(Cow::Borrowed);
+    }
     percent_decode(value).decode_utf8().ok()
 }
 

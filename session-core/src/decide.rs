@@ -194,12 +194,17 @@ pub(crate) fn decide<'s>(
             context.unchanged(base)
         }
         State::Modified { base, draft } => context.save(base, draft, SecretChange::Keep),
+        State::Renewed { base, draft } if !base.is_superseded() => {
+            context.save(base, draft, SecretChange::Replace)
+        }
         State::Renewed { base, draft } => {
-            let secret = match base.is_superseded() {
-                true => SecretChange::Add,
-                false => SecretChange::Replace,
-            };
-            context.save(base, draft, secret)
+            let login = draft.login().map(|login| &*login.principal);
+            if login.is_some() && login == base.principal() {
+                context.save(base, draft, SecretChange::Add)
+            } else {
+                // a login must not keep the tokens of somebody else, and a renewal is done already
+                Step::Load(base.token.id())
+            }
         }
         State::Regenerated {
             progress: Regeneration::Undo(id, _),

@@ -8,14 +8,14 @@ use crate::{
     body::Contents,
     clock::Millis,
     error::{SessionError, SessionErrorKind},
-    op::{self, Op},
+    op::{self, Op, Ops},
 };
 
 /// Uncommitted changes, with the contents that they lead to.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     contents: Arc<Contents>,
-    ops: Vec<Op>,
+    ops: Ops,
     login: Option<Login>,
 }
 
@@ -31,7 +31,7 @@ impl Draft {
     pub(crate) fn of(contents: Arc<Contents>) -> Self {
         Self {
             contents,
-            ops: Vec::new(),
+            ops: Ops::new(),
             login: None,
         }
     }

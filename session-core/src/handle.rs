@@ -223,7 +223,7 @@ impl RequestStart {
             match lookup::look_up(&self.config, &token, extends).await? {
                 Lookup::Found(base) => {
                     let state = State::Unmodified {
-                        base: *base,
+                        base,
                         discarded: false,
                     };
                     return Ok(self.session(Some(token.id()), signed_by_old_key, state));

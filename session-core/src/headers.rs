@@ -30,6 +30,11 @@ pub(crate) struct Issued {
 }
 
 impl Credential {
+    /// Whether the client keeps what it has.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.issued.is_none() && self.ended.is_none()
+    }
+
     /// The store has confirmed a token.
     pub(crate) fn issue(&mut self, issued: Issued) {
         self.issued = Some(issued);

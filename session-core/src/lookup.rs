@@ -54,27 +54,19 @@ pub(crate) async fn look_up(
         tracing::debug!(session.id = %id, "session is past its absolute timeout");
         return Ok(Lookup::NotFound);
     }
-    let Current {
-        version,
-        body,
-        ttl,
-        seen_at,
-    } = current;
-    let base = Base {
-        token: token.clone(),
-        version,
-        body,
-        ttl,
-        seen_at,
+    let base = Base::read(
+        token.clone(),
+        Current {
+            seen_at: now.monotonic,
+            ..current
+        },
         extends,
-        touch_requested: false,
-        written: false,
-    };
+    );
     if base.is_superseded() {
         tracing::info!(session.id = %id, "session token is superseded or has a wrong secret");
         return Ok(Lookup::Superseded(since(config, &base, now)));
     }
-    Ok(Lookup::Found(Box::new(base)))
+    Ok(Lookup::Found(base))
 }
 
 /// The time of the renewal comes from the clock of the instance that wrote it; one in the future counts as just now.

@@ -3,6 +3,7 @@
 use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{body::Contents, cookie_spec::CookieOverrides, error::SessionError};
 
@@ -19,6 +20,9 @@ pub(crate) enum Op {
     SetCookie(CookieOverrides),
 }
 
+/// The operations of a request: one, as a rule.
+pub(crate) type Ops = SmallVec<[Op; 1]>;
+
 /// Computes the new value of a name from the current one.
 pub(crate) type UpdateFn = Arc<dyn Fn(Option<&Bytes>) -> Result<Bytes, SessionError> + Send + Sync>;
 
@@ -26,7 +30,7 @@ pub(crate) type UpdateFn = Arc<dyn Fn(Option<&Bytes>) -> Result<Bytes, SessionEr
 #[derive(Clone)]
 pub(crate) struct Update {
     name: Arc<str>,
-    steps: Vec<UpdateFn>,
+    steps: SmallVec<[UpdateFn; 1]>,
     /// The steps turn the first value into the second, so they need not run on the first again.
     memo: Option<(Option<Bytes>, Bytes)>,
 }
@@ -36,7 +40,7 @@ impl Update {
     pub(crate) fn new(name: Arc<str>, step: UpdateFn, before: Option<Bytes>, after: Bytes) -> Self {
         Self {
             name,
-            steps: vec![step],
+            steps: smallvec![step],
             memo: Some((before, after)),
         }
     }
@@ -138,7 +142,7 @@ impl Op {
 
 /// Appends an operation that has been applied to `contents`, and drops those that it makes superfluous: the list is bounded by the
 /// names and the updates, not by the number of writes.
-pub(crate) fn append(ops: &mut Vec<Op>, op: Op, contents: &Contents) {
+pub(crate) fn append(ops: &mut Ops, op: Op, contents: &Contents) {
     if let Op::Update(next) = &op {
         match ops
             .iter_mut()

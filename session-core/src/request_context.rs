@@ -1,6 +1,6 @@
 //! What a request brought along. It does not change while the request is served.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::{Method, request::Parts};
 
@@ -72,7 +72,7 @@ impl RequestContext {
             taken: 0,
             orphan: None,
             created_at: config.now().wall,
-            initial: Arc::new(self.initial(&config.policy)),
+            initial: self.initial(&config.policy),
         }
     }
 
@@ -88,10 +88,10 @@ impl RequestContext {
     }
 
     /// The contents that the configuration gives to a session that begins here.
-    fn initial(&self, policy: &Policy) -> Contents {
-        let mut contents = Contents::default();
+    fn initial(&self, policy: &Policy) -> Arc<Contents> {
+        static EMPTY: LazyLock<Arc<Contents>> = LazyLock::new(Arc::default);
         let options = self.cookie.options();
-        contents.lifetime = match options.max_age {
+        let lifetime = match options.max_age {
             Some(age) if !policy.timeouts.persistent || age != policy.timeouts.idle => {
                 LifetimeOverrides {
                     idle: Some(age),
@@ -106,9 +106,17 @@ impl RequestContext {
             Some(_) | None => LifetimeOverrides::default(),
         };
         // a session that began over TLS stays with it
-        if options.attributes.secure == Secure::Auto && self.secure == Some(true) {
+        let stays_secure = options.attributes.secure == Secure::Auto && self.secure == Some(true);
+        if lifetime == LifetimeOverrides::default() && !stays_secure {
+            return EMPTY.clone();
+        }
+        let mut contents = Contents {
+            lifetime,
+            ..Contents::default()
+        };
+        if stays_secure {
             contents.cookie.secure = Some(Secure::Always);
         }
-        contents
+        Arc::new(contents)
     }
 }

@@ -77,6 +77,9 @@ fn cookie(shared: &Shared) -> Option<HeaderValue> {
     let config = &*shared.config;
     let request = shared.request.facts();
     let credential = shared.cell.credential();
+    if credential.is_unchanged() {
+        return None;
+    }
     let now = config.now();
     let HeaderPlan { credential } = headers(&credential, request, &config.policy.timeouts, now);
     let spec = &*shared.request.cookie;

@@ -131,7 +131,7 @@ impl Sessions {
             Lookup::Found(base) => {
                 let request = RequestContext::outside(self.0.cookie.clone(), token.id());
                 let state = State::Unmodified {
-                    base: *base,
+                    base,
                     discarded: false,
                 };
                 Ok(Some(Session::new(Shared::new(

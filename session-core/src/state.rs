@@ -29,11 +29,11 @@ pub(crate) enum State {
         retired: Option<Retired>,
     },
     /// Stored, read at most.
-    Unmodified { base: Base, discarded: bool },
+    Unmodified { base: Box<Base>, discarded: bool },
     /// Stored and written to.
-    Modified { base: Base, draft: Draft },
+    Modified { base: Box<Base>, draft: Draft },
     /// Stored, and gets a new secret at the commit.
-    Renewed { base: Base, draft: Draft },
+    Renewed { base: Box<Base>, draft: Draft },
     /// An empty session with a new id replaces the one before.
     Regenerated {
         new: NewSession,
@@ -88,6 +88,8 @@ pub(crate) struct Base {
     pub(crate) token: SessionToken,
     pub(crate) version: Version,
     pub(crate) body: Body,
+    /// The token's secret is not among those of the body.
+    superseded: bool,
     /// The remaining life when it was read or written; `None` is without a limit.
     pub(crate) ttl: Option<Duration>,
     /// When that was, by the monotonic clock.
@@ -111,7 +113,7 @@ impl Base {
 
     /// Whether the request's token does not open the session any more.
     pub(crate) fn is_superseded(&self) -> bool {
-        !self.body.secrets.contain(&self.token.secret().hash())
+        self.superseded
     }
 
     /// The life that is left now; `None` is without a limit.
@@ -120,15 +122,35 @@ impl Base {
         self.ttl.map(|ttl| ttl.saturating_sub(elapsed))
     }
 
+    /// A record that was read with this token.
+    pub(crate) fn read(token: SessionToken, current: Current, extends: bool) -> Box<Self> {
+        let Current {
+            version,
+            body,
+            ttl,
+            seen_at,
+        } = current;
+        Box::new(Self {
+            superseded: !body.secrets.contain(&token.secret().hash()),
+            token,
+            version,
+            body,
+            ttl,
+            seen_at,
+            extends,
+            touch_requested: false,
+            written: false,
+        })
+    }
+
     /// The same request on the record that a concurrent one wrote.
-    pub(crate) fn on(self, current: Current) -> Self {
-        Self {
-            version: current.version,
-            body: current.body,
-            ttl: current.ttl,
-            seen_at: current.seen_at,
-            ..self
-        }
+    pub(crate) fn on(mut self: Box<Self>, current: Current) -> Box<Self> {
+        self.superseded = !current.body.secrets.contain(&self.token.secret().hash());
+        self.version = current.version;
+        self.body = current.body;
+        self.ttl = current.ttl;
+        self.seen_at = current.seen_at;
+        self
     }
 }
 
@@ -144,7 +166,7 @@ pub(crate) struct Current {
 /// A stored session that this request ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Retired {
-    pub(crate) base: Base,
+    pub(crate) base: Box<Base>,
     /// A write of this request that may have been applied to it.
     pub(crate) own: Option<Arc<Attempted>>,
     /// A destroy of this request may have been applied to it.
@@ -178,7 +200,7 @@ pub(crate) enum Since {
 pub(crate) enum Doubt {
     /// A save of changes to a stored session.
     Save {
-        base: Base,
+        base: Box<Base>,
         draft: Draft,
         attempted: Arc<Attempted>,
         /// The record was found as the write expected it, so the same write is sent again.

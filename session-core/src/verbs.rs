@@ -385,8 +385,11 @@ fn renew(state: State) -> (State, Result<(), SessionError>) {
     }
 }
 
-fn regenerate(state: State, new: NewSession) -> State {
+fn regenerate(state: State, mut new: NewSession) -> State {
     let draft = Draft::of(new.initial.clone());
+    if let State::InDoubt(Doubt::Create { attempted, .. }) = &state {
+        new.orphan = Some(attempted.token.id());
+    }
     match state {
         State::Superseded { token, since, .. } => State::Superseded {
             token,
@@ -446,7 +449,7 @@ fn retire(state: State) -> Option<Retired> {
 
 impl Retired {
     /// A session to end.
-    pub(crate) fn of(base: Base) -> Self {
+    pub(crate) fn of(base: Box<Base>) -> Self {
         Self {
             base,
             own: None,
@@ -472,15 +475,15 @@ fn discard(state: State) -> State {
             retired: Some(retired),
         },
         State::Destroyed { retired } => State::Destroyed { retired },
-        State::Unmodified { base, .. }
-        | State::Modified { base, .. }
-        | State::InDoubt(Doubt::Save { base, .. }) => State::Unmodified {
-            base: Base {
-                touch_requested: false,
-                ..base
-            },
-            discarded: true,
-        },
+        State::Unmodified { mut base, .. }
+        | State::Modified { mut base, .. }
+        | State::InDoubt(Doubt::Save { mut base, .. }) => {
+            base.touch_requested = false;
+            State::Unmodified {
+                base,
+                discarded: true,
+            }
+        }
         State::Renewed { base, .. } => {
             let draft = Draft::of(base.contents().clone());
             State::Renewed { base, draft }
@@ -550,20 +553,17 @@ fn discard(state: State) -> State {
 /// Asks for a full life from now on, even if none is due. A session that is written gets one anyway.
 fn touch(state: State) -> State {
     match state {
-        State::Unmodified { base, .. } => State::Unmodified {
-            base: Base {
-                touch_requested: true,
-                ..base
-            },
-            discarded: false,
-        },
-        State::Modified { base, draft } => State::Modified {
-            base: Base {
-                touch_requested: true,
-                ..base
-            },
-            draft,
-        },
+        State::Unmodified { mut base, .. } => {
+            base.touch_requested = true;
+            State::Unmodified {
+                base,
+                discarded: false,
+            }
+        }
+        State::Modified { mut base, draft } => {
+            base.touch_requested = true;
+            State::Modified { base, draft }
+        }
         same @ (State::Uninitialized { .. }
         | State::New { .. }
         | State::Renewed { .. }

@@ -89,31 +89,22 @@ impl Applier<'_, '_> {
     }
 
     /// The session as it is stored after a write of this request.
-    pub(super) fn written(&self, attempted: &Attempted, current: Option<Current>) -> Base {
-        let (version, body, ttl) = match current {
-            Some(current) => (current.version, current.body, current.ttl),
-            None => (
-                attempted.record.version(),
-                attempted.body.clone(),
-                Some(attempted.ttl),
-            ),
-        };
-        Base {
-            token: attempted.token.clone(),
-            version,
-            body,
-            ttl,
+    pub(super) fn written(&self, attempted: &Attempted, current: Option<Current>) -> Box<Base> {
+        let current = current.unwrap_or_else(|| Current {
+            version: attempted.record.version(),
+            body: attempted.body.clone(),
+            ttl: Some(attempted.ttl),
             seen_at: self.context.now.monotonic,
-            extends: true,
-            touch_requested: false,
-            written: true,
-        }
+        });
+        let mut base = Base::read(attempted.token.clone(), current, true);
+        base.written = true;
+        base
     }
 
     /// A concurrent request changed the session first: applies this one's changes to what it wrote, if that is still allowed.
     pub(super) fn rebase(
         &mut self,
-        base: Base,
+        base: Box<Base>,
         draft: Draft,
         renews: bool,
         current: Current,
@@ -151,10 +142,8 @@ impl Applier<'_, '_> {
         match draft.rebase(&current.body.contents, self.context.policy.max_bytes) {
             Ok(draft) => {
                 let written = base.written || !claims;
-                let base = Base {
-                    written,
-                    ..base.on(current)
-                };
+                let mut base = base.on(current);
+                base.written = written;
                 self.set(on_base(base, draft, renews))
             }
             Err(error) => {
@@ -167,7 +156,7 @@ impl Applier<'_, '_> {
     /// There is no record any more.
     pub(super) fn gone(
         &mut self,
-        base: Base,
+        base: Box<Base>,
         draft: Draft,
         renews: bool,
     ) -> Result<(), SessionError> {
@@ -202,7 +191,7 @@ impl Applier<'_, '_> {
         reissue: bool,
         result: Result<Change, StoreError>,
     ) -> Result<(), SessionError> {
-        let base = match state {
+        let mut base = match state {
             State::Unmodified { base, .. } | State::Modified { base, .. } => base,
             state @ (State::Uninitialized { .. }
             | State::New { .. }
@@ -215,13 +204,10 @@ impl Applier<'_, '_> {
         };
         match result {
             Ok(Change::Applied) => {
-                let base = Base {
-                    ttl: Some(ttl),
-                    seen_at: self.context.now.monotonic,
-                    touch_requested: false,
-                    written: true,
-                    ..base
-                };
+                base.ttl = Some(ttl);
+                base.seen_at = self.context.now.monotonic;
+                base.touch_requested = false;
+                base.written = true;
                 self.progress.outcome.touched = true;
                 if reissue {
                     self.progress.credential.issue(issued(&base));
@@ -255,16 +241,13 @@ impl Applier<'_, '_> {
     /// The request was served with what the store returned; only the extension of the session's life is missing.
     pub(super) fn ignore_touch_failure(
         &mut self,
-        base: Base,
+        mut base: Box<Base>,
         error: &StoreError,
     ) -> Result<(), SessionError> {
         tracing::warn!(session.id = %base.token.id(), error = %chain(error), "session could not be touched");
-        let base = Base {
-            extends: false,
-            touch_requested: false,
-            written: true,
-            ..base
-        };
+        base.extends = false;
+        base.touch_requested = false;
+        base.written = true;
         self.set(State::Unmodified {
             base,
             discarded: false,

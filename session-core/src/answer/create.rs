@@ -79,7 +79,7 @@ impl Applier<'_, '_> {
                 new,
                 draft,
                 retired: Some(retired),
-                progress: Regeneration::Created(Box::new(base)),
+                progress: Regeneration::Created(base),
             }),
             Some(None) | None => self.issue_created(base, draft.login().is_some()),
         }
@@ -87,7 +87,7 @@ impl Applier<'_, '_> {
 
     pub(super) fn issue_created(
         &mut self,
-        base: Base,
+        base: Box<Base>,
         logged_in: bool,
     ) -> Result<(), SessionError> {
         self.progress.outcome.created = true;

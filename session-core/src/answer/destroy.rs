@@ -61,7 +61,7 @@ impl Applier<'_, '_> {
                         created: Some(base),
                         draft,
                         ..
-                    } if draft.login().is_some() => self.issue_created(*base, true),
+                    } if draft.login().is_some() => self.issue_created(base, true),
                     ending => self.not_ended(ending, retired, Refusal::Superseded),
                 }
             }
@@ -100,7 +100,7 @@ impl Applier<'_, '_> {
                 created: Some(base),
                 draft,
                 ..
-            } => self.issue_created(*base, draft.login().is_some()),
+            } => self.issue_created(base, draft.login().is_some()),
             Ending::Regenerate { created: None, .. } => {
                 self.set(State::Destroyed { retired: None })
             }

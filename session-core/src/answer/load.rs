@@ -53,11 +53,14 @@ impl Applier<'_, '_> {
                 draft,
                 ended,
             } => self.join(current, token, since, new, draft, ended),
+            State::Renewed { base, draft } => match current {
+                Some(current) => self.rebase(base, draft, true, current),
+                None => self.gone(base, draft, true),
+            },
             state @ (State::Uninitialized { .. }
             | State::New { .. }
             | State::Unmodified { .. }
             | State::Modified { .. }
-            | State::Renewed { .. }
             | State::Regenerated { .. }
             | State::Destroyed { .. }
             | State::Gone) => self.set(state),
@@ -67,7 +70,7 @@ impl Applier<'_, '_> {
     /// Finds out from the record whether a save was applied.
     pub(super) fn settle(
         &mut self,
-        base: Base,
+        base: Box<Base>,
         draft: Draft,
         attempted: Arc<Attempted>,
         current: Current,
@@ -125,16 +128,7 @@ impl Applier<'_, '_> {
         };
         match draft.rebase(&current.body.contents, self.context.policy.max_bytes) {
             Ok(draft) => {
-                let base = Base {
-                    token,
-                    version: current.version,
-                    body: current.body,
-                    ttl: current.ttl,
-                    seen_at: current.seen_at,
-                    extends: true,
-                    touch_requested: false,
-                    written: false,
-                };
+                let base = Base::read(token, current, true);
                 self.set(State::Renewed { base, draft })
             }
             Err(error) => {

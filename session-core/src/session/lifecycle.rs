@@ -217,7 +217,8 @@ impl Session {
     /// Makes a concurrent change an error ([`Conflict`](crate::SessionErrorKind::Conflict)) instead of merging. Of several
     /// concurrent requests that call it and write or end the session, exactly one succeeds.
     ///
-    /// It compares values, principal, lifetimes and cookie attributes, so a concurrent touch is no change. It covers
+    /// It compares values, principal, lifetimes and cookie attributes, so a concurrent touch, a renewal, or a login as the same principal is
+    /// no change. It covers
     /// [`destroy`](Self::destroy) and [`regenerate`](Self::regenerate); a request that writes nothing checks nothing.
     ///
     /// # Examples

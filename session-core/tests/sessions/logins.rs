@@ -296,3 +296,35 @@ async fn a_session_that_is_opened_outside_of_a_request_cannot_issue_a_token() {
     let _ = opened.save().await.expect("no fault");
     assert_eq!(principal(&sessions, &jar).await.as_deref(), Some("ann"));
 }
+
+#[tokio::test]
+async fn a_login_after_an_early_save_does_not_keep_the_token_of_a_concurrent_renewal() {
+    let sessions = sessions(&TestStore::default());
+    let mut jar = anonymous(&sessions).await;
+    let mut attacker = jar.clone();
+    let login = post(&sessions, &jar).await;
+    visit(&sessions, &mut attacker, |session| session.renew()).await;
+    login.session.insert("own", &1).expect("a write");
+    let _ = login.session.save().await.expect("merged over the renewal");
+    login.session.log_in("ann").expect("open");
+    let outcome = login.finish(&mut jar).await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::LoggedIn);
+    assert_eq!(principal(&sessions, &jar).await.as_deref(), Some("ann"));
+    assert_eq!(principal(&sessions, &attacker).await, None);
+}
+
+#[tokio::test]
+async fn a_renewal_after_an_early_save_over_a_renewal_is_dropped() {
+    let sessions = sessions(&TestStore::default());
+    let mut jar = anonymous(&sessions).await;
+    let slow = post(&sessions, &jar).await;
+    visit(&sessions, &mut jar, |session| session.renew()).await;
+    slow.session.insert("own", &1).expect("a write");
+    let _ = slow.session.save().await.expect("merged over the renewal");
+    slow.session.renew().expect("open");
+    let mut late = Jar::default();
+    let outcome = slow.finish(&mut late).await.expect("no fault");
+    assert!(!outcome.renewed);
+    assert_eq!(late.cookie(), None);
+    assert_eq!(get(&sessions, &jar).await.session.names(), ["cart", "own"]);
+}
