@@ -220,7 +220,9 @@ impl Crew {
             histories: histories.into_inner(),
             elapsed: began.elapsed(),
         };
-        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failures = failures
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         // each thread may have given up the case that it had taken
         let done = next.into_inner().saturating_sub(self.effort.threads);
         (totals, failures, done.min(cases))

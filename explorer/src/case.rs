@@ -33,6 +33,8 @@ pub enum Configuration {
     OldKey,
     /// Every request writes the session.
     Resave,
+    /// The session that the browser begins with has a cookie with attributes of its own.
+    OwnCookie,
 }
 
 /// Requests that run concurrently, and what may happen to them.
@@ -92,12 +94,13 @@ const SITUATIONS: [(&str, Situation); 3] = [
     ("anonymous", Situation::Anonymous),
     ("logged_in", Situation::LoggedIn),
 ];
-const CONFIGURATIONS: [(&str, Configuration); 5] = [
+const CONFIGURATIONS: [(&str, Configuration); 6] = [
     ("plain", Configuration::Plain),
     ("persistent", Configuration::Persistent),
     ("rolling", Configuration::Rolling),
     ("old_key", Configuration::OldKey),
     ("resave", Configuration::Resave),
+    ("own_cookie", Configuration::OwnCookie),
 ];
 const ATTACKER: &str = "attacker:";
 

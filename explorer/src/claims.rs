@@ -33,6 +33,8 @@ pub(crate) struct Acknowledged<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) id: SessionId,
+    /// The event at which the handler called for it.
+    pub(crate) called: u32,
     /// The same commit logged somebody in, which succeeds whatever becomes of the old session.
     pub(crate) logs_in: bool,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Ended {
 #[derive(Default)]
 struct Pending {
     stored: Vec<u32>,
-    ended: Vec<SessionId>,
+    ended: Vec<(SessionId, u32)>,
     renews: bool,
     login: Option<Principal>,
     in_doubt: bool,
@@ -88,11 +90,9 @@ impl Claims {
                 self.leaves_no_session = !pending.ended.is_empty() && called.ids[1].is_none();
             }
             Verb::Destroy | Verb::Regenerate => {
-                let ends = called.ids[0].into_iter();
-                pending.ended.extend(ends);
-                pending
-                    .ended
-                    .extend(presented.filter(|_| !pending.switched));
+                let presented = presented.filter(|_| !pending.switched);
+                let ends = called.ids[0].into_iter().chain(presented);
+                pending.ended.extend(ends.map(|id| (id, called.step)));
                 pending.stored.clear();
                 pending.login = None;
                 pending.renews = false;
@@ -110,7 +110,7 @@ impl Claims {
                 self.leaves_no_session = false;
             }
             Verb::Renew => pending.renews = true,
-            Verb::Extend | Verb::Partition => self.leaves_no_session = false,
+            Verb::Extend | Verb::SetCookie => self.leaves_no_session = false,
             Verb::Read | Verb::Save | Verb::Touch | Verb::RequireUnchanged => {}
         }
     }
@@ -147,7 +147,11 @@ impl Claims {
         self.stored
             .extend(stored.map(|what| Acknowledged { step, what }));
         let logs_in = done.login.is_some();
-        let ended = done.ended.into_iter().map(|id| Ended { id, logs_in });
+        let ended = done.ended.into_iter().map(|(id, called)| Ended {
+            id,
+            called,
+            logs_in,
+        });
         self.ended
             .extend(ended.map(|what| Acknowledged { step, what }));
         if let (Some(id), true) = (id, done.renews || logs_in) {

@@ -90,6 +90,8 @@ pub struct Applied {
     pub after: Option<View>,
     /// Whether the token that its request brought opens the record after it.
     pub token_opens: bool,
+    /// It replaced the secret, and the one before opens the record after it, too.
+    pub earlier_opens: bool,
 }
 
 /// An event, as it was chosen.
@@ -133,8 +135,12 @@ pub struct RequestLog {
     pub sent: Option<u32>,
     /// The requests of the same party whose responses were there when it was sent, one bit each.
     pub after: u32,
-    /// The token that it brought.
+    /// The tokens that it brought.
+    pub tokens: Vec<SessionToken>,
+    /// The one that counted: that opened a session, or else was superseded, or else the first.
     pub presented: Option<SessionToken>,
+    /// One of them is known to name a session.
+    pub(crate) is_decided: bool,
     /// What loading the session returned.
     pub loaded: Option<Result<Seen, SessionErrorKind>>,
     /// The calls that returned.
@@ -156,7 +162,9 @@ impl RequestLog {
             script: script.clone(),
             sent: None,
             after: 0,
+            tokens: Vec::new(),
             presented: None,
+            is_decided: false,
             loaded: None,
             calls: Vec::new(),
             finished: None,
@@ -164,6 +172,17 @@ impl RequestLog {
             cookies: Vec::new(),
             delivered: false,
         }
+    }
+
+    /// Who was logged in.
+    pub(crate) fn logins(&self) -> Vec<Principal> {
+        let calls = self.calls.iter().filter(|called| called.result.is_ok());
+        calls
+            .filter_map(|called| match called.verb {
+                Verb::LogIn(principal) => Some(principal),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Whether the response tells of success.

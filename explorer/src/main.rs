@@ -76,7 +76,9 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     let effort = Effort {
         threads: options.threads,
         stop_at_failure: options.until_failure,
-        limit: options.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+        limit: options
+            .minutes
+            .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
     };
     let make: explorer::MakeStore<MapStore> = Arc::new(MapStore::new);
     let report = if options.triples {
@@ -97,7 +99,10 @@ fn print(explorer: &mut Explorer, report: &Report) {
         println!("{}", explorer.timeline(&failure.case, &failure.path));
         println!("{failure}\n{count} cases fail like this\n");
     }
-    println!("{:<26} {:>9} {:>11} {:>9}", "", "cases", "histories", "seconds");
+    println!(
+        "{:<26} {:>9} {:>11} {:>9}",
+        "", "cases", "histories", "seconds"
+    );
     for (name, totals) in &report.parts {
         println!(
             "{name:<26} {:>9} {:>11} {:>9.1}",
@@ -113,7 +118,9 @@ fn print(explorer: &mut Explorer, report: &Report) {
 }
 
 fn position(text: &str) -> anyhow::Result<Position> {
-    let (section, index) = text.split_once(':').context("a position is two numbers, as 3:100")?;
+    let (section, index) = text
+        .split_once(':')
+        .context("a position is two numbers, as 3:100")?;
     Ok(Position {
         section: section.parse()?,
         index: index.parse()?,
@@ -121,8 +128,13 @@ fn position(text: &str) -> anyhow::Result<Position> {
 }
 
 fn shard(text: &str) -> anyhow::Result<(usize, usize)> {
-    let (shard, of) = text.split_once('/').context("a shard is two numbers, as 1/4")?;
+    let (shard, of) = text
+        .split_once('/')
+        .context("a shard is two numbers, as 1/4")?;
     let (shard, of) = (usize::from_str(shard)?, usize::from_str(of)?);
-    anyhow::ensure!((1..=of).contains(&shard), "there is no shard {shard} of {of}");
+    anyhow::ensure!(
+        (1..=of).contains(&shard),
+        "there is no shard {shard} of {of}"
+    );
     Ok((shard - 1, of))
 }

@@ -26,6 +26,11 @@ impl Oracle {
         point::run_to_end(self.sessions.open(token)).unwrap_or(None)
     }
 
+    /// Whether a secret opens the session of an id.
+    pub(crate) fn opens(&self, id: SessionId, secret: &[u8; 16]) -> bool {
+        token(id, secret).is_some_and(|token| self.open(&token).is_some())
+    }
+
     /// The record of an id, if any secret opens it.
     pub(crate) fn view(&self, id: SessionId) -> Option<View> {
         self.counter.find_secret(|secret| {

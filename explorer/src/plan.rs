@@ -6,16 +6,13 @@ use crate::{
     verb::Verb,
 };
 
-const SITUATIONS: [Situation; 3] = [
-    Situation::Anonymous,
-    Situation::LoggedIn,
-    Situation::Nobody,
-];
-const CONFIGURATIONS: [Configuration; 4] = [
+const SITUATIONS: [Situation; 3] = [Situation::Anonymous, Situation::LoggedIn, Situation::Nobody];
+const CONFIGURATIONS: [Configuration; 5] = [
     Configuration::Persistent,
     Configuration::Rolling,
     Configuration::OldKey,
     Configuration::Resave,
+    Configuration::OwnCookie,
 ];
 
 /// All cases, part by part.
@@ -186,7 +183,10 @@ impl Plan {
                 Case {
                     configuration,
                     due: true,
-                    ..Case::new(situation, [self.rare[one].clone(), self.rare[other].clone()])
+                    ..Case::new(
+                        situation,
+                        [self.rare[one].clone(), self.rare[other].clone()],
+                    )
                 }
             }
             Part::Rare => pair(&self.rare),
@@ -202,7 +202,10 @@ impl Plan {
     pub(crate) fn triple(&self, mut draw: impl FnMut(usize) -> usize) -> Case {
         let scripts = self.up_to(2);
         let situation = SITUATIONS[draw(SITUATIONS.len())];
-        let mut case = Case::new(situation, (0..3).map(|_| scripts[draw(scripts.len())].clone()));
+        let mut case = Case::new(
+            situation,
+            (0..3).map(|_| scripts[draw(scripts.len())].clone()),
+        );
         case.faults = u8::from(draw(2) == 0);
         case.advances = u8::from(draw(4) == 0);
         case.due = draw(4) == 0;

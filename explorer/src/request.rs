@@ -75,7 +75,7 @@ impl Client {
     fn send(&self, party: usize) -> Request<()> {
         let mut exchange = self.exchange.borrow_mut();
         let header = exchange.jars[party].header();
-        let presented = exchange.jars[party].tokens().next();
+        let tokens: Vec<_> = exchange.jars[party].tokens().collect();
         let after = exchange.logs.iter().enumerate();
         let after = after
             .filter(|(_, other)| other.delivered && other.party.index() == party)
@@ -83,7 +83,8 @@ impl Client {
         let log = &mut exchange.logs[self.index];
         log.sent = Some(point::step());
         log.after = after;
-        log.presented = presented;
+        log.presented = tokens.first().cloned();
+        log.tokens = tokens;
         let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
         if let Some(Ok(value)) = header.map(TryInto::try_into) {

@@ -108,7 +108,7 @@ impl<S: Store> Stage<S> {
     }
 
     /// Serves the requests that come before every history.
-    fn set_up(&self, (situation, due, _): Setting, sessions: &Sessions) -> Start {
+    fn set_up(&self, (situation, due, configuration): Setting, sessions: &Sessions) -> Start {
         let mut start = Start::default();
         let mut serve = |handle: &dyn Fn(&Session)| {
             let request = request(&start.jar);
@@ -122,7 +122,13 @@ impl<S: Store> Stage<S> {
             start.jar.apply(&cookies(&response));
         };
         if situation != Situation::Nobody {
-            serve(&|session| session.insert(ORIGIN.0, &true).expect("a small value"));
+            serve(&|session| {
+                session.insert(ORIGIN.0, &true).expect("a small value");
+                if configuration == Configuration::OwnCookie {
+                    let own = session.set_cookie(|cookie| cookie.partitioned(true));
+                    own.expect("a valid combination");
+                }
+            });
         }
         if situation == Situation::LoggedIn {
             serve(&|session| {
@@ -260,7 +266,9 @@ impl<S: Store> Stage<S> {
 fn configure(builder: Builder, configuration: Configuration) -> Builder {
     let builder = builder.absolute_timeout(ABSOLUTE).supersede_grace(GRACE);
     match configuration {
-        Configuration::Plain | Configuration::OldKey => builder.idle_timeout(IDLE),
+        Configuration::Plain | Configuration::OldKey | Configuration::OwnCookie => {
+            builder.idle_timeout(IDLE)
+        }
         Configuration::Persistent => builder.cookie(CookieOptions::new().max_age(IDLE)),
         Configuration::Rolling => builder
             .idle_timeout(IDLE)
@@ -318,7 +326,12 @@ impl<S: Store> Surroundings for Observer<'_, S> {
             ..
         } = self;
         for call in calls.drain(..) {
-            let presented = exchange.borrow().logs[call.owner].presented.clone();
+            let log = &mut exchange.borrow_mut().logs[call.owner];
+            let presented = log.tokens.iter();
+            let presented = presented
+                .clone()
+                .find(|token| token.id() == call.id)
+                .cloned();
             let known = views.iter().position(|(id, _)| *id == call.id);
             let before = known.and_then(|known| views[known].1.clone());
             let after = match (call.changed(), call.op) {
@@ -327,9 +340,20 @@ impl<S: Store> Surroundings for Observer<'_, S> {
                 (true, Op::Load | Op::Create | Op::Save | Op::Touch) => stage.oracle.view(call.id),
             };
             let token_opens = call.effect == Effect::Done
-                && presented.is_some_and(|token| {
-                    token.id() == call.id && stage.oracle.open(&token).is_some()
-                });
+                && log
+                    .tokens
+                    .iter()
+                    .any(|token| token.id() == call.id && stage.oracle.open(token).is_some());
+            if call.op == Op::Load && log.loaded.is_none() && (token_opens || !log.is_decided) {
+                log.is_decided |= before.is_some();
+                log.presented = presented.or(log.presented.take());
+            }
+            let replaced = before.as_ref().filter(|before| {
+                let secret = after.as_ref().map(|after| after.secret);
+                secret.is_some_and(|secret| secret != before.secret)
+            });
+            let earlier_opens =
+                replaced.is_some_and(|before| stage.oracle.opens(call.id, &before.secret));
             match known {
                 Some(known) => views[known].1.clone_from(&after),
                 None => views.push((call.id, after.clone())),
@@ -339,6 +363,7 @@ impl<S: Store> Surroundings for Observer<'_, S> {
                 before,
                 after,
                 token_opens,
+                earlier_opens,
                 call,
             });
         }

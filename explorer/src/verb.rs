@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use session_core::{Outcome, Session, SessionError};
+use session_core::{Outcome, SameSite, Session, SessionError};
 
 /// Somebody who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +63,7 @@ pub enum Verb {
     /// Gives the session a longer idle and absolute timeout of its own.
     Extend,
     /// Changes the attributes of the cookie.
-    Partition,
+    SetCookie,
 }
 
 /// The value that `Verb::Update` counts up: how often each update of a history was applied, four bits each.
@@ -86,7 +86,7 @@ impl Verb {
         Self::Reload,
     ];
     /// The verbs of scripts that are sampled, in addition.
-    pub const RARE: &'static [Self] = &[Self::Extend, Self::Partition];
+    pub const RARE: &'static [Self] = &[Self::Extend, Self::SetCookie];
 
     /// Calls the session. `number` identifies this call among all of the history.
     pub(crate) async fn call(
@@ -114,7 +114,7 @@ impl Verb {
                 session.set_max_age(Some(Duration::from_secs(150)))?;
                 session.set_absolute_timeout(Some(Duration::from_secs(5000)))?;
             }
-            Self::Partition => session.set_cookie(|cookie| cookie.partitioned(true))?,
+            Self::SetCookie => session.set_cookie(|cookie| cookie.same_site(SameSite::Strict))?,
         }
         Ok(None)
     }
@@ -136,7 +136,7 @@ impl fmt::Display for Verb {
             Self::Discard => "discard",
             Self::Reload => "reload",
             Self::Extend => "extend",
-            Self::Partition => "partition",
+            Self::SetCookie => "set_cookie",
         })
     }
 }

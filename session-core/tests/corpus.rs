@@ -1,5 +1,7 @@
 //! Runs the fuzz targets on the inputs that fuzzing has found, and on those written by hand.
 
+#![cfg(feature = "testing")]
+
 use std::{fs, path::Path};
 
 use session_core::fuzzing;

@@ -14,7 +14,7 @@
 //! repair, checks or replaces it, so recovery takes as long with requests as without.
 //!
 //! [`Breaker::on`] takes an event and returns the next state and what to do. It reads no clock and
-//! performs nothing; [`NodeConnection`](crate::node_connection) does.
+//! performs nothing; `NodeConnection` does.
 
 use std::time::{Duration, Instant};
 

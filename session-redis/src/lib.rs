@@ -104,6 +104,7 @@ mod address;
 mod backoff;
 mod batcher;
 mod breaker;
+mod breaker_cell;
 mod cluster_connection;
 mod command;
 mod config;

@@ -1,27 +1,27 @@
 //! One of the connections of a store: replaced in the background when it fails, and guarded by a
 //! circuit breaker.
 //!
-//! [`Breaker`] decides; this file carries out what it says.
+//! The breaker decides; this file carries out what it says.
 
 use std::{
     fmt,
-    mem::{discriminant, replace},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, Semaphore, watch},
+    sync::{Mutex, Semaphore},
     time::sleep,
 };
 
 use crate::{
     backoff::jitter,
     breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice},
+    breaker_cell::{Applied, BreakerCell},
     connector::{Connected, Connector, OnDisconnect, PooledConnection},
     shared_connection::SharedConnection,
 };
@@ -30,13 +30,10 @@ use crate::{
 pub(crate) struct NodeConnection {
     number: usize,
     connector: Arc<Connector>,
-    config: BreakerConfig,
     max_in_flight: usize,
     /// How many more operations may be in flight.
     permits: Semaphore,
-    breaker: watch::Sender<Breaker<SharedConnection>>,
-    /// A copy of [`Breaker::is_suspect`], because every operation reads it.
-    suspect: AtomicBool,
+    breaker: BreakerCell<SharedConnection>,
     next_serial: AtomicU64,
     pooled: Mutex<PooledConnection>,
     on_disconnect: OnDisconnect,
@@ -61,11 +58,9 @@ impl NodeConnection {
             Self {
                 number,
                 connector,
-                config,
                 max_in_flight,
                 permits: Semaphore::new(max_in_flight),
-                breaker: watch::Sender::new(Breaker::Idle),
-                suspect: AtomicBool::new(false),
+                breaker: BreakerCell::new(config),
                 next_serial: AtomicU64::new(0),
                 pooled: Mutex::default(),
                 on_disconnect: Arc::new(on_disconnect),
@@ -85,12 +80,12 @@ impl NodeConnection {
     /// Returns the state of the connection. A connection to a server that is no longer the primary
     /// is replaced first.
     pub(crate) fn state(&self) -> Breaker<SharedConnection> {
-        let state = self.breaker.borrow().clone();
+        let state = self.breaker.state();
         let generation = self.connector.generation();
         match &state {
             Breaker::Up(up) if up.active.generation != generation => {
                 self.apply(Event::PrimaryChanged { generation });
-                self.breaker.borrow().clone()
+                self.breaker.state()
             }
             Breaker::Idle | Breaker::Connecting(_) | Breaker::Up(_) | Breaker::Down { .. } => state,
         }
@@ -98,10 +93,7 @@ impl NodeConnection {
 
     /// Waits until the first attempts to connect have succeeded or failed.
     pub(crate) async fn connecting(&self) {
-        let mut breaker = self.breaker.subscribe();
-        let settled = |breaker: &Breaker<_>| !matches!(breaker, Breaker::Connecting(_));
-        // an error means that the sender was dropped, and it is a field of this
-        let _ = breaker.wait_for(settled).await;
+        self.breaker.settled().await;
     }
 
     /// Makes the first connection, unless that has begun.
@@ -111,9 +103,7 @@ impl NodeConnection {
 
     /// The server replied to an operation.
     pub(crate) fn on_reply(&self) {
-        if self.suspect.load(Ordering::Relaxed) {
-            self.apply(Event::Answered);
-        }
+        self.breaker.on_reply();
     }
 
     /// An operation got no reply in time. The connection stays in use while it is checked, unless
@@ -148,7 +138,7 @@ impl NodeConnection {
     pub(crate) fn on_readonly(&self, active: &Active<SharedConnection>) -> bool {
         let serial = active.serial;
         self.apply(Event::ReadOnly { serial });
-        !self.breaker.borrow().is_active(serial)
+        !self.breaker.is_active(serial)
     }
 
     fn on_disconnect(&self) {
@@ -157,22 +147,7 @@ impl NodeConnection {
 
     /// Feeds an event to the breaker, and carries out what it says.
     fn apply(&self, event: Event<SharedConnection>) -> Applied {
-        let mut applied = Applied {
-            action: Action::None,
-            notice: None,
-        };
-        self.breaker.send_if_modified(|breaker| {
-            let before = discriminant(breaker);
-            let state = replace(breaker, Breaker::Idle);
-            let transition = state.on(event, &self.config, Instant::now());
-            *breaker = transition.state;
-            self.suspect.store(breaker.is_suspect(), Ordering::Relaxed);
-            applied = Applied {
-                action: transition.action,
-                notice: transition.notice,
-            };
-            discriminant(breaker) != before
-        });
+        let applied = self.breaker.apply(event);
         if let Some(notice) = &applied.notice {
             self.log(notice);
         }
@@ -238,12 +213,6 @@ impl fmt::Debug for NodeConnection {
     }
 }
 
-/// What the breaker said about an event.
-struct Applied {
-    action: Action,
-    notice: Option<Notice>,
-}
-
 /// The task that checks or replaces a connection. It does not keep the node connection alive.
 struct RunningRepair {
     node: Weak<NodeConnection>,
@@ -251,7 +220,7 @@ struct RunningRepair {
 }
 
 impl RunningRepair {
-    async fn run(mut self, mut discard: bool) {
+    async fn run(mut self, discard: bool) {
         while let Some(node) = self.node.upgrade() {
             node.apply(Event::AttemptStarted);
             let event = node.attempt(discard).await;
@@ -261,7 +230,6 @@ impl RunningRepair {
                     return self.finish();
                 }
             };
-            discard = false;
             drop(node);
             sleep(jitter(pause)).await;
         }

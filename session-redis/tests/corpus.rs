@@ -1,6 +1,8 @@
 //! Runs the fuzz target of store URLs on the inputs that fuzzing has found, and on those written by
 //! hand.
 
+#![cfg(feature = "testing")]
+
 use std::{fs, path::Path};
 
 use session_redis::fuzzing;

@@ -74,6 +74,11 @@ impl FakeRedis {
         self.addr
     }
 
+    /// Gives this reply to every command from now on.
+    pub fn set_reply(&self, reply: &str) {
+        lock(&self.script).always = Some(reply.to_owned());
+    }
+
     /// How many commands took a reply of the script, or would have.
     pub fn commands(&self) -> usize {
         lock(&self.script).commands

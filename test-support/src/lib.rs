@@ -11,6 +11,7 @@
 //! | [`demo`] | instances of the demo site |
 //! | [`chromedriver`] | a driver for headless Chromium |
 //! | [`browser`] | nothing: an HTTP client that keeps cookies |
+//! | [`meter`] | nothing: it measures what a Redis server receives |
 //!
 //! Every value ends what it started when it is dropped, also if a test panics. The crate knows no other crate of the workspace, so
 //! that the tests of each of them can use it.
@@ -21,6 +22,7 @@ pub mod chromedriver;
 pub mod cluster;
 pub mod demo;
 pub mod fake_redis;
+pub mod meter;
 pub mod port;
 pub mod process;
 pub mod program;
@@ -37,6 +39,7 @@ pub use chromedriver::ChromeDriver;
 pub use cluster::Cluster;
 pub use demo::Demo;
 pub use fake_redis::FakeRedis;
+pub use meter::Meter;
 pub use proxy::{Fault, Proxy};
 pub use redis::Redis;
 pub use sentinel::Sentinels;

@@ -1,7 +1,6 @@
 //! One Redis server.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -168,38 +167,8 @@ impl Redis {
         query(&mut self.connect()?, words)
     }
 
-    /// How often each command was run since [`reset_counts`](Self::reset_counts), including those that scripts ran.
-    ///
-    /// Commands of this harness are left out: `CONFIG`, `INFO`, and those of connecting.
-    pub fn counts(&self) -> BTreeMap<String, u64> {
-        let stats: String = self.command(&["INFO", "commandstats"]);
-        let line = |line: &str| {
-            let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-            let calls = fields.strip_prefix("calls=")?.split(',').next()?;
-            Some((name.to_owned(), calls.parse().ok()?))
-        };
-        stats
-            .lines()
-            .filter_map(line)
-            .filter(|(name, _)| {
-                // a subcommand is `config|get`; Redis 6 does not report subcommands
-                let command = name.split('|').next().unwrap_or_default();
-                !["auth", "client", "config", "hello", "info", "script"].contains(&command)
-            })
-            .collect()
-    }
-
-    /// Sets the counts of all commands to zero.
-    pub fn reset_counts(&self) {
-        let () = self.command(&["CONFIG", "RESETSTAT"]);
-    }
-
-    /// One number of `INFO`, such as `total_reads_processed` in the section `stats`.
-    ///
-    /// # Panics
-    ///
-    /// If the section has no such number.
-    pub fn info(&self, section: &str, field: &str) -> u64 {
+    /// One number of `INFO`.
+    fn info(&self, section: &str, field: &str) -> u64 {
         let info: String = self.command(&["INFO", section]);
         let value = info
             .lines()
@@ -257,7 +226,7 @@ impl Redis {
         });
     }
 
-    fn connect(&self) -> RedisResult<Connection> {
+    pub(crate) fn connect(&self) -> RedisResult<Connection> {
         let login = match &self.password {
             Some(password) => format!(":{password}@"),
             None => String::new(),
@@ -327,7 +296,10 @@ fn server(options: &[&str]) -> Role {
     Role::Server(options.iter().map(ToString::to_string).collect())
 }
 
-fn query<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
+pub(crate) fn query<T: FromRedisValue>(
+    connection: &mut Connection,
+    words: &[&str],
+) -> RedisResult<T> {
     let (name, arguments) = words.split_first().expect("a command");
     redis::cmd(name).arg(arguments).query(connection)
 }
@@ -367,13 +339,10 @@ mod tests {
     }
 
     #[test]
-    fn counts_hold_the_commands_of_the_test_alone() {
+    fn dump_returns_every_key_with_its_value() {
         let server = Redis::with_password("secret");
+        assert_eq!(server.dump(), []);
         let () = server.command(&["SET", "key", "value"]);
-        server.reset_counts();
-        assert_eq!(server.counts(), BTreeMap::new());
         assert_eq!(server.dump(), [("key".to_owned(), b"value".to_vec())]);
-        let expected = [("get", 1), ("keys", 1)].map(|(name, count)| (name.to_owned(), count));
-        assert_eq!(server.counts(), expected.into());
     }
 }

@@ -87,12 +87,15 @@ fn told(
         let changed = request.script.0.iter();
         let changed = changed
             .clone()
-            .any(|verb| matches!(verb, Verb::Extend | Verb::Partition));
+            .any(|verb| matches!(verb, Verb::Extend | Verb::SetCookie));
         let reissues = matches!(
             history.case.configuration,
             Configuration::Rolling | Configuration::OldKey
         ) && (history.case.due || history.time_passed(0, step));
-        if cookie.token().as_ref() == presented && presented.is_some() && !changed && !reissues {
+        let old = cookie
+            .token()
+            .is_some_and(|token| request.tokens.contains(&token));
+        if old && !changed && !reissues {
             report(format!(
                 "request {owner} sends a cookie whose token is not new"
             ));
@@ -156,6 +159,9 @@ fn one_issues(evidence: &Evidence<'_>, issuer: usize, report: &mut dyn FnMut(Str
     let Some((_, result)) = &request.finished else {
         return;
     };
+    if forgets_doubt(request) {
+        return;
+    }
     if request.is_ok() {
         let Some((Some(id), _)) = request.session else {
             if evidence.claims[issuer].leaves_no_session && !held.is_empty() {
@@ -192,6 +198,13 @@ fn one_issues(evidence: &Evidence<'_>, issuer: usize, report: &mut dyn FnMut(Str
             "request {issuer} failed, and the browser's cookie does not open its session any more"
         ));
     }
+}
+
+/// Whether the handler was told that it is unknown what is stored, and did not want to know.
+fn forgets_doubt(request: &RequestLog) -> bool {
+    let mut calls = request.calls.iter();
+    calls.any(|called| called.result == Err(SessionErrorKind::InDoubt))
+        && calls.any(|called| called.verb == Verb::Discard)
 }
 
 fn two_logins(evidence: &Evidence<'_>, logins: [usize; 2], report: &mut dyn FnMut(String)) {
@@ -239,7 +252,7 @@ fn login(request: &RequestLog) -> Option<Principal> {
             | Verb::Touch
             | Verb::RequireUnchanged
             | Verb::Extend
-            | Verb::Partition => {}
+            | Verb::SetCookie => {}
         }
     }
     found.filter(|_| request.party == Party::Browser)

@@ -28,6 +28,17 @@ fn earlier_tokens(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
             report("a token from before the history opens the session again".into());
         }
     }
+    for applied in &history.applied {
+        let login = history.requests[applied.call.owner].logins();
+        let principal = applied.before.as_ref().and_then(|view| view.seen.principal);
+        let joins = principal.is_some_and(|principal| login.contains(&principal));
+        if applied.earlier_opens && !joins {
+            report(format!(
+                "request {} replaced the token, and the one before opens the session",
+                applied.call.owner
+            ));
+        }
+    }
     for (owner, claims) in evidence.claims.iter().enumerate() {
         let request = &history.requests[owner];
         for renewed in &claims.renewed {
@@ -133,11 +144,7 @@ fn writes(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
             continue;
         };
         let loaded = matches!(request.loaded, Some(Ok(seen)) if seen.principal == Some(principal));
-        let called = request.calls.iter();
-        let logged_in = called
-            .filter(|called| called.verb == Verb::LogIn(principal))
-            .any(|called| called.result.is_ok());
-        if !loaded && !logged_in {
+        if !loaded && !request.logins().contains(&principal) {
             report(format!(
                 "request {} has changed the session of somebody else",
                 call.owner

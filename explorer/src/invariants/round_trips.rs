@@ -62,7 +62,10 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
     let opened = load.is_some_and(|applied| applied.token_opens);
     // a login looks at a session that its token was superseded in
     let superseded = load.is_some_and(|applied| applied.before.is_some() && !applied.token_opens);
-    let mut calls = usize::from(request.presented.is_some() && !request.script.0.is_empty());
+    let mut calls = match request.script.0.is_empty() {
+        true => 0,
+        false => request.tokens.len(),
+    };
     calls += usize::from(superseded && request.script.logs_in());
     let due = opened && (history.case.due || history.time_passed(0, u32::MAX));
     let mut pending = Pending::default();
@@ -76,7 +79,7 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
             | Verb::Update
             | Verb::Renew
             | Verb::Extend
-            | Verb::Partition
+            | Verb::SetCookie
             | Verb::Touch => pending.writes = true,
             Verb::LogIn(other) => {
                 pending.writes = true;

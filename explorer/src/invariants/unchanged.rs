@@ -15,7 +15,8 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
             let concurrent = one.id == other.id
                 && one.loaded < other.changed.unwrap_or(u32::MAX)
                 && other.loaded < one.changed.unwrap_or(u32::MAX);
-            if concurrent && one.succeeds && other.succeeds {
+            let same_kind = one.only_renews == other.only_renews;
+            if concurrent && same_kind && one.succeeds && other.succeeds {
                 report(format!(
                     "requests {} and {} both required an unchanged session and succeeded",
                     other.owner, one.owner
@@ -49,6 +50,8 @@ struct Strict {
     /// When it first changed the session.
     changed: Option<u32>,
     succeeds: bool,
+    /// It logs in who is logged in already, which changes no contents.
+    only_renews: bool,
 }
 
 impl Strict {
@@ -70,6 +73,14 @@ impl Strict {
             loaded: load.call.step,
             changed: changed.map(|applied| applied.call.step),
             succeeds: request.is_ok(),
+            only_renews: load.before.as_ref().is_some_and(|before| {
+                let mut verbs = request.script.0.iter();
+                verbs.all(|verb| match verb {
+                    Verb::LogIn(principal) => before.seen.principal == Some(*principal),
+                    Verb::Write | Verb::Update | Verb::Regenerate | Verb::Destroy => false,
+                    _ => true,
+                })
+            }),
         })
     }
 }

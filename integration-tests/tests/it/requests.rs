@@ -8,7 +8,7 @@ use integration_tests::{App, Reply, keys, text};
 use session_core::{ExpressOptions, Key, Sessions};
 use session_hyper::SessionRequestExt;
 use session_redis::RedisStore;
-use test_support::{Browser, Redis};
+use test_support::{Browser, Meter, Redis};
 
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";
@@ -33,29 +33,19 @@ async fn handler(request: Request<Incoming>) -> Reply {
     text("")
 }
 
-/// Commands by name, and the writes of the server, of which each round trip has one.
+/// The commands by name, and the round trips, of one request.
 struct Counted {
     commands: BTreeMap<String, u64>,
     round_trips: u64,
 }
 
-fn replies(server: &Redis) -> u64 {
-    server.info("stats", "total_writes_processed")
-}
-
 impl Counted {
-    /// Counts one request, without the commands that do the counting.
+    /// Counts one request.
     async fn of(server: &Redis, request: impl Future<Output = ()>) -> Self {
-        server.reset_counts();
-        let before = replies(server);
-        // the writes of one such measurement: connecting and `INFO`
-        let asking = replies(server) - before;
-        let before = replies(server);
-        request.await;
-        let round_trips = replies(server) - before - asking;
+        let measured = Meter::new(server).measure(request).await;
         Self {
-            commands: server.counts(),
-            round_trips,
+            commands: measured.commands,
+            round_trips: measured.round_trips,
         }
     }
 }

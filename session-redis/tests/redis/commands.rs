@@ -1,76 +1,41 @@
 //! What is sent, as counted by the server.
 
-use std::{collections::BTreeMap, task::Poll};
+use std::task::Poll;
 
 use session_core::{Destroy, Destroyed, Saved, SessionId, Store, StoreErrorKind, Touched};
 use session_redis::RedisStore;
+use test_support::{Meter, Redis, eventually};
 
 use crate::{
-    LONG, assert_fails, create, created, destroyed, eventually, id, load, record, saved,
-    server::Server, touched, write,
+    LONG, assert_fails, create, created, destroyed, id, load, record, saved, touched, write,
 };
-
-/// Returns the commands since the last `RESETSTAT`, including those inside scripts.
-fn commands(server: &Server) -> BTreeMap<String, u64> {
-    let stats: String = server.command(&["INFO", "commandstats"]);
-    let parse = |line: &str| {
-        let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-        let calls = fields.strip_prefix("calls=")?.split(',').next()?;
-        Some((name.to_owned(), calls.parse().ok()?))
-    };
-    let of_the_store = |(name, _): &(String, u64)| {
-        // Redis 6.2 does not count subcommands separately
-        let name = name.split('|').next().unwrap_or_default();
-        !["config", "info", "client", "script"].contains(&name)
-    };
-    stats
-        .lines()
-        .filter_map(parse)
-        .filter(of_the_store)
-        .collect()
-}
-
-/// Returns how often the server has read from a socket.
-fn reads(server: &Server) -> u64 {
-    let stats: String = server.command(&["INFO", "stats"]);
-    let mut lines = stats.lines();
-    let reads = lines.find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
-    reads
-        .and_then(|reads| reads.parse().ok())
-        .expect("a number")
-}
 
 /// Runs operations one after the other, and asserts the commands and the round trips.
 async fn assert_costs<T>(
-    server: &Server,
+    server: &Redis,
     expected: &[(&str, u64)],
     round_trips: u64,
     operations: impl Future<Output = T>,
 ) -> T {
-    // asking for the number is itself read
-    let asking = {
-        let before = reads(server);
-        reads(server) - before
-    };
-    let () = server.command(&["CONFIG", "RESETSTAT"]);
-    let before = reads(server);
-    let result = operations.await;
-    let reads = reads(server) - before - asking;
-    let mut found = commands(server);
-    // the connections that ask may introduce themselves
-    found.remove("hello");
+    let measured = Meter::new(server).measure(operations).await;
     let expected = expected
         .iter()
         .map(|(name, calls)| (name.to_string(), *calls));
-    assert_eq!(found, expected.collect());
-    assert_eq!(reads, round_trips, "round trips");
-    result
+    assert_eq!(measured.commands, expected.collect());
+    assert_eq!(measured.round_trips, round_trips, "round trips");
+    measured.result
+}
+
+/// Connects without a spare connection, which would connect while something is counted.
+async fn connect(server: &Redis) -> RedisStore {
+    let url = format!("{}?connections=1", server.url());
+    RedisStore::connect(&url).await.expect("a store")
 }
 
 #[tokio::test]
 async fn every_operation_is_one_round_trip_of_known_commands() {
-    let server = Server::start();
-    let store = &RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = &connect(&server).await;
     let (a, b, absent) = (id(), id(), id());
     let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
     let version = first.version();
@@ -140,8 +105,8 @@ async fn every_operation_is_one_round_trip_of_known_commands() {
 /// The store operations of a request that reads, touches, writes, or ends its session.
 #[tokio::test]
 async fn a_request_is_at_most_two_round_trips() {
-    let server = Server::start();
-    let store = &RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = &connect(&server).await;
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
     // the server learns the scripts
     let _ = store.touch(&id, first.version(), LONG).await;
@@ -181,7 +146,7 @@ async fn a_request_is_at_most_two_round_trips() {
 
 #[tokio::test]
 async fn no_request_makes_or_checks_a_connection() {
-    let server = Server::start();
+    let server = Redis::start();
     let url = format!("{}?connections=3", server.url());
     let store = RedisStore::connect(&url).await.expect("a store");
     let id = id();
@@ -191,7 +156,7 @@ async fn no_request_makes_or_checks_a_connection() {
         list.lines().count()
     };
     // one more is the connection that asks
-    eventually("all are connected", || async { clients() == 4 }).await;
+    eventually("all are connected", async || clients() == 4).await;
     let loads = [("get", 500), ("pttl", 500)];
     assert_costs(&server, &loads, 500, async {
         for _ in 0..500 {
@@ -205,8 +170,8 @@ async fn no_request_makes_or_checks_a_connection() {
 /// On one thread, nothing is sent before every task that is ready has queued its operation.
 #[tokio::test]
 async fn operations_that_are_ready_together_share_one_write() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for id in &ids {
         create(&store, id, &record(id.as_str().as_bytes())).await;
@@ -227,8 +192,8 @@ async fn operations_that_are_ready_together_share_one_write() {
 
 #[tokio::test]
 async fn an_error_reply_affects_only_its_own_operation() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for (n, id) in ids.iter().enumerate() {
         create(&store, id, &record(id.as_str().as_bytes())).await;
@@ -257,8 +222,8 @@ async fn an_error_reply_affects_only_its_own_operation() {
 
 #[tokio::test]
 async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
-    let server = Server::start();
-    let store = RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = connect(&server).await;
     let (id, record) = (id(), record(b""));
     assert_costs(&server, &[("get", 1), ("pttl", 1)], 1, async {
         {
@@ -274,8 +239,8 @@ async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
 
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_sent_as_source() {
-    let server = Server::start();
-    let store = &RedisStore::connect(&server.url()).await.expect("a store");
+    let server = Redis::start();
+    let store = &connect(&server).await;
     for _ in 0..2 {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));
         let learn = [("eval", 1), ("evalsha", 1), ("set", 1)];
