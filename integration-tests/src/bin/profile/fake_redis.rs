@@ -86,7 +86,8 @@ async fn serve(mut stream: UnixStream, record: Arc<Mutex<Vec<u8>>>, ttl: String)
     }
 }
 
-/// Finds the arguments of the command that begins at `start`, and its end; `None` if it is not complete.
+/// Finds the arguments of the command that begins at `start`, and its end; `None` if it is not
+/// complete.
 fn command(input: &[u8], start: usize, arguments: &mut Vec<Range<usize>>) -> Option<usize> {
     arguments.clear();
     let (count, mut at) = number(input, start, b'*')?;

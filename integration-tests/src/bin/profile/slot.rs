@@ -7,7 +7,8 @@ use session_core::{
     Touched, Version, Write,
 };
 
-/// Keeps the first record that it is given; every later operation is acknowledged and changes nothing.
+/// Keeps the first record that it is given; every later operation is acknowledged and changes
+/// nothing.
 pub(crate) struct Slot {
     record: Mutex<Option<Record>>,
     remaining: Duration,
