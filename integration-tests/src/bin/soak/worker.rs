@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, Write};
 
 use clap::Args;
-use session_core::{CookieOptions, Outcome, SessionErrorKind, Sessions};
+use session_core::{CookieOptions, SessionErrorKind, Sessions};
 use session_redis::RedisStore;
 use tokio::time::{Duration, sleep};
 
