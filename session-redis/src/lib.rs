@@ -56,7 +56,8 @@
 //!
 //! Parameters are options of [`RedisConfig`]: `prefix`, `db` (the database), `connections`,
 //! `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`, `breaker_failures`,
-//! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit: `500ms`, `2s`.
+//! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit, as in `500ms`
+//! or `2s`.
 //!
 //! # Commands
 //!
@@ -68,7 +69,8 @@
 //!
 //! Every command names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
 //! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
-//! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt), and is not changed.
+//! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
+//! is.
 //!
 //! The store needs Redis 6.2 or Valkey 7.2. An ACL user needs these permissions:
 //!
@@ -79,8 +81,8 @@
 //!
 //! Scripts use `SET` and `GETRANGE`. A suspect connection is checked with `UNWATCH` and `PING`.
 //! `ROLE` is used with Sentinel only. A cluster needs `+cluster|slots +asking` as well, and a
-//! database other than 0 needs `+select`. Where `CLIENT SETINFO` exists, `+client|setinfo` keeps the
-//! ACL log quiet.
+//! database other than 0 needs `+select`. On servers that have `CLIENT SETINFO`, `+client|setinfo`
+//! keeps the ACL log quiet.
 //!
 //! # Failures
 //!

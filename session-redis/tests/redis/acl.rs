@@ -9,8 +9,8 @@ use crate::{
     touched, write,
 };
 
-const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha \
-                     +ping +unwatch +role";
+const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink \
+                     +eval +evalsha +ping +unwatch +role";
 const CLUSTER_RULES: &str = "+cluster|slots +asking";
 
 fn set_user(server: &Server, rules: &str) {

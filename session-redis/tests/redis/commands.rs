@@ -10,7 +10,7 @@ use crate::{
     server::Server, touched, write,
 };
 
-/// Asks a server what it has received, over one connection, so that asking costs the same each time.
+/// Asks a server what it has received, over one connection: so asking costs the same each time.
 struct Meter(redis::Connection);
 
 impl Meter {
