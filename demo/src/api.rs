@@ -1,15 +1,16 @@
-//! The same session as JSON, for programs.
+//! The session as JSON, for programs.
 //!
-//! | request | does |
+//! | request | effect |
 //! |---|---|
-//! | `GET /api/session` | tells everything but the token; looking creates nothing |
+//! | `GET /api/session` | returns the session without its token; it does not create one |
 //! | `PUT /api/session/{name}` | sets a value, any JSON |
-//! | `DELETE /api/session/{name}` | removes it |
-//! | `POST /api/session/{name}/add` | adds `{"by": n}` to a whole number, 1 unless given |
+//! | `DELETE /api/session/{name}` | removes a value |
+//! | `POST /api/session/{name}/add` | adds `{"by": n}` to an integer; 1 if there is no body |
 //! | `POST /api/login` | `{"username", "password", "remember"}` |
-//! | `POST /api/logout` | destroys |
-//! | `POST /api/renew`, `POST /api/regenerate` | do what they say and tell the id |
-//! | `POST /api/unset` | what `--unset` says |
+//! | `POST /api/logout` | destroys the session |
+//! | `POST /api/renew` | replaces the token; returns the id |
+//! | `POST /api/regenerate` | begins a session with a new id; returns it |
+//! | `POST /api/unset` | what the option `--unset` says |
 //!
 //! Errors are `{"error": "..."}`.
 
@@ -21,58 +22,60 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, json};
-use session_hyper::{RequestSession, Session, SessionError, SessionErrorKind};
+use session_hyper::{Session, SessionError, SessionErrorKind, SessionRequestExt, error_response};
 
 use crate::{
     body,
-    reply::{self, Failure, Refusal, Reply},
-    server::Context,
+    context::Context,
+    csrf::{self, Audience},
+    rejection::{HandlerError, Rejection},
+    reply::{self, Reply},
     users::{Credentials, Login},
 };
 
-/// Whether a path is one of the API's.
+/// Whether a path belongs to the API.
 pub(crate) fn is_api(path: &str) -> bool {
     path == "/api" || path.starts_with("/api/")
 }
 
-/// Answers a request to the API. A session error is left to the session service, unless it is the client's mistake.
-pub(crate) async fn answer(
+/// Responds to a request to the API. A session error is returned to the session service, unless the
+/// client caused it.
+pub(crate) async fn respond(
     context: Context,
     request: Request<Incoming>,
 ) -> Result<Reply, SessionError> {
-    let refusal = match route(&context, request).await {
+    let rejection = match route(&context, request).await {
         Ok(reply) => return Ok(reply),
-        Err(Failure::Refused(refusal)) => refusal,
-        Err(Failure::Session(error)) => mistake(&error).ok_or(error)?,
+        Err(HandlerError::Rejected(rejection)) => rejection,
+        Err(HandlerError::Session(error)) => client_error(&error).ok_or(error)?,
     };
-    Ok(refusal.reply(|refusal| reply::json(&json!({ "error": refusal.message }))))
+    let body = json!({ "error": rejection.message });
+    Ok(rejection.respond_with(reply::json(&body)))
 }
 
-/// The answer to a session that fails; the cookie and when to try again are the library's word.
-pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
-    let mut response = session_hyper::reject(error);
+/// Makes the response to a session error.
+pub(crate) fn session_error(error: &SessionError) -> Response<Bytes> {
+    let mut response = error_response(error);
     let mut message = error.to_string().into();
-    // what a value became meanwhile shows when changes are made again on what others wrote
-    if let Some(mistake) = mistake(error) {
-        *response.status_mut() = mistake.status;
-        message = mistake.message;
+    // also at the commit: changes are applied again to what a concurrent request stored
+    if let Some(rejection) = client_error(error) {
+        *response.status_mut() = rejection.status;
+        message = rejection.message;
     }
     *response.body_mut() = json!({ "error": message }).to_string().into();
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
 }
 
-/// Session errors that are no fault of the service, because here the client chooses what is stored.
-fn mistake(error: &SessionError) -> Option<Refusal> {
+/// Session errors that the client caused, because the API lets it choose what is stored.
+fn client_error(error: &SessionError) -> Option<Rejection> {
     match error.kind() {
-        SessionErrorKind::Decode => Some(Refusal::new(
+        SessionErrorKind::Decode => Some(Rejection::new(
             StatusCode::CONFLICT,
-            "the value there is of another kind",
+            "the stored value has another type",
         )),
-        SessionErrorKind::TooLarge => Some(Refusal::new(
+        SessionErrorKind::TooLarge => Some(Rejection::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             error.to_string(),
         )),
@@ -80,10 +83,9 @@ fn mistake(error: &SessionError) -> Option<Refusal> {
     }
 }
 
-/// What there is to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
-    Tell,
+    Show,
     Put(String),
     Delete(String),
     Add(String),
@@ -95,24 +97,24 @@ enum Route {
 }
 
 impl Route {
-    fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
+    fn of(method: &Method, path: &str) -> Result<Self, Rejection> {
         let segments: Vec<&str> = path.split('/').skip(2).collect();
         let post = |route| {
             if *method == Method::POST {
                 Ok(route)
             } else {
-                Err(Refusal::method("POST"))
+                Err(Rejection::method("POST"))
             }
         };
         match segments[..] {
             ["session"] => match *method {
-                Method::GET | Method::HEAD => Ok(Self::Tell),
-                _ => Err(Refusal::method("GET, HEAD")),
+                Method::GET | Method::HEAD => Ok(Self::Show),
+                _ => Err(Rejection::method("GET, HEAD")),
             },
             ["session", name] => match (decode(name)?, method) {
                 (name, &Method::PUT) => Ok(Self::Put(name)),
                 (name, &Method::DELETE) => Ok(Self::Delete(name)),
-                _ => Err(Refusal::method("PUT, DELETE")),
+                _ => Err(Rejection::method("PUT, DELETE")),
             },
             ["session", name, "add"] => post(Self::Add(decode(name)?)),
             ["login"] => post(Self::LogIn),
@@ -120,63 +122,65 @@ impl Route {
             ["renew"] => post(Self::Renew),
             ["regenerate"] => post(Self::Regenerate),
             ["unset"] => post(Self::Unset),
-            _ => Err(Refusal::not_found()),
+            _ => Err(Rejection::not_found()),
         }
     }
 }
 
-async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
+async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, HandlerError> {
     let route = Route::of(request.method(), request.uri().path())?;
-    reply::refuse_forged(&request, true)?;
-    // before the body is read: an outage is answered at once
+    csrf::check(&request, Audience::Programs)?;
+    // before the body is read, so that an outage is answered at once
     let session = request.session().load().await?;
     match route {
-        Route::Tell => return tell(context, &session),
+        Route::Show => return show(context, &session),
         Route::Put(name) => session.insert(&name, &body::json_value(request).await?)?,
         Route::Delete(name) => drop(session.remove::<IgnoredAny>(&name)?),
         Route::Add(name) => return add(&session, &name, request).await,
         Route::LogIn => return log_in(context, &session, request).await,
-        Route::LogOut => session.destroy(),
-        Route::Unset => session.unset(),
+        Route::LogOut => session.destroy()?,
+        Route::Unset => session.unset()?,
         Route::Renew => {
-            session.renew();
-            return Ok(named(&session));
+            session.renew()?;
+            return Ok(id_of(&session));
         }
         Route::Regenerate => {
             session.regenerate()?;
-            return Ok(named(&session));
+            return Ok(id_of(&session));
         }
     }
     Ok(reply::no_content())
 }
 
-/// Everything about a session but its token.
+/// A session without its token.
 #[derive(Serialize)]
-struct Facts<'a> {
+struct Shown<'a> {
     id: Option<String>,
     is_new: bool,
+    principal: Option<String>,
     created_at: Option<String>,
     expires_in_s: Option<u64>,
     instance: &'a str,
     data: BTreeMap<String, Value>,
 }
 
-fn tell(context: &Context, session: &Session) -> Result<Reply, Failure> {
+fn show(context: &Context, session: &Session) -> Result<Reply, HandlerError> {
     let mut data = BTreeMap::new();
     for name in session.names() {
         let value = session.get(&name)?.unwrap_or_default();
         data.insert(name, value);
     }
-    let left = session
+    let expires_in = session
         .expires_at()
         .and_then(|at| at.duration_since(SystemTime::now()).ok());
-    Ok(reply::json(&Facts {
+    Ok(reply::json(&Shown {
         id: session.id().map(|id| id.to_string()),
         is_new: session.is_new(),
+        principal: session.principal(),
         created_at: session
             .created_at()
             .map(|at| humantime::format_rfc3339_millis(at).to_string()),
-        expires_in_s: left.map(|left| left.as_secs()),
+        expires_in_s: expires_in.map(|expires_in| expires_in.as_secs()),
         instance: &context.instance,
         data,
     }))
@@ -193,8 +197,13 @@ fn one() -> i64 {
     1
 }
 
-/// Adds to a whole number, and stops at its limits. Additions at once all count; the value told is then behind the stored one.
-async fn add(session: &Session, name: &str, request: Request<Incoming>) -> Result<Reply, Failure> {
+/// Adds to an integer, which stops at its limits. Concurrent additions all count; the returned value
+/// is the one before they are merged.
+async fn add(
+    session: &Session,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, HandlerError> {
     let Add { by } = body::json(request).await?;
     let value = session.update(name, move |value: Option<i64>| {
         value.unwrap_or(0).saturating_add(by)
@@ -214,44 +223,35 @@ async fn log_in(
     context: &Context,
     session: &Session,
     request: Request<Incoming>,
-) -> Result<Reply, Failure> {
+) -> Result<Reply, HandlerError> {
     let LoginBody {
         username,
         password,
         remember,
     } = body::json(request).await?;
-    match context
-        .users
-        .log_in(
-            session,
-            Credentials {
-                username,
-                password,
-                remember,
-            },
-        )
-        .await?
-    {
-        Login::Right(user) => Ok(reply::json(&json!({ "username": user }))),
-        Login::Wrong { .. } => {
-            Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong name or password").into())
-        }
-        Login::Ended => {
-            Err(Refusal::new(StatusCode::CONFLICT, "the session has ended meanwhile").into())
+    let credentials = Credentials {
+        username,
+        password,
+        remember,
+    };
+    match context.users.log_in(session, credentials).await? {
+        Login::Succeeded(user) => Ok(reply::json(&json!({ "username": user }))),
+        Login::Failed { .. } => {
+            Err(Rejection::new(StatusCode::UNAUTHORIZED, "wrong name or password").into())
         }
     }
 }
 
-fn named(session: &Session) -> Reply {
+fn id_of(session: &Session) -> Reply {
     reply::json(&json!({ "id": session.id().map(|id| id.to_string()) }))
 }
 
-/// The name of a value, as it stands in a path.
-fn decode(segment: &str) -> Result<String, Refusal> {
+/// Decodes the name of a value from a path.
+fn decode(segment: &str) -> Result<String, Rejection> {
     match percent_decode_str(segment).decode_utf8() {
         Ok(name) if !name.is_empty() => Ok(name.into_owned()),
-        Ok(_) => Err(Refusal::not_found()),
-        Err(_) => Err(Refusal::new(
+        Ok(_) => Err(Rejection::not_found()),
+        Err(_) => Err(Rejection::new(
             StatusCode::BAD_REQUEST,
             "the name is not UTF-8",
         )),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused() {
+    fn an_unknown_path_or_method_is_rejected() {
         for (method, path, status, allow) in [
             (
                 Method::PUT,
@@ -318,9 +318,9 @@ mod tests {
                 Some("POST"),
             ),
         ] {
-            let refusal = Route::of(&method, path).expect_err(path);
+            let rejection = Route::of(&method, path).expect_err(path);
             assert_eq!(
-                (refusal.status, refusal.allow),
+                (rejection.status, rejection.allow),
                 (status, allow),
                 "{method} {path}"
             );

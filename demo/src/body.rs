@@ -1,4 +1,4 @@
-//! Reading what a client sent: no more than fits, no longer than is decent, and as what it says it is.
+//! Reading the body of a request, within a limit on its size and on the time it takes.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use crate::reply::Refusal;
+use crate::rejection::Rejection;
 
-/// Far above the largest session, far below what hurts.
+/// Far more than the largest session, and little memory.
 const MAX_BYTES: usize = 1024 * 1024;
-/// A client that dribbles its body holds a connection, and nothing else, for this long.
+/// A client that sends its body slowly keeps its connection for this long.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The fields of a submitted form.
@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// The field of that name; empty where there is none.
+    /// The field of this name; empty if there is none.
     pub(crate) fn field(&self, name: &str) -> &str {
         self.0
             .iter()
@@ -29,7 +29,7 @@ impl Form {
             .map_or("", |(_, value)| value)
     }
 
-    /// Whether there is a field of that name: a ticked box.
+    /// Whether there is a field of this name, such as a ticked box.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(field, _)| field == name)
     }
@@ -40,28 +40,28 @@ impl Form {
 }
 
 /// Reads a form.
-pub(crate) async fn form(request: Request<Incoming>) -> Result<Form, Refusal> {
+pub(crate) async fn form(request: Request<Incoming>) -> Result<Form, Rejection> {
     Ok(Form::parse(&bytes(request).await?))
 }
 
 /// Reads JSON; an empty body counts as `{}`.
-pub(crate) async fn json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
+pub(crate) async fn json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Rejection> {
     let body = bytes(request).await?;
     let text = if body.is_empty() { b"{}" } else { &*body };
-    serde_json::from_slice(text).map_err(Refusal::bad_json)
+    serde_json::from_slice(text).map_err(Rejection::invalid_json)
 }
 
-/// Reads one JSON value of any kind; an empty body is none.
-pub(crate) async fn json_value(request: Request<Incoming>) -> Result<serde_json::Value, Refusal> {
-    serde_json::from_slice(&bytes(request).await?).map_err(Refusal::bad_json)
+/// Reads a JSON value of any type; an empty body is an error.
+pub(crate) async fn json_value(request: Request<Incoming>) -> Result<serde_json::Value, Rejection> {
+    serde_json::from_slice(&bytes(request).await?).map_err(Rejection::invalid_json)
 }
 
-/// Whether anything follows the head of the request.
+/// Whether the request has a body.
 pub(crate) fn has_body(request: &Request<Incoming>) -> bool {
     !request.body().is_end_stream()
 }
 
-async fn bytes(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+async fn bytes(request: Request<Incoming>) -> Result<Bytes, Rejection> {
     match tokio::time::timeout(
         DEADLINE,
         Limited::new(request.into_body(), MAX_BYTES).collect(),
@@ -69,15 +69,15 @@ async fn bytes(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     .await
     {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Rejection::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the body is larger than 1 MiB",
         )),
-        Ok(Err(_)) => Err(Refusal::new(
+        Ok(Err(_)) => Err(Rejection::new(
             StatusCode::BAD_REQUEST,
             "the body is incomplete",
         )),
-        Err(_) => Err(Refusal::new(
+        Err(_) => Err(Rejection::new(
             StatusCode::REQUEST_TIMEOUT,
             "the body took too long",
         )),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_is_read_as_browsers_write_it() {
+    fn a_form_is_decoded_as_browsers_encode_it() {
         let form = Form::parse(b"username=ann&password=correct+horse&remember=on&note=%C3%A4%26");
         assert_eq!(form.field("username"), "ann");
         assert_eq!(form.field("password"), "correct horse");

@@ -1,4 +1,4 @@
-//! The cart: what is for sale, and how many of each the session holds.
+//! The cart: the products, and how many of each are in a session's cart.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use session_hyper::{Key, Session, SessionError};
 
 /// The session's cart.
 pub(crate) const CART: Key<Cart> = Key::new("cart");
-/// More of one thing than anybody carries.
-const MOST: u32 = 99;
+/// The largest count of one product.
+const MAX_COUNT: u32 = 99;
 
-/// Something for sale.
+/// A product for sale.
 #[derive(Debug)]
 pub(crate) struct Product {
     pub(crate) code: &'static str,
@@ -53,7 +53,7 @@ impl Product {
 pub(crate) struct Cart(BTreeMap<String, u32>);
 
 impl Cart {
-    /// The products in it that are still for sale, and how many of each.
+    /// The products in the cart that are still for sale, and how many of each.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'static Product, u32)> {
         self.0
             .iter()
@@ -68,12 +68,12 @@ impl Cart {
 
     fn with_one_more(mut self, code: &str) -> Self {
         let count = self.0.entry(code.to_owned()).or_default();
-        *count = count.saturating_add(1).min(MOST);
+        *count = count.saturating_add(1).min(MAX_COUNT);
         self
     }
 }
 
-/// Puts one into the cart. Two tabs that do so at once both count.
+/// Adds one to the cart. If two tabs do so concurrently, both count.
 pub(crate) fn add(session: &Session, product: &'static Product) -> Result<(), SessionError> {
     session
         .update(CART, |cart| {
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cart_counts_and_adds_up() {
+    fn a_cart_counts_products_and_adds_up_their_prices() {
         let mut cart = Cart::default()
             .with_one_more("tea")
             .with_one_more("tea")
@@ -103,7 +103,7 @@ mod tests {
         cart = (0..200).fold(cart, |cart, _| cart.with_one_more("kettle"));
         assert!(
             cart.lines()
-                .any(|(product, count)| product.code == "kettle" && count == MOST)
+                .any(|(product, count)| product.code == "kettle" && count == MAX_COUNT)
         );
     }
 }

@@ -1,139 +1,163 @@
-//! Forged requests: whether a request that changes something came from the site itself.
+//! Cross-site request forgery: whether a request that changes something comes from the site itself.
 //!
-//! The session cookie travels with requests that other sites make a browser send, so the cookie alone is no permission.
-//! The browser says where a request came from (`Sec-Fetch-Site`, or `Origin` in older ones), and a page cannot forge either.
-//! There is no token in any form (OWASP CSRF Prevention Cheat Sheet, "Fetch Metadata headers").
+//! The session cookie is sent with requests that other sites make the browser send, so it is no
+//! proof of the user's intent. The browser says where a request comes from, with `Sec-Fetch-Site`
+//! or, in older browsers, with `Origin`, and a page cannot forge either. So the forms need no token
+//! (OWASP CSRF Prevention Cheat Sheet, "Fetch Metadata headers").
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, uri::Authority};
+use hyper::body::Incoming;
 
-/// What of a request the answer depends on.
-#[derive(Debug)]
-pub(crate) struct Incoming<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) uri: &'a Uri,
-    pub(crate) headers: &'a HeaderMap,
-    /// Whether something follows the head.
-    pub(crate) has_body: bool,
-    /// Whether programs may send it too, which tell nothing about where they come from.
-    pub(crate) programs: bool,
+use crate::{body, rejection::Rejection};
+
+/// What a request is for, which decides who may send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Browsers alone, with forms of this site.
+    Browsers,
+    /// Also programs, which send no header about where a request comes from.
+    Programs,
 }
 
-/// Why a request is not served.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forged {
-    /// Another site, by the browser's word.
+enum Forgery {
+    /// The browser says that it comes from another site.
     CrossSite,
-    /// Nothing tells where it comes from, and a form of any site could have made it.
+    /// No header says where it comes from, and a form of any site could have sent it.
     Unknown,
 }
 
-/// Lets a request pass, or tells why not.
-pub(crate) fn check(request: &Incoming<'_>) -> Result<(), Forged> {
-    if matches!(
-        *request.method,
-        Method::GET | Method::HEAD | Method::OPTIONS
-    ) {
-        return Ok(());
-    }
-    if let Some(site) = request.headers.get("sec-fetch-site") {
-        // `none` is the user's own doing, an address typed or a page reloaded. `same-site` is a neighbouring subdomain.
-        return match site.as_bytes() {
-            b"same-origin" | b"none" => Ok(()),
-            _ => Err(Forged::CrossSite),
+/// Rejects a request that another site may have made the browser send.
+pub(crate) fn check(request: &Request<Incoming>, audience: Audience) -> Result<(), Rejection> {
+    let facts = Facts {
+        method: request.method(),
+        uri: request.uri(),
+        headers: request.headers(),
+        has_body: body::has_body(request),
+        audience,
+    };
+    facts.check().map_err(|forgery| {
+        let message = match (forgery, audience) {
+            (Forgery::CrossSite, _) => "the request comes from another site",
+            (Forgery::Unknown, Audience::Programs) => {
+                "send JSON, with content-type: application/json"
+            }
+            (Forgery::Unknown, Audience::Browsers) => {
+                "the request does not say which site it comes from; programs use the JSON API"
+            }
         };
-    }
-    if let Some(origin) = request.headers.get(header::ORIGIN) {
-        return if same_host(origin, request) {
-            Ok(())
-        } else {
-            Err(Forged::CrossSite)
-        };
-    }
-    // A form cannot say JSON, and a script that says it has an origin.
-    let plain = !request.has_body
-        || request
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(is_json);
-    if request.programs && plain {
-        Ok(())
-    } else {
-        Err(Forged::Unknown)
-    }
+        tracing::info!(?forgery, "request rejected as a possible forgery");
+        Rejection::new(StatusCode::FORBIDDEN, message)
+    })
 }
 
-/// Whether the origin's host and port are those that the request is for. The scheme is the proxy's business.
-fn same_host(origin: &HeaderValue, request: &Incoming<'_>) -> bool {
-    let Some(origin) = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.split_once("://"))
-    else {
-        return false;
-    };
-    // HTTP/2 has the host in the request line, HTTP/1 in a header
-    let host = match request.uri.authority() {
-        Some(authority) => Some(authority.clone()),
-        None => request
-            .headers
-            .get(header::HOST)
-            .and_then(|host| Authority::try_from(host.as_bytes()).ok()),
-    };
-    // Authorities compare without regard to case.
-    host.is_some_and(|host| Authority::try_from(origin.1).is_ok_and(|origin| origin == host))
+/// The parts of a request that decide.
+#[derive(Debug)]
+struct Facts<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    has_body: bool,
+    audience: Audience,
 }
 
-fn is_json(content_type: &HeaderValue) -> bool {
-    let Ok(text) = content_type.to_str() else {
-        return false;
-    };
-    text.split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case("application/json")
+impl Facts<'_> {
+    fn check(&self) -> Result<(), Forgery> {
+        if [Method::GET, Method::HEAD, Method::OPTIONS].contains(self.method) {
+            return Ok(());
+        }
+        if let Some(site) = self.headers.get("sec-fetch-site") {
+            // `none` is a user action such as an address typed or a page reloaded, `same-site` a
+            // sibling subdomain
+            return match site.as_bytes() {
+                b"same-origin" | b"none" => Ok(()),
+                _ => Err(Forgery::CrossSite),
+            };
+        }
+        if let Some(origin) = self.headers.get(header::ORIGIN) {
+            return match self.is_for(origin) {
+                true => Ok(()),
+                false => Err(Forgery::CrossSite),
+            };
+        }
+        match self.audience {
+            // a form cannot send JSON, and the browser adds the origin to a script's request
+            Audience::Programs if !self.has_body || self.has_json() => Ok(()),
+            Audience::Programs | Audience::Browsers => Err(Forgery::Unknown),
+        }
+    }
+
+    /// Whether the request is for the host and the port of the origin. A proxy may change the
+    /// scheme.
+    fn is_for(&self, origin: &HeaderValue) -> bool {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let Some((_, origin)) = origin.split_once("://") else {
+            return false;
+        };
+        // the host is in the URI in HTTP/2, and in a header in HTTP/1
+        let host = match self.uri.authority() {
+            Some(authority) => Some(authority.clone()),
+            None => self
+                .headers
+                .get(header::HOST)
+                .and_then(|host| Authority::try_from(host.as_bytes()).ok()),
+        };
+        // authorities are compared case-insensitively
+        host.is_some_and(|host| Authority::try_from(origin).is_ok_and(|origin| origin == host))
+    }
+
+    fn has_json(&self) -> bool {
+        let content_type = self.headers.get(header::CONTENT_TYPE);
+        let Some(text) = content_type.and_then(|value| value.to_str().ok()) else {
+            return false;
+        };
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const API: bool = true;
-    const FORM: bool = false;
+    use Audience::{Browsers, Programs};
 
     #[track_caller]
-    fn check_one(
+    fn check(
         method: Method,
-        programs: bool,
+        audience: Audience,
         has_body: bool,
         headers: &[(&'static str, &str)],
-        expected: Result<(), Forged>,
+        expected: Result<(), Forgery>,
     ) {
         let uri = Uri::from_static("/login");
         let map = headers
             .iter()
             .map(|(name, value)| (name.parse().expect("name"), value.parse().expect("value")))
             .collect();
-        let request = Incoming {
+        let request = Facts {
             method: &method,
             uri: &uri,
             headers: &map,
             has_body,
-            programs,
+            audience,
         };
         assert_eq!(
-            check(&request),
+            request.check(),
             expected,
-            "{method} programs={programs} body={has_body} {headers:?}"
+            "{method} {audience:?} body={has_body} {headers:?}"
         );
     }
 
     #[test]
-    fn reading_is_free() {
+    fn a_request_that_only_reads_passes() {
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
-            check_one(
+            check(
                 method,
-                FORM,
+                Browsers,
                 false,
                 &[("sec-fetch-site", "cross-site")],
                 Ok(()),
@@ -142,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn the_browsers_word_decides() {
-        use Forged::*;
+    fn the_browser_says_where_a_request_comes_from() {
+        use Forgery::CrossSite;
         const HOST: (&str, &str) = ("host", "shop.example:3000");
         for method in [Method::POST, Method::PUT, Method::DELETE] {
-            for programs in [API, FORM] {
+            for audience in [Programs, Browsers] {
                 for (headers, expected) in [
                     (vec![HOST, ("sec-fetch-site", "same-origin")], Ok(())),
                     (vec![HOST, ("sec-fetch-site", "none")], Ok(())),
@@ -161,7 +185,7 @@ mod tests {
                         ],
                         Err(CrossSite),
                     ),
-                    // a proxy rewrote the host; the newer header still tells
+                    // a proxy rewrote the host, which the newer header does not depend on
                     (
                         vec![
                             ("host", "backend"),
@@ -187,66 +211,71 @@ mod tests {
                     (vec![HOST, ("origin", "null")], Err(CrossSite)),
                     (vec![("origin", "http://shop.example:3000")], Err(CrossSite)),
                 ] {
-                    check_one(method.clone(), programs, true, &headers, expected);
+                    check(method.clone(), audience, true, &headers, expected);
                 }
             }
         }
     }
 
     #[test]
-    fn programs_may_send_json_or_nothing() {
-        use Forged::Unknown;
-        for (programs, has_body, content_type, expected) in [
-            (API, true, Some("application/json"), Ok(())),
-            (API, true, Some("Application/JSON; charset=utf-8"), Ok(())),
-            (API, false, None, Ok(())),
-            (API, true, None, Err(Unknown)),
-            (API, true, Some("text/plain"), Err(Unknown)),
+    fn programs_may_send_json_or_no_body() {
+        use Forgery::Unknown;
+        for (audience, has_body, content_type, expected) in [
+            (Programs, true, Some("application/json"), Ok(())),
             (
-                API,
+                Programs,
+                true,
+                Some("Application/JSON; charset=utf-8"),
+                Ok(()),
+            ),
+            (Programs, false, None, Ok(())),
+            (Programs, true, None, Err(Unknown)),
+            (Programs, true, Some("text/plain"), Err(Unknown)),
+            (
+                Programs,
                 true,
                 Some("application/x-www-form-urlencoded"),
                 Err(Unknown),
             ),
             (
-                API,
+                Programs,
                 true,
                 Some("text/plain; x=application/json"),
                 Err(Unknown),
             ),
-            (FORM, true, Some("application/json"), Err(Unknown)),
+            (Browsers, true, Some("application/json"), Err(Unknown)),
             (
-                FORM,
+                Browsers,
                 true,
                 Some("application/x-www-form-urlencoded"),
                 Err(Unknown),
             ),
-            (FORM, false, None, Err(Unknown)),
+            (Browsers, false, None, Err(Unknown)),
         ] {
             let headers: Vec<_> = content_type
                 .map(|value| ("content-type", value))
                 .into_iter()
                 .collect();
-            check_one(Method::POST, programs, has_body, &headers, expected);
+            check(Method::POST, audience, has_body, &headers, expected);
         }
     }
 
     #[test]
-    fn http2_has_its_host_in_the_uri() {
+    fn in_http2_the_host_is_in_the_uri() {
         let uri = Uri::from_static("http://shop.example/login");
         for (origin, expected) in [
             ("http://shop.example", Ok(())),
-            ("http://evil.example", Err(Forged::CrossSite)),
+            ("http://evil.example", Err(Forgery::CrossSite)),
         ] {
             let headers = HeaderMap::from_iter([(header::ORIGIN, origin.parse().expect("header"))]);
-            let request = Incoming {
+            let request = Facts {
                 method: &Method::POST,
                 uri: &uri,
                 headers: &headers,
                 has_body: true,
-                programs: FORM,
+                audience: Browsers,
             };
-            assert_eq!(check(&request), expected, "{origin}");
+            assert_eq!(request.check(), expected, "{origin}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asks a running instance whether it serves, for container images that have no other client.
+//! The health check of a container image, which has no other HTTP client.
 
 use std::{error::Error, time::Duration};
 
@@ -9,24 +9,23 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-/// An instance that takes longer is not well.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Gets `/healthz` of the instance that listens there.
+/// Requests `/healthz` from the instance that listens on this address.
 ///
 /// # Errors
 ///
-/// When it does not answer in two seconds, or not with 200.
+/// If it does not respond with 200 within two seconds.
 pub async fn check(listen: &str) -> Result<(), Box<dyn Error>> {
-    // one that listens everywhere answers on loopback too
+    // an instance that listens on every address listens on loopback too
     let address = listen.replacen("0.0.0.0:", "127.0.0.1:", 1);
-    let status = timeout(PATIENCE, status(&address))
+    let status = timeout(TIMEOUT, status(&address))
         .await
-        .map_err(|_| format!("{address} does not answer"))??;
+        .map_err(|_| format!("{address} did not respond within {TIMEOUT:?}"))??;
     if status == StatusCode::OK {
         Ok(())
     } else {
-        Err(format!("{address} answers {status}").into())
+        Err(format!("{address} responded with {status}").into())
     }
 }
 

@@ -1,8 +1,8 @@
 //! A small real site on server-side sessions, on plain hyper.
 //!
-//! It shows every part of a session at work where a reader can see it: a visit counter, a cart, a login with a renewed
-//! token, a logout that is final, and the same session once more as a JSON API. `cargo run -p demo` starts it with nothing
-//! installed; tests run it inside their own process:
+//! It shows every part of a session where a reader can see it: a visit counter, a cart, a login, a
+//! logout, and the same session as a JSON API. `cargo run -p demo` starts it without anything else
+//! installed. Tests run it inside their own process:
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,30 +16,35 @@
 mod api;
 mod body;
 mod cart;
+mod context;
+mod cookie_flags;
 mod csrf;
+mod flag_values;
 pub mod health;
+mod option_docs;
 pub mod options;
 mod pages;
+mod rejection;
 mod reply;
 mod server;
 mod site;
+mod start_error;
 mod users;
 
 use std::future;
 
 use tokio::net::TcpListener;
 
-pub use server::{Server, StartError};
+pub use server::Server;
+pub use start_error::{StartError, error_chain};
 
-/// Serves the demo on this listener for as long as the future is polled.
+/// Serves the demo on a listener for as long as the future is polled.
 ///
 /// # Errors
 ///
-/// When the options cannot be used, or the store cannot be opened.
+/// If an option is invalid, or the store cannot be opened.
 pub async fn serve(listener: TcpListener, options: options::Options) -> Result<(), StartError> {
-    Server::open(&options)
-        .await?
-        .serve(listener, future::pending())
-        .await;
+    let server = Server::open(&options).await?;
+    server.serve(listener, future::pending()).await;
     Ok(())
 }

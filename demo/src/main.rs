@@ -1,4 +1,4 @@
-//! The demo as a program: flags, logs, one line that tells where it listens, and an orderly end.
+//! The demo as a program: flags, logs, a line with its address, and a graceful shutdown.
 
 use std::{
     error::Error,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use demo::{Server, health, options::Options};
+use demo::{Server, error_chain, health, options::Options};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -24,13 +24,7 @@ async fn main() -> ExitCode {
     match run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("demo: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprint!(": {error}");
-                cause = error.source();
-            }
-            eprintln!();
+            eprintln!("demo: {}", error_chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -40,7 +34,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.healthcheck {
         return health::check(&options.listen).await;
     }
-    // open first: whoever reads the line below may rely on an answer
+    // opened first, so that the demo responds as soon as the line below is printed
     let server = Server::open(options).await?;
     let listener = TcpListener::bind(&options.listen)
         .await
@@ -48,12 +42,12 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    server.serve(listener, stop_asked()).await;
+    server.serve(listener, shutdown_requested()).await;
     Ok(())
 }
 
-/// Waits for ctrl-c, or for the signal by which service managers and containers end a process.
-async fn stop_asked() {
+/// Waits for ctrl-c, or for the signal with which service managers and containers stop a process.
+async fn shutdown_requested() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -62,11 +56,11 @@ async fn stop_asked() {
                 _ = terminate.recv() => return,
                 _ = tokio::signal::ctrl_c() => return,
             },
-            Err(error) => tracing::warn!(%error, "SIGTERM cannot be caught"),
+            Err(error) => tracing::warn!(%error, "cannot listen for SIGTERM"),
         }
     }
     if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::warn!(%error, "ctrl-c cannot be caught");
+        tracing::warn!(%error, "cannot listen for ctrl-c");
         std::future::pending::<()>().await;
     }
 }

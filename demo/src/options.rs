@@ -1,34 +1,32 @@
-//! The flags of the program, each with an environment variable of its own, and the [`Sessions`] they describe.
+//! The flags of the program, each with an environment variable, and the [`Sessions`] they describe.
 //!
-//! The names are those of express-session where it has one. A flag that is not given leaves the library's default alone.
+//! A flag has the name of the option that it sets. One that is not given leaves the library's default.
 
-use std::{convert::Infallible, ffi::OsString, fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
-use clap::{
-    ArgAction, Args, Parser,
-    builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser},
-};
-use http::StatusCode;
+use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use session_hyper::{
-    AnyStore, Builder, CookieOptions, OnGone, Priority, Proxy, SameSite, Secure, Sessions,
-    SigningKeys, Unset,
+    AnyStore, ExpressOptions, OnDecodeError, OnLost, Proxy, Sessions, SigningKeys, Unset,
 };
 
-use crate::StartError;
+use crate::{
+    cookie_flags::CookieFlags,
+    flag_values::{OrOff, Secret, duration, duration_or_none, on_lost, proxy, words},
+    option_docs::{meaning, meaning_and_default},
+    start_error::StartError,
+};
 
-/// Keys that begin so stand in documentation and in docker-compose.yml.
+/// The beginning of the keys in the documentation and in docker-compose.yml.
 const DEVELOPMENT_KEY: &str = "development-key";
-
-/// A value that a word of its own switches off. (clap takes a field that is spelled `Option` for a flag that may be left out.)
-type OrOff<T> = Option<T>;
 
 /// A small site on server-side sessions.
 ///
-/// Try it with ann / "correct horse" or bob / "battery staple".
+/// Log in as ann with "correct horse", or as bob with "battery staple". A TIME is a number of seconds or
+/// has a unit, as in 90, 30m or 12h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "demo", version)]
 pub struct Options {
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on; port 0 is a free port
     #[arg(
         long,
         env = "LISTEN",
@@ -37,15 +35,16 @@ pub struct Options {
     )]
     pub listen: String,
 
-    /// Name that this instance shows of itself [default: the address it listens on]
+    /// Name of this instance, which the pages show [default: the address it listens on]
     #[arg(long, env = "INSTANCE", value_name = "NAME")]
-    pub instance: Option<String>,
+    pub(crate) instance: Option<String>,
 
-    /// Ask the instance that listens there whether it serves, and exit
+    /// Check the health of the instance that listens on the address, and exit
     #[arg(long)]
     pub healthcheck: bool,
 
-    /// Where sessions are kept
+    /// URL of the session store: memory:, redis://host, redis+unix:///path,
+    /// redis+sentinel://host,host/service or redis+cluster://host,host
     #[arg(
         long,
         env = "SESSION_STORE",
@@ -53,133 +52,82 @@ pub struct Options {
         value_name = "URL",
         hide_env_values = true
     )]
-    pub store: Secret,
+    pub(crate) store: Secret,
 
-    /// Keys that sign the cookie, separated by commas, the signing one first; at least 32 bytes each [default: a random one]
-    #[arg(
-        long,
-        env = "SESSION_KEYS",
-        value_name = "KEY,..",
-        hide_env_values = true
-    )]
-    pub session_keys: Option<Secret>,
+    #[arg(long = "session-keys", env = "SESSION_KEYS", value_name = "KEY,..", hide_env_values = true,
+        help = meaning("signing_keys") + " [default: a random key]")]
+    pub(crate) signing_keys: Option<Secret>,
 
-    /// Longest gap between two requests, as in 90 (seconds) or 30m [default: 30m, or --cookie-max-age]
-    #[arg(long, env = "SESSION_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration)]
-    pub idle_timeout: Option<Duration>,
+    #[arg(long, env = "SESSION_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration,
+        help = meaning_and_default("idle_timeout"))]
+    idle_timeout: Option<Duration>,
 
-    /// Longest life of a session, however busy, or none
-    #[arg(long, env = "SESSION_ABSOLUTE_TIMEOUT", value_name = "TIME", default_value = "12h", value_parser = duration_or_none)]
-    pub absolute_timeout: OrOff<Duration>,
+    #[arg(long, env = "SESSION_ABSOLUTE_TIMEOUT", value_name = "TIME|none", default_value = "12h",
+        value_parser = duration_or_none, help = meaning("absolute_timeout"))]
+    absolute_timeout: OrOff<Duration>,
 
-    /// Life that a touch must regain to be worth a write [default: a tenth of the idle timeout]
-    #[arg(long, env = "SESSION_TOUCH_AFTER", value_name = "TIME", value_parser = duration)]
-    pub touch_after: Option<Duration>,
+    #[arg(long, env = "SESSION_TOUCH_AFTER", value_name = "TIME", value_parser = duration,
+        help = meaning_and_default("touch_after"))]
+    touch_after: Option<Duration>,
 
-    /// The cookie's name and attributes
     #[command(flatten)]
-    pub cookie: Cookie,
+    cookie: CookieFlags,
 
-    /// Store a loaded session again although nothing changed
-    #[arg(long, env = "SESSION_RESAVE", value_name = "BOOL", default_value = "false", default_missing_value = "true",
-        num_args = 0..=1, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub resave: bool,
+    #[arg(long, env = "SESSION_RESAVE", value_name = "BOOL", default_value = "false",
+        default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(), help = meaning("resave"))]
+    resave: bool,
 
-    /// Store a new session although nothing was written to it
-    #[arg(long, env = "SESSION_SAVE_UNINITIALIZED", value_name = "BOOL", default_value = "false", default_missing_value = "true",
-        num_args = 0..=1, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub save_uninitialized: bool,
+    #[arg(long, env = "SESSION_SAVE_UNINITIALIZED", value_name = "BOOL", default_value = "false",
+        default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(), help = meaning("save_uninitialized"))]
+    save_uninitialized: bool,
 
-    /// Set the cookie on every response of a session that was loaded
-    #[arg(long, env = "SESSION_ROLLING", value_name = "BOOL", default_value = "false", default_missing_value = "true",
-        num_args = 0..=1, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub rolling: bool,
+    #[arg(long, env = "SESSION_ROLLING", value_name = "BOOL", default_value = "false",
+        default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(), help = meaning("rolling"))]
+    rolling: bool,
 
-    /// What POST /api/unset does to the session
     #[arg(long, env = "SESSION_UNSET", default_value = "discard",
-        value_parser = words(&[("discard", Unset::Discard), ("destroy", Unset::Destroy)]))]
-    pub unset: Unset,
+        value_parser = words(&[("discard", Unset::Discard), ("destroy", Unset::Destroy)]),
+        help = meaning("unset"))]
+    unset: Unset,
 
-    /// Whom to believe that the browser spoke TLS: unspecified, ignore, trust, or the proxy's IP addresses
-    #[arg(long, env = "SESSION_PROXY", value_name = "WHOM", default_value = "unspecified", value_parser = proxy)]
-    pub proxy: Proxy,
+    #[arg(long, env = "SESSION_PROXY", value_name = "unspecified|ignore|trust|ADDRESS,..",
+        default_value = "unspecified", value_parser = proxy, help = meaning("proxy"))]
+    proxy: Proxy,
 
-    /// What to answer when the session ended while a request wrote to it: discard (the response goes out) or a status
-    #[arg(long, env = "SESSION_ON_GONE", value_name = "WHAT", default_value = "discard", value_parser = on_gone)]
-    pub on_gone: OnGone,
-}
+    #[arg(long, env = "SESSION_ON_LOST", value_name = "by-method|discard|STATUS",
+        default_value = "by-method", value_parser = on_lost, help = meaning("on_lost"))]
+    on_lost: OnLost,
 
-/// Name and attributes of the session cookie.
-#[derive(Clone, Debug, Args)]
-pub struct Cookie {
-    /// Name of the cookie
-    #[arg(
-        long = "cookie-name",
-        env = "SESSION_COOKIE_NAME",
-        value_name = "NAME",
-        default_value = "id"
-    )]
-    pub name: String,
-
-    /// Send the cookie below this path only
-    #[arg(
-        long = "cookie-path",
-        env = "SESSION_COOKIE_PATH",
-        value_name = "PATH",
-        default_value = "/"
-    )]
-    pub path: String,
-
-    /// Share the cookie with every subdomain of this domain [default: this host alone]
-    #[arg(
-        long = "cookie-domain",
-        env = "SESSION_COOKIE_DOMAIN",
-        value_name = "DOMAIN"
-    )]
-    pub domain: Option<String>,
-
-    /// Hide the cookie from scripts
-    #[arg(long = "cookie-http-only", env = "SESSION_COOKIE_HTTP_ONLY", value_name = "BOOL", default_value = "true",
-        default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub http_only: bool,
-
-    /// Send the cookie over TLS only; auto: if it was set over TLS
-    #[arg(long = "cookie-secure", env = "SESSION_COOKIE_SECURE", default_value = "auto",
-        value_parser = words(&[("always", Secure::Always), ("never", Secure::Never), ("auto", Secure::Auto)]))]
-    pub secure: Secure,
-
-    /// Which cross-site requests carry the cookie; auto: none over TLS, else lax; off: leave the attribute out
-    #[arg(long = "cookie-same-site", env = "SESSION_COOKIE_SAME_SITE", default_value = "lax",
+    #[arg(long, env = "SESSION_ON_DECODE_ERROR", default_value = "start-new",
         value_parser = words(&[
-            ("strict", Some(SameSite::Strict)),
-            ("lax", Some(SameSite::Lax)),
-            ("none", Some(SameSite::None)),
-            ("auto", Some(SameSite::Auto)),
-            ("off", None),
-        ]))]
-    pub same_site: OrOff<SameSite>,
+            ("start-new", OnDecodeError::StartNew),
+            ("fail", OnDecodeError::Fail),
+        ]),
+        help = meaning("on_decode_error"))]
+    on_decode_error: OnDecodeError,
 
-    /// Let the cookie outlive the browser by this time, which is the idle timeout too [default: it ends with the browser]
-    #[arg(long = "cookie-max-age", env = "SESSION_COOKIE_MAX_AGE", value_name = "TIME", value_parser = duration)]
-    pub max_age: Option<Duration>,
+    #[arg(long, env = "SESSION_MAX_BYTES", value_name = "BYTES",
+        help = meaning_and_default("max_bytes"))]
+    max_bytes: Option<usize>,
 
-    /// Keep the cookie apart for each top-level site
-    #[arg(long = "cookie-partitioned", env = "SESSION_COOKIE_PARTITIONED", value_name = "BOOL", default_value = "false",
-        default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub partitioned: bool,
+    #[arg(long, env = "SESSION_COMMIT_DEADLINE", value_name = "TIME", value_parser = duration,
+        help = meaning_and_default("commit_deadline"))]
+    commit_deadline: Option<Duration>,
 
-    /// What the browser gives up first when it runs out of room [default: the attribute is left out]
-    #[arg(long = "cookie-priority", env = "SESSION_COOKIE_PRIORITY",
-        value_parser = words(&[("low", Priority::Low), ("medium", Priority::Medium), ("high", Priority::High)]))]
-    pub priority: Option<Priority>,
+    #[arg(long, env = "SESSION_SUPERSEDE_GRACE", value_name = "TIME", value_parser = duration,
+        help = meaning_and_default("supersede_grace"))]
+    supersede_grace: Option<Duration>,
 }
 
 impl Options {
-    /// Reads flags, without the program's name in front; for tests.
+    /// Reads flags without the name of the program before them, for tests.
     ///
     /// # Errors
     ///
-    /// When there is no such flag, or a value does not fit; the error prints as the program would print it.
+    /// If a flag is unknown, or a value is invalid. The message is the one that the program prints.
     pub fn from_arguments<A: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, clap::Error> {
@@ -188,152 +136,65 @@ impl Options {
         )
     }
 
-    /// The sessions that the options describe, in this store.
+    /// Builds the sessions in this store.
     pub(crate) fn sessions(&self, store: AnyStore) -> Result<Sessions, StartError> {
         let mut builder = Sessions::builder(store)
             .signing_keys(self.signing_keys()?)
             .absolute_timeout(self.absolute_timeout)
             .cookie(self.cookie.options())
-            .resave(self.resave)
-            .save_uninitialized(self.save_uninitialized)
-            .rolling(self.rolling)
-            .unset(self.unset)
+            .express(
+                ExpressOptions::new()
+                    .resave(self.resave)
+                    .save_uninitialized(self.save_uninitialized)
+                    .rolling(self.rolling)
+                    .unset(self.unset),
+            )
             .proxy(self.proxy.clone())
-            .on_gone(self.on_gone);
-        builder = given(builder, self.idle_timeout, Builder::idle_timeout);
-        builder = given(builder, self.touch_after, Builder::touch_after);
+            .on_lost(self.on_lost)
+            .on_decode_error(self.on_decode_error);
+        if let Some(idle_timeout) = self.idle_timeout {
+            builder = builder.idle_timeout(idle_timeout);
+        }
+        if let Some(touch_after) = self.touch_after {
+            builder = builder.touch_after(touch_after);
+        }
+        if let Some(max_bytes) = self.max_bytes {
+            builder = builder.max_bytes(max_bytes);
+        }
+        if let Some(commit_deadline) = self.commit_deadline {
+            builder = builder.commit_deadline(commit_deadline);
+        }
+        if let Some(supersede_grace) = self.supersede_grace {
+            builder = builder.supersede_grace(supersede_grace);
+        }
         Ok(builder.build()?)
     }
 
     fn signing_keys(&self) -> Result<SigningKeys, StartError> {
-        match &self.session_keys {
-            Some(keys) => {
-                if keys
-                    .reveal()
-                    .split(',')
-                    .any(|key| key.trim().starts_with(DEVELOPMENT_KEY))
-                {
-                    tracing::warn!(
-                        "the session keys hold one for development, which everybody can read and sign cookies with: set SESSION_KEYS"
-                    );
-                }
-                Ok(SigningKeys::new(keys.reveal().split(',').map(str::trim))?)
-            }
-            None => {
-                tracing::warn!(
-                    "no session keys: cookies are signed with a random one, so that they end with this process and no other \
-                     instance reads them; set SESSION_KEYS"
-                );
-                Ok(SigningKeys::random()?)
-            }
+        let Some(keys) = &self.signing_keys else {
+            tracing::warn!(
+                "cookies are signed with a random key, so they end with this process and no other \
+                 instance accepts them: set SESSION_KEYS"
+            );
+            return Ok(SigningKeys::random()?);
+        };
+        let mut keys = keys.reveal().split(',').map(str::trim);
+        if keys.clone().any(|key| key.starts_with(DEVELOPMENT_KEY)) {
+            tracing::warn!(
+                "a signing key for development is in use, with which anybody can forge cookies: set \
+                 SESSION_KEYS"
+            );
         }
-    }
-}
-
-impl Cookie {
-    fn options(&self) -> CookieOptions {
-        let options = CookieOptions::new()
-            .name(&self.name)
-            .path(&self.path)
-            .http_only(self.http_only)
-            .secure(self.secure)
-            .same_site(self.same_site)
-            .max_age(self.max_age)
-            .partitioned(self.partitioned)
-            .priority(self.priority);
-        given(options, self.domain.as_deref(), |options, domain| {
-            options.domain(domain)
-        })
-    }
-}
-
-/// Text that may hold a password: it is not printed, and not checked before the program can word the error itself.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
-    match value {
-        Some(value) => set(builder, value),
-        None => builder,
-    }
-}
-
-/// One of these words, each for a value.
-fn words<T: Clone + Send + Sync>(
-    words: &'static [(&'static str, T)],
-) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(words.iter().map(|(word, _)| *word)).try_map(|given| {
-        let found = words.iter().find(|(word, _)| *word == given);
-        found.map(|(_, value)| value.clone()).ok_or("no such word")
-    })
-}
-
-/// Whole seconds, or a number with units.
-fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    match text.parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text),
-    }
-}
-
-fn duration_or_none(text: &str) -> Result<OrOff<Duration>, humantime::DurationError> {
-    if text == "none" {
-        Ok(None)
-    } else {
-        duration(text).map(Some)
-    }
-}
-
-fn proxy(text: &str) -> Result<Proxy, String> {
-    match text {
-        "unspecified" => Ok(Proxy::Unspecified),
-        "ignore" => Ok(Proxy::Ignore),
-        "trust" => Ok(Proxy::Trust),
-        peers => {
-            let peers: Result<Vec<IpAddr>, _> =
-                peers.split(',').map(|peer| peer.trim().parse()).collect();
-            peers
-                .map(Proxy::TrustPeers)
-                .map_err(|_| "expected unspecified, ignore, trust, or IP addresses".into())
-        }
-    }
-}
-
-fn on_gone(text: &str) -> Result<OnGone, String> {
-    match text {
-        "discard" => Ok(OnGone::Discard),
-        status => match status.parse::<StatusCode>() {
-            Ok(status) if status.is_client_error() || status.is_server_error() => {
-                Ok(OnGone::Reject(status))
-            }
-            _ => Err("expected discard, or a status from 400 to 599".into()),
-        },
+        Ok(SigningKeys::new(&mut keys)?)
     }
 }
 
 #[cfg(all(test, feature = "memory"))]
 mod tests {
+    use session_hyper::MemoryStore;
+
     use super::*;
+    use crate::start_error::error_chain;
 
     const KEY: &str = "a-signing-key-of-at-least-32-bytes";
 
@@ -341,17 +202,15 @@ mod tests {
         Options::from_arguments(flags.split_whitespace())
     }
 
-    /// The sessions that these flags make, or the error in words.
+    /// The sessions that these flags describe, or the error message.
     fn build(flags: &str) -> Result<Sessions, String> {
-        let store = session_hyper::MemoryStore::new().into();
-        parse(flags)
-            .map_err(|error| error.to_string())?
-            .sessions(store)
-            .map_err(|error| error.to_string())
+        let options = parse(flags).map_err(|error| error.to_string())?;
+        let store = AnyStore::new(MemoryStore::new());
+        options.sessions(store).map_err(|error| error_chain(&error))
     }
 
     #[track_caller]
-    fn refused(flags: &str, expected: &[&str]) {
+    fn check_rejected(flags: &str, expected: &[&str]) {
         let error = build(flags).expect_err(flags);
         for part in expected {
             assert!(
@@ -362,20 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_reads_its_values() {
+    fn every_flag_accepts_its_values() {
         for flags in [
             "",
             "--listen 127.0.0.1:0 --instance two --store memory:",
-            "--idle-timeout 90 --absolute-timeout none --touch-after 5m",
+            "--idle-timeout 90 --absolute-timeout none --touch-after 1m",
             "--idle-timeout 30m --absolute-timeout 8h",
-            "--cookie-name sid --cookie-path /app --cookie-domain example.com --cookie-http-only=false",
-            "--cookie-secure always --cookie-same-site none --cookie-partitioned --cookie-priority high --cookie-max-age 7d",
-            "--cookie-secure never --cookie-same-site off",
+            "--cookie-name sid --cookie-path /app --cookie-domain example.com",
+            "--cookie-secure always --cookie-same-site none --cookie-partitioned",
+            "--cookie-priority high --cookie-max-age 7d --absolute-timeout 30d",
+            "--cookie-secure never --cookie-same-site off --cookie-http-only=false",
             "--cookie-same-site strict",
             "--cookie-same-site auto",
-            "--resave --save-uninitialized --rolling --unset destroy --proxy trust --on-gone 401",
+            "--resave --save-uninitialized --rolling --unset destroy",
             "--resave false --rolling=1 --save-uninitialized yes",
-            "--proxy 10.0.0.1,::1 --on-gone discard",
+            "--proxy trust --on-lost 401 --on-decode-error fail",
+            "--proxy 10.0.0.1,::1 --on-lost discard --on-decode-error start-new",
+            "--max-bytes 1000 --commit-deadline 1s --supersede-grace 1s",
         ] {
             if let Err(error) = build(flags) {
                 panic!("{flags}: {error}");
@@ -384,20 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_seconds_or_have_units() {
-        let options =
-            parse("--idle-timeout 90 --touch-after 1h30m --absolute-timeout none").expect("flags");
-        assert_eq!(options.idle_timeout, Some(Duration::from_secs(90)));
-        assert_eq!(options.touch_after, Some(Duration::from_secs(5400)));
-        assert_eq!(options.absolute_timeout, None);
-        assert_eq!(
-            parse("").expect("flags").absolute_timeout,
-            Some(Duration::from_secs(12 * 3600))
-        );
-    }
-
-    #[test]
-    fn a_bare_switch_is_true_and_may_be_given_a_value() {
+    fn a_switch_without_a_value_is_true() {
         for (flags, expected) in [
             ("", false),
             ("--rolling", true),
@@ -411,18 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused() {
-        refused("--idle-timeout soon", &["--idle-timeout", "soon"]);
-        refused("--on-gone 200", &["--on-gone", "400"]);
-        refused("--proxy everybody", &["--proxy", "trust"]);
-        refused("--cookie-secure sometimes", &["always", "never", "auto"]);
-        refused(
+    fn invalid_values_and_conflicts_are_rejected_by_name() {
+        check_rejected("--idle-timeout soon", &["--idle-timeout", "soon"]);
+        check_rejected("--on-lost 200", &["--on-lost", "400"]);
+        check_rejected("--proxy everybody", &["--proxy", "trust"]);
+        check_rejected("--cookie-secure sometimes", &["always", "never", "auto"]);
+        check_rejected(
             "--cookie-same-site none",
             &["cookie.same_site = none", "cookie.secure = auto"],
         );
-        refused("--cookie-name __Host-id", &["cookie.name = __Host-id"]);
-        refused("--idle-timeout 0", &["idle_timeout"]);
-        refused(
+        check_rejected("--cookie-name __Host-id", &["cookie.name = __Host-id"]);
+        check_rejected("--idle-timeout 0", &["idle_timeout"]);
+        check_rejected(
             "--idle-timeout 1m --cookie-max-age 2m",
             &["idle_timeout", "cookie.max_age"],
         );
@@ -430,7 +279,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        refused("--session-keys hunter2", &["too short"]);
+        check_rejected("--session-keys hunter2", &["too short"]);
         assert!(
             !build("--session-keys hunter2")
                 .expect_err("short")

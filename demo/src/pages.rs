@@ -1,34 +1,34 @@
-//! What the pages look like. They show facts of the session, and never its token.
+//! The HTML of the pages. They show the session but never its token.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use maud::{DOCTYPE, Markup, html};
-use session_hyper::{Session, SessionError, SessionErrorKind};
+use session_hyper::{Session, SessionError, SessionErrorKind, error_response};
 
 use crate::{
     cart::{Cart, PRODUCTS},
-    reply::Refusal,
+    rejection::Rejection,
 };
 
-/// What the first page shows.
+/// The contents of the home page.
 pub(crate) struct Home<'a> {
     pub(crate) session: &'a Session,
     pub(crate) instance: &'a str,
     pub(crate) views: u64,
     pub(crate) cart: Cart,
-    /// Whether the visitor has just logged out.
-    pub(crate) goodbye: bool,
+    /// Whether to confirm a logout.
+    pub(crate) logged_out: bool,
 }
 
-/// The first page.
+/// The home page.
 pub(crate) fn home(home: &Home<'_>) -> Markup {
     let user = home.session.principal();
     page(
         "Tea shop",
         html! {
-            @if home.goodbye && user.is_none() {
+            @if home.logged_out && user.is_none() {
                 p.note #goodbye role="status" { "Goodbye. Your session has ended here and on every instance." }
             }
             section {
@@ -91,10 +91,10 @@ fn cart(cart: &Cart) -> Markup {
     }
 }
 
-/// Everything there is to know about a session but its secret.
+/// The page of a session, without its token.
 pub(crate) fn session(session: &Session, instance: &str) -> Markup {
     let values = session.names().into_iter().map(|name| {
-        // here a user clears a session that other pages cannot read, so that this one shows what it can
+        // here a user clears a session that other pages cannot decode, so this page must not fail
         let value = session.get::<serde_json::Value>(&name).ok().flatten();
         (
             name,
@@ -107,10 +107,10 @@ pub(crate) fn session(session: &Session, instance: &str) -> Markup {
         html! {
             section {
                 (facts(session))
-                p { "Idle timeout " strong { (words(session.idle_timeout())) }
-                    ", longest life " strong { (session.absolute_timeout().map_or("unlimited".into(), words)) }
+                p { "Idle timeout " strong { (format_duration(session.idle_timeout())) }
+                    ", longest life " strong { (session.absolute_timeout().map_or("unlimited".into(), format_duration)) }
                     ", cookie ends " strong {
-                        (session.original_max_age().map_or("with the browser".into(), |age| format!("after {}", words(age))))
+                        (session.original_max_age().map_or("with the browser".into(), |age| format!("after {}", format_duration(age))))
                     } "." }
                 p { "Served by instance " strong #instance { (instance) } }
             }
@@ -124,23 +124,23 @@ pub(crate) fn session(session: &Session, instance: &str) -> Markup {
             }
             section {
                 h2 { "Change it" }
-                (action("/session/renew", "Renew", "New token, same session and data. What a login does."))
+                (action("/session/renew", "Renew", "New token, same session and data."))
                 (action("/session/clear", "Clear", "Same session, no data."))
-                (action("/session/regenerate", "Regenerate", "End this session and begin an empty one."))
-                (action("/logout", "Destroy", "End this session. What a logout does."))
+                (action("/session/regenerate", "Regenerate", "End this session and begin an empty one, with a new id."))
+                (action("/logout", "Destroy", "End this session, as a logout does."))
             }
             p { a href="/" { "Back to the shop" } }
         },
     )
 }
 
-/// The page after a wrong password.
-pub(crate) fn login_failed(username: &str, failed: u32) -> Markup {
+/// The page after a failed login.
+pub(crate) fn login_failed(username: &str, count: u32) -> Markup {
     page(
         "Not logged in",
         html! {
             section {
-                p.note.bad #login-error role="alert" { "That is not the right name and password. Failed attempts: " strong #failed { (failed) } }
+                p.note.bad #login-error role="alert" { "Wrong name or password. Failed attempts: " strong #failed { (count) } }
                 (login_form(username))
             }
             p { a href="/" { "Back to the shop" } }
@@ -148,47 +148,55 @@ pub(crate) fn login_failed(username: &str, failed: u32) -> Markup {
     )
 }
 
-/// The page for a request that is not served.
-pub(crate) fn refused(refusal: &Refusal) -> Markup {
+/// The page for an invalid request.
+pub(crate) fn rejected(rejection: &Rejection) -> Markup {
     page(
-        refusal.status.canonical_reason().unwrap_or("Refused"),
+        rejection.status.canonical_reason().unwrap_or("Error"),
         html! {
-            p { "Sorry: " (refusal.message) "." }
+            p { "Sorry: " (rejection.message) "." }
             p { a href="/" { "To the shop" } }
         },
     )
 }
 
-/// The page for a session that fails; the status, the cookie and when to try again are the library's word.
-pub(crate) fn fault(error: &SessionError) -> Response<Bytes> {
-    let mut response = session_hyper::reject(error);
-    let advice = match error.kind() {
-        SessionErrorKind::Unavailable
-        | SessionErrorKind::Timeout
-        | SessionErrorKind::Contention => {
-            "Your session cannot be reached at the moment. It is not lost: please try again."
-        }
-        SessionErrorKind::Decode => {
-            "A value in your session is not what this page puts there. The session page can clear it."
-        }
-        SessionErrorKind::OutsidePath => {
-            "This page lies outside of the session cookie's path, so that it has no session."
-        }
-        _ => "Your session could not be used.",
-    };
+/// Makes the response to a session error.
+pub(crate) fn session_error(error: &SessionError) -> Response<Bytes> {
+    let mut response = error_response(error);
     let page = page(
         response.status().canonical_reason().unwrap_or("Error"),
         html! {
-            p { (advice) }
+            p { (advice(error.kind())) }
             p { a href="/" { "To the shop" } " · " a href="/session" { "Your session" } }
         },
     );
     *response.body_mut() = page.into_string().into();
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, html);
     response
+}
+
+fn advice(kind: SessionErrorKind) -> &'static str {
+    match kind {
+        SessionErrorKind::Unavailable
+        | SessionErrorKind::Overloaded
+        | SessionErrorKind::Contention => {
+            "Your session cannot be reached at the moment. It is not lost: please try again."
+        }
+        SessionErrorKind::InDoubt => {
+            "It is not known whether your last change was stored. Please check before you repeat it."
+        }
+        SessionErrorKind::Gone | SessionErrorKind::Superseded | SessionErrorKind::Rejected(_) => {
+            "Your session changed in another window, and your last change was not stored. Please \
+             reload the page and try again."
+        }
+        SessionErrorKind::Decode => {
+            "A value in your session is not of the expected type. The session page can clear it."
+        }
+        SessionErrorKind::OutsidePath => {
+            "This page is outside of the session cookie's path, so it has no session."
+        }
+        _ => "Your session could not be used.",
+    }
 }
 
 fn login_form(username: &str) -> Markup {
@@ -203,7 +211,7 @@ fn login_form(username: &str) -> Markup {
     }
 }
 
-/// The id, the age and the end of a session.
+/// Who is logged in, and the id, the age and the remaining life of the session.
 fn facts(session: &Session) -> Markup {
     let now = SystemTime::now();
     let created_at = session.created_at();
@@ -216,11 +224,12 @@ fn facts(session: &Session) -> Markup {
     html! {
         dl {
             dt { "Session" } dd { code #session-id { (session.id().map(|id| id.to_string()).unwrap_or_default()) } }
+            dt { "Logged in" } dd #principal { (session.principal().as_deref().unwrap_or("nobody")) }
             dt { "New" } dd #is-new { (if session.is_new() { "yes" } else { "no" }) }
             @if let Some(at) = created_at {
-                dt { "Began" } dd { (humantime::format_rfc3339_seconds(at)) ", " (words(age)) " ago" }
+                dt { "Began" } dd { (humantime::format_rfc3339_seconds(at)) ", " (format_duration(age)) " ago" }
             }
-            dt { "Time left" } dd { (left.map_or("unlimited".into(), words)) }
+            dt { "Time left" } dd { (left.map_or("unlimited".into(), format_duration)) }
         }
     }
 }
@@ -238,7 +247,7 @@ fn page(title: &str, content: Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
                 link rel="stylesheet" href="/style.css";
-                // keeps browsers from asking for an icon
+                // keeps browsers from requesting an icon
                 link rel="icon" href="data:,";
             }
             body { main { h1 { (title) } (content) } }
@@ -250,9 +259,9 @@ fn price(cents: u64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-/// A length of time in its two largest units.
-fn words(time: Duration) -> String {
-    let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
+/// Formats a duration in its two largest units.
+fn format_duration(duration: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
@@ -261,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_strangers_is_escaped() {
+    fn input_is_escaped() {
         let page = login_failed("<script>\"", 1).into_string();
         assert!(
             !page.contains("<script>") && page.contains("&lt;script&gt;"),
@@ -270,9 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn times_and_prices_are_short() {
-        assert_eq!(words(Duration::from_millis(1_799_900)), "29m 59s");
-        assert_eq!(words(Duration::from_secs(43_200)), "12h");
+    fn durations_and_prices_are_formatted() {
+        assert_eq!(format_duration(Duration::from_millis(1_799_900)), "29m 59s");
+        assert_eq!(format_duration(Duration::from_secs(43_200)), "12h");
         assert_eq!(price(1250), "12.50");
         assert_eq!(price(5), "0.05");
     }

@@ -1,4 +1,5 @@
-//! The server: connections in, requests to the site or to its API, each inside a [`SessionService`], and an orderly end.
+//! The server: accepts connections, serves the site and its API in a [`SessionService`] each, and
+//! shuts down gracefully.
 
 use std::{
     net::SocketAddr,
@@ -20,20 +21,20 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use session_hyper::{
-    ConfigError, EntropyError, PeerAddr, SessionBody, SessionError, SessionService, Sessions,
-    SigningKeysError, Transport,
-    store::{self, ConnectError},
+    PeerAddr, RequestScheme, SessionBody, SessionError, SessionService, Sessions, store,
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{api, options::Options, pages, site, users::Users};
+use crate::{
+    api, context::Context, options::Options, pages, site, start_error::StartError, users::Users,
+};
 
-/// Requests that are being served when the end is asked for have this long to finish.
-const GRACE: Duration = Duration::from_secs(5);
-/// A pause after the system refused a connection, so that a lack of descriptors does not become a busy loop.
+/// How long requests in progress may take after the shutdown began.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after an error of accept, so that a lack of file descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The demo, opened and ready to serve.
+/// The demo with its store opened, ready to serve.
 #[derive(Clone, Debug)]
 pub struct Server {
     sessions: Sessions,
@@ -41,38 +42,12 @@ pub struct Server {
     instance: Option<Arc<str>>,
 }
 
-/// The demo cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The store cannot be opened.
-    #[error("--store: {0}")]
-    Store(#[from] ConnectError),
-    /// The signing keys cannot be used.
-    #[error("--session-keys: {0}")]
-    Keys(#[from] SigningKeysError),
-    /// No random key can be drawn.
-    #[error("no signing key can be drawn: {0}")]
-    Entropy(#[from] EntropyError),
-    /// The options exclude each other.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-}
-
-/// What the handlers of a request share.
-#[derive(Clone, Debug)]
-pub(crate) struct Context {
-    pub(crate) users: Users,
-    /// The name under which this instance is known.
-    pub(crate) instance: Arc<str>,
-}
-
 impl Server {
-    /// Opens the store and puts the sessions together.
+    /// Opens the store.
     ///
     /// # Errors
     ///
-    /// When the options cannot be used, or the store cannot be opened.
+    /// If an option is invalid, or the store cannot be opened.
     pub async fn open(options: &Options) -> Result<Self, StartError> {
         let store = store::connect(options.store.reveal()).await?;
         let sessions = options.sessions(store)?;
@@ -83,9 +58,9 @@ impl Server {
         })
     }
 
-    /// Serves HTTP/1 and HTTP/2 (prior knowledge) until `stop` is ready; then takes no more connections, and gives
-    /// requests under way a few seconds.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    /// Serves HTTP/1 and HTTP/2 (prior knowledge) until `shutdown` is ready. It then accepts no more
+    /// connections, and waits a few seconds for requests in progress.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let address = listener
             .local_addr()
             .map_or_else(|_| "one".into(), |address| address.to_string());
@@ -94,55 +69,58 @@ impl Server {
             instance: self.instance.unwrap_or_else(|| address.into()),
         };
         let connections = GracefulShutdown::new();
-        let mut stop = pin!(stop);
+        let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
-                () = &mut stop => break,
+                () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => connection(&connections, stream, peer, &self.sessions, &context),
+                    Ok((stream, peer)) => {
+                        serve_connection(&connections, stream, peer, &self.sessions, &context);
+                    }
                     Err(error) => {
-                        tracing::warn!(%error, "connection not accepted");
+                        tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
             }
         }
         drop(listener);
-        tracing::info!(connections = connections.count(), "stopping");
-        if tokio::time::timeout(GRACE, connections.shutdown())
+        tracing::info!(connections = connections.count(), "shutting down");
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown())
             .await
             .is_err()
         {
-            tracing::warn!("requests under way are cut off");
+            tracing::warn!("shutdown timed out; requests in progress are aborted");
         }
     }
 }
 
 /// Serves one connection in a task of its own.
-fn connection(
-    all: &GracefulShutdown,
+fn serve_connection(
+    connections: &GracefulShutdown,
     stream: TcpStream,
     peer: SocketAddr,
     sessions: &Sessions,
     context: &Context,
 ) {
-    // one answer is one write, so that there is nothing to collect
+    // a response is one write, so there is nothing to wait for
     let _ = stream.set_nodelay(true);
     let handler =
-        |context: Context| service_fn(move |request| site::answer(context.clone(), request));
-    let site =
-        SessionService::new(sessions.clone(), handler(context.clone())).on_error(pages::fault);
+        |context: Context| service_fn(move |request| site::respond(context.clone(), request));
+    let site = SessionService::new(sessions.clone(), handler(context.clone()))
+        .on_error(pages::session_error);
     let handler =
-        |context: Context| service_fn(move |request| api::answer(context.clone(), request));
-    let api = SessionService::new(sessions.clone(), handler(context.clone())).on_error(api::fault);
+        |context: Context| service_fn(move |request| api::respond(context.clone(), request));
+    let api = SessionService::new(sessions.clone(), handler(context.clone()))
+        .on_error(api::session_error);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (method, path, begun) = (
+        let (method, path, started_at) = (
             request.method().clone(),
             request.uri().path().to_owned(),
             Instant::now(),
         );
-        // this server speaks no TLS; what a proxy in front of it did is for the option --proxy to say
-        request.extensions_mut().insert(Transport::Plain);
+        // this server does no TLS; --proxy says whether to believe a proxy that does
+        request.extensions_mut().insert(RequestScheme::Plain);
         request.extensions_mut().insert(PeerAddr(peer.ip()));
         let (site, api) = (site.clone(), api.clone());
         async move {
@@ -151,20 +129,20 @@ fn connection(
             } else {
                 site.call(request).await?
             };
-            secure(response.headers_mut());
-            tracing::info!(%method, path, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
+            add_security_headers(response.headers_mut());
+            tracing::info!(%method, path, status = response.status().as_u16(), elapsed = ?started_at.elapsed(), "response");
             Ok::<_, SessionError>(if method == Method::HEAD {
-                headless(response)
+                without_body(response)
             } else {
                 response
             })
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // with a timer, a client that never completes its head is dropped after hyper's 30 seconds
+    // with a timer, hyper closes a connection whose request has no complete head after 30 seconds
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new());
-    let connection = all.watch(
+    let connection = connections.watch(
         builder
             .serve_connection(TokioIo::new(stream), service)
             .into_owned(),
@@ -176,8 +154,8 @@ fn connection(
     });
 }
 
-/// The headers that keep a page of this site to itself.
-fn secure(headers: &mut HeaderMap) {
+/// Adds headers that restrict what a page may load and who may embed it.
+fn add_security_headers(headers: &mut HeaderMap) {
     const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -187,15 +165,15 @@ fn secure(headers: &mut HeaderMap) {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    // with `no-referrer`, browsers would send `Origin: null` with the site's own forms
+    // with `no-referrer`, browsers send `Origin: null` with the site's own forms
     headers.insert(
         header::REFERRER_POLICY,
         HeaderValue::from_static("same-origin"),
     );
 }
 
-/// The head alone, with the length that the body would have had (RFC 9110 §9.3.2).
-fn headless(
+/// Removes the body of a response and keeps its length (RFC 9110 §9.3.2).
+fn without_body(
     mut response: Response<SessionBody<Full<Bytes>>>,
 ) -> Response<SessionBody<Full<Bytes>>> {
     if let Some(length) = response.body().size_hint().exact() {

@@ -1,39 +1,40 @@
-//! The pages and their forms: which there are, and what each does to the session.
+//! The pages and their forms, and what each does to the session.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::de::IgnoredAny;
-use session_hyper::{Key, RequestSession, Session, SessionError};
+use session_hyper::{Key, Session, SessionError, SessionRequestExt};
 
 use crate::{
     body,
     cart::{self, CART, Product},
+    context::Context,
+    csrf::{self, Audience},
     pages::{self, Home},
-    reply::{self, Failure, Refusal, Reply},
-    server::Context,
+    rejection::{HandlerError, Rejection},
+    reply::{self, Reply},
     users::{Credentials, Login},
 };
 
 /// Page views in this session.
 const VIEWS: Key<u64> = Key::new("views");
 
-/// Answers a request for a page. A session error is left to the session service.
-pub(crate) async fn answer(
+/// Responds to a request for a page. A session error is returned to the session service.
+pub(crate) async fn respond(
     context: Context,
     request: Request<Incoming>,
 ) -> Result<Reply, SessionError> {
     match route(&context, request).await {
         Ok(reply) => Ok(reply),
-        Err(Failure::Refused(refusal)) => {
-            Ok(refusal.reply(|refusal| reply::html(pages::refused(refusal))))
+        Err(HandlerError::Rejected(rejection)) => {
+            Ok(rejection.respond_with(reply::html(pages::rejected(&rejection))))
         }
-        Err(Failure::Session(error)) => Err(error),
+        Err(HandlerError::Session(error)) => Err(error),
     }
 }
 
-/// What there is to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Health,
@@ -45,7 +46,7 @@ enum Route {
     Press(Button),
 }
 
-/// A form that says all there is to say by being sent.
+/// A form without fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Button {
     LogOut,
@@ -56,7 +57,7 @@ enum Button {
 }
 
 impl Route {
-    fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
+    fn of(method: &Method, path: &str) -> Result<Self, Rejection> {
         let (route, reads) = match path {
             "/healthz" => (Self::Health, true),
             "/style.css" => (Self::Style, true),
@@ -69,7 +70,7 @@ impl Route {
             "/session/renew" => (Self::Press(Button::Renew), false),
             "/session/regenerate" => (Self::Press(Button::Regenerate), false),
             "/session/clear" => (Self::Press(Button::Clear), false),
-            _ => return Err(Refusal::not_found()),
+            _ => return Err(Rejection::not_found()),
         };
         match (
             *method == Method::GET || *method == Method::HEAD,
@@ -77,14 +78,14 @@ impl Route {
         ) {
             (true, _) if reads => Ok(route),
             (_, true) if !reads => Ok(route),
-            _ => Err(Refusal::method(if reads { "GET, HEAD" } else { "POST" })),
+            _ => Err(Rejection::method(if reads { "GET, HEAD" } else { "POST" })),
         }
     }
 }
 
-async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
+async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, HandlerError> {
     let route = Route::of(request.method(), request.uri().path())?;
-    reply::refuse_forged(&request, false)?;
+    csrf::check(&request, Audience::Browsers)?;
     match route {
         Route::Health => Ok(plain("text/plain; charset=utf-8", "no-store", "ok")),
         Route::Style => Ok(plain(
@@ -103,7 +104,7 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, F
     }
 }
 
-async fn home(context: &Context, request: &Request<Incoming>) -> Result<Reply, Failure> {
+async fn home(context: &Context, request: &Request<Incoming>) -> Result<Reply, HandlerError> {
     let session = request.session().load().await?;
     let views = match *request.method() {
         Method::HEAD => session.get(VIEWS)?.unwrap_or(0),
@@ -114,13 +115,13 @@ async fn home(context: &Context, request: &Request<Incoming>) -> Result<Reply, F
         instance: &context.instance,
         views,
         cart: session.get(CART)?.unwrap_or_default(),
-        goodbye: request.uri().query() == Some("goodbye"),
+        logged_out: request.uri().query() == Some("goodbye"),
     };
     Ok(reply::html(pages::home(&home)))
 }
 
-async fn log_in(context: &Context, request: Request<Incoming>) -> Result<Reply, Failure> {
-    // before the password is looked at: an outage is not worth a hash
+async fn log_in(context: &Context, request: Request<Incoming>) -> Result<Reply, HandlerError> {
+    // before the password is hashed, so that an outage is answered at once
     let session = request.session().load().await?;
     let form = body::form(request).await?;
     let credentials = Credentials {
@@ -129,42 +130,41 @@ async fn log_in(context: &Context, request: Request<Incoming>) -> Result<Reply, 
         remember: form.has("remember"),
     };
     match context.users.log_in(&session, credentials).await? {
-        // the first page tells what came of it
-        Login::Right(_) | Login::Ended => Ok(reply::see_other("/")),
-        Login::Wrong { failed } => {
-            let mut reply = reply::html(pages::login_failed(form.field("username"), failed));
+        Login::Succeeded(_) => Ok(reply::see_other("/")),
+        Login::Failed { count } => {
+            let mut reply = reply::html(pages::login_failed(form.field("username"), count));
             *reply.status_mut() = StatusCode::UNAUTHORIZED;
             Ok(reply)
         }
     }
 }
 
-async fn add_to_cart(request: Request<Incoming>) -> Result<Reply, Failure> {
+async fn add_to_cart(request: Request<Incoming>) -> Result<Reply, HandlerError> {
     let session = request.session().load().await?;
     let form = body::form(request).await?;
     let product = Product::find(form.field("product"))
-        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "that is not for sale here"))?;
+        .ok_or_else(|| Rejection::new(StatusCode::BAD_REQUEST, "there is no such product"))?;
     cart::add(&session, product)?;
     Ok(reply::see_other("/"))
 }
 
-fn press(button: Button, session: &Session) -> Result<Reply, Failure> {
+fn press(button: Button, session: &Session) -> Result<Reply, HandlerError> {
     match button {
-        Button::LogOut => session.destroy(),
+        Button::LogOut => session.destroy()?,
         Button::EmptyCart => drop(session.remove::<IgnoredAny>(CART.name())?),
-        Button::Renew => session.renew(),
+        Button::Renew => session.renew()?,
         Button::Regenerate => session.regenerate()?,
         Button::Clear => session.clear()?,
     }
     Ok(reply::see_other(match button {
-        // in the address and not in the session, which a word of farewell would begin anew
+        // in the URL, because a flash message would begin a new session
         Button::LogOut => "/?goodbye",
         Button::EmptyCart => "/",
         Button::Renew | Button::Regenerate | Button::Clear => "/session",
     }))
 }
 
-/// Something that has nothing to do with any session.
+/// A response that does not depend on a session.
 fn plain(content_type: &'static str, cache: &'static str, text: &'static str) -> Reply {
     let mut reply = Reply::new(Full::new(Bytes::from_static(text.as_bytes())));
     reply
@@ -181,17 +181,17 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(method: Method, path: &str, status: StatusCode, allow: Option<&str>) {
-        let refusal = Route::of(&method, path).expect_err(path);
+    fn check_rejected(method: Method, path: &str, status: StatusCode, allow: Option<&str>) {
+        let rejection = Route::of(&method, path).expect_err(path);
         assert_eq!(
-            (refusal.status, refusal.allow),
+            (rejection.status, rejection.allow),
             (status, allow),
             "{method} {path}"
         );
     }
 
     #[test]
-    fn pages_are_read_and_forms_are_sent() {
+    fn pages_are_for_get_and_forms_for_post() {
         assert_eq!(Route::of(&Method::GET, "/").ok(), Some(Route::Home));
         assert_eq!(
             Route::of(&Method::HEAD, "/session").ok(),
@@ -201,24 +201,24 @@ mod tests {
             Route::of(&Method::POST, "/logout").ok(),
             Some(Route::Press(Button::LogOut))
         );
-        refused(
+        check_rejected(
             Method::POST,
             "/",
             StatusCode::METHOD_NOT_ALLOWED,
             Some("GET, HEAD"),
         );
-        refused(
+        check_rejected(
             Method::GET,
             "/logout",
             StatusCode::METHOD_NOT_ALLOWED,
             Some("POST"),
         );
-        refused(
+        check_rejected(
             Method::OPTIONS,
             "/login",
             StatusCode::METHOD_NOT_ALLOWED,
             Some("POST"),
         );
-        refused(Method::GET, "/logout/", StatusCode::NOT_FOUND, None);
+        check_rejected(Method::GET, "/logout/", StatusCode::NOT_FOUND, None);
     }
 }

@@ -1,4 +1,4 @@
-//! An application over a real socket: plain hyper, sessions around a handler.
+//! An application over a real socket: hyper, and a handler with sessions.
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
@@ -14,13 +14,13 @@ use session_core::{SessionError, Sessions, SigningKeys};
 use session_hyper::SessionService;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// What a handler answers.
+/// The result of a handler.
 pub type Reply = Result<Response<Full<Bytes>>, SessionError>;
 
 type Handler =
     Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
 
-/// A running application. It ends when dropped.
+/// A running application. It ends when it is dropped.
 #[derive(Debug)]
 pub struct App {
     addr: SocketAddr,
@@ -28,7 +28,7 @@ pub struct App {
 }
 
 impl App {
-    /// Serves this handler, with these sessions around it, on a free port of the loopback interface.
+    /// Serves this handler with these sessions, on a free port of the loopback interface.
     pub async fn start<F>(
         sessions: Sessions,
         handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -39,7 +39,7 @@ impl App {
         Self::start_with(|service| SessionService::new(sessions, service), handler).await
     }
 
-    /// As [`start`](Self::start), with the session service made by the test.
+    /// As [`start`](Self::start), with a session service that the test configures.
     pub async fn start_with<F>(
         wrap: impl FnOnce(Endpoint) -> SessionService<Endpoint>,
         handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -67,7 +67,7 @@ impl App {
         Self { addr, accept }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -99,7 +99,7 @@ impl hyper::service::Service<Request<Incoming>> for Endpoint {
     }
 }
 
-/// A reply of text.
+/// A response with a body of text.
 pub fn text(text: impl Into<String>) -> Reply {
     Ok(Response::new(Full::from(text.into())))
 }

@@ -1,57 +1,55 @@
-//! The store that a test runs on: in memory, or a real Redis.
+//! The store that a test runs on: in memory, or a Redis server.
 
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroyed, Loaded, MemoryStore, RecordBytes, Saved, SessionId, Store, StoreError,
-    Touched, Version,
+    Created, Destroy, Destroyed, Loaded, MemoryStore, Saved, SessionId, Store, StoreError, Touched,
+    Version, Write, testing::TestStore,
 };
 use session_redis::RedisStore;
 
-use crate::{Redis, TestStore};
+use test_support::Redis;
 
-/// A store, and a look behind it.
+/// A store whose records a test can inspect.
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// In memory.
     Memory(MemoryStore),
-    /// A server of its own.
+    /// On a Redis server of its own.
     Redis {
         /// The store.
         store: RedisStore,
-        /// What it talks to.
+        /// The server.
         server: Arc<Redis>,
     },
 }
 
-impl TestStore<Backend> {
+impl Backend {
     /// An empty store in memory.
-    pub fn memory() -> Self {
-        Self::new(Backend::Memory(MemoryStore::new()))
+    pub fn memory() -> TestStore<Self> {
+        TestStore::new(Self::Memory(MemoryStore::new()))
     }
 
     /// An empty store on a Redis server that is started for it.
-    pub async fn redis() -> Self {
+    pub async fn redis() -> TestStore<Self> {
         let server = Arc::new(Redis::start());
         let store = RedisStore::connect(&server.url())
             .await
             .expect("the server answers");
-        Self::new(Backend::Redis { store, server })
+        TestStore::new(Self::Redis { store, server })
     }
 
-    /// An empty store of the same kind; what this one held is gone.
-    pub fn fresh(&self) -> Self {
-        match self.inner() {
-            Backend::Memory(_) => Self::memory(),
-            Backend::Redis { server, .. } => {
-                server.command::<()>(&["FLUSHALL"]);
-                Self::new(self.inner().clone())
+    /// An empty store of the same kind, without the faults of the test so far. A Redis server is emptied for it.
+    pub fn emptied(&self) -> TestStore<Self> {
+        match self {
+            Self::Memory(_) => Self::memory(),
+            Self::Redis { server, .. } => {
+                let () = server.command(&["FLUSHALL"]);
+                TestStore::new(self.clone())
             }
         }
     }
-}
 
-impl Backend {
     /// How many sessions are stored.
     pub fn len(&self) -> u64 {
         match self {
@@ -71,7 +69,7 @@ impl Backend {
             Self::Memory(store) => store
                 .dump()
                 .into_iter()
-                .map(|(id, record)| (id.to_string(), record.as_bytes().to_vec()))
+                .map(|(id, record)| (id.to_string(), record.body().to_vec()))
                 .collect(),
             Self::Redis { server, .. } => server.dump(),
         }
@@ -86,42 +84,41 @@ impl Store for Backend {
         }
     }
 
-    async fn create(
-        &self,
-        id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         match self {
-            Self::Memory(store) => store.create(id, record, ttl).await,
-            Self::Redis { store, .. } => store.create(id, record, ttl).await,
+            Self::Memory(store) => store.create(id, write).await,
+            Self::Redis { store, .. } => store.create(id, write).await,
         }
     }
 
     async fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
         match self {
-            Self::Memory(store) => store.save(id, expect, record, ttl).await,
-            Self::Redis { store, .. } => store.save(id, expect, record, ttl).await,
+            Self::Memory(store) => store.save(id, expected, write).await,
+            Self::Redis { store, .. } => store.save(id, expected, write).await,
         }
     }
 
-    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
         match self {
-            Self::Memory(store) => store.touch(id, ttl).await,
-            Self::Redis { store, .. } => store.touch(id, ttl).await,
+            Self::Memory(store) => store.touch(id, expected, ttl).await,
+            Self::Redis { store, .. } => store.touch(id, expected, ttl).await,
         }
     }
 
-    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         match self {
-            Self::Memory(store) => store.destroy(id).await,
-            Self::Redis { store, .. } => store.destroy(id).await,
+            Self::Memory(store) => store.destroy(id, options).await,
+            Self::Redis { store, .. } => store.destroy(id, options).await,
         }
     }
 }

@@ -1,22 +1,10 @@
-//! What the integration tests are made of: an application over real sockets, a browser's view of its cookies, a clock that is
-//! moved by hand, and a store that counts, fails and waits when told to. Public API only.
+//! What the integration tests share beyond `test-support`, because it is made of the crates under test: an application over real
+//! sockets, the store that a test runs on, and what is logged. Public API only.
 
 mod app;
 mod backend;
-mod balancer;
-mod browser;
-mod clock;
-mod demos;
-mod proxy;
-mod redis;
-mod store;
+mod log;
 
 pub use app::{App, Reply, keys, text};
 pub use backend::Backend;
-pub use balancer::Balancer;
-pub use browser::Browser;
-pub use clock::ManualClock;
-pub use demos::Demo;
-pub use proxy::{Fault, Proxy};
-pub use redis::{Cluster, Redis, Sentinels, program, wait};
-pub use store::{Call, Gate, TestStore};
+pub use log::LogBuffer;

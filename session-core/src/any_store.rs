@@ -46,11 +46,21 @@ impl Store for AnyStore {
         self.0.create(id, write).await
     }
 
-    async fn save(&self, id: &SessionId, expected: Version, write: Write<'_>) -> Result<Saved, StoreError> {
+    async fn save(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        write: Write<'_>,
+    ) -> Result<Saved, StoreError> {
         self.0.save(id, expected, write).await
     }
 
-    async fn touch(&self, id: &SessionId, expected: Version, ttl: Duration) -> Result<Touched, StoreError> {
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
         self.0.touch(id, expected, ttl).await
     }
 
@@ -70,8 +80,18 @@ type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Sen
 trait ErasedStore: Send + Sync {
     fn load<'a>(&'a self, id: &'a SessionId) -> Operation<'a, Option<Loaded>>;
     fn create<'a>(&'a self, id: &'a SessionId, write: Write<'a>) -> Operation<'a, Created>;
-    fn save<'a>(&'a self, id: &'a SessionId, expected: Version, write: Write<'a>) -> Operation<'a, Saved>;
-    fn touch<'a>(&'a self, id: &'a SessionId, expected: Version, ttl: Duration) -> Operation<'a, Touched>;
+    fn save<'a>(
+        &'a self,
+        id: &'a SessionId,
+        expected: Version,
+        write: Write<'a>,
+    ) -> Operation<'a, Saved>;
+    fn touch<'a>(
+        &'a self,
+        id: &'a SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Operation<'a, Touched>;
     fn destroy<'a>(&'a self, id: &'a SessionId, options: Destroy) -> Operation<'a, Destroyed>;
 }
 
@@ -84,11 +104,21 @@ impl<S: Store> ErasedStore for S {
         Box::pin(Store::create(self, id, write))
     }
 
-    fn save<'a>(&'a self, id: &'a SessionId, expected: Version, write: Write<'a>) -> Operation<'a, Saved> {
+    fn save<'a>(
+        &'a self,
+        id: &'a SessionId,
+        expected: Version,
+        write: Write<'a>,
+    ) -> Operation<'a, Saved> {
         Box::pin(Store::save(self, id, expected, write))
     }
 
-    fn touch<'a>(&'a self, id: &'a SessionId, expected: Version, ttl: Duration) -> Operation<'a, Touched> {
+    fn touch<'a>(
+        &'a self,
+        id: &'a SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Operation<'a, Touched> {
         Box::pin(Store::touch(self, id, expected, ttl))
     }
 

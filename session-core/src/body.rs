@@ -1,6 +1,6 @@
 //! The decoded body of a record: what a session is.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -19,7 +19,7 @@ pub(crate) struct Body {
     /// When the secret was last replaced.
     pub(crate) renewed_at: Option<Millis>,
     pub(crate) transport: Transport,
-    pub(crate) contents: Contents,
+    pub(crate) contents: Arc<Contents>,
     /// Fields that a newer release wrote, kept as they are: name and encoded value.
     pub(crate) unknown: Vec<(Bytes, Bytes)>,
 }
@@ -113,7 +113,7 @@ mod tests {
             authenticated_at,
             renewed_at: None,
             transport: Transport::Cookie,
-            contents: Contents::default(),
+            contents: Arc::default(),
             unknown: Vec::new(),
         }
     }
@@ -144,8 +144,9 @@ mod tests {
     #[test]
     fn debug_prints_no_value_principal_or_secret() {
         let mut body = body(None);
-        body.contents.principal = Some("ann@example.com".into());
-        body.contents
+        let contents = Arc::make_mut(&mut body.contents);
+        contents.principal = Some("ann@example.com".into());
+        contents
             .data
             .insert("email", Bytes::from_static(b"ann@example.com"));
         let text = format!("{body:?}");

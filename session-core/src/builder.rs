@@ -1,57 +1,39 @@
-//! Putting [`Sessions`] together: every option, its default, and the checks between them.
+//! Building [`Sessions`]: every option, its default, and the checks between options.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Extensions, StatusCode, Uri, request::Parts};
 
 use crate::{
-    Clock, SessionId, SystemClock,
-    cookie::CookieOptions,
-    error::ConfigError,
+    any_store::AnyStore,
+    clock::{Clock, SystemClock},
+    config::{Config, CookieFn, IdSource, OriginalUri},
+    config_error::ConfigError,
+    contention::ContentionLocks,
+    cookie_options::CookieOptions,
+    cookie_spec::CookieSpec,
+    entropy::{Entropy, EntropyError, OsEntropy},
     format::Native,
-    manager::{Config, Queues, Sessions},
-    policy::{OnGone, Policy, Undecodable, Unset},
+    id::SessionId,
+    policy::{ExpressOptions, OnDecodeError, OnLost, Policy},
+    request_scheme::Proxy,
+    sessions::Sessions,
     sign::SigningKeys,
-    store::AnyStore,
+    store::Store,
     timeouts::Timeouts,
-    token::{Entropy, EntropyError, OsEntropy},
-    transport::Proxy,
 };
 
-/// Longest gap between two requests, unless configured. OWASP Session Management Cheat Sheet: 15 to 30 minutes for common
-/// applications.
+/// The longest gap between two requests: OWASP Session Management Cheat Sheet, 15 to 30 minutes for common applications.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// Longest life, unless configured: a working day (OWASP ASVS 7.3.2).
+/// The longest life: a working day (OWASP ASVS 5.0, 7.3.2).
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 const MAX_BYTES: usize = 64 * 1024;
-const COMMIT_ATTEMPTS: u32 = 100;
 const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
-
-pub(crate) type IdSource = Arc<dyn Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync>;
-pub(crate) type CookieFn = Arc<dyn Fn(&Parts) -> CookieOptions + Send + Sync>;
-pub(crate) type OriginalUri = Arc<dyn Fn(&Extensions) -> Option<Uri> + Send + Sync>;
+const SUPERSEDE_GRACE: Duration = Duration::from_secs(10);
 
 /// Builds [`Sessions`].
 ///
-/// | option | default | meaning |
-/// |---|---|---|
-/// | `signing_keys` | required | keys that sign the cookie, newest first |
-/// | `idle_timeout` | 30 minutes | longest gap between two requests |
-/// | `absolute_timeout` | 12 hours | longest life, however busy |
-/// | `touch_after` | a tenth of the idle timeout | life regained that is worth a write |
-/// | `cookie` | see [`CookieOptions`] | name and attributes of the cookie |
-/// | `rolling` | false | set the cookie on every response of a session that was loaded |
-/// | `resave` | false | store a loaded session again although nothing changed |
-/// | `save_uninitialized` | false | store a new session although nothing was written |
-/// | `unset` | [`Unset::Discard`] | what `Session::unset` does |
-/// | `proxy` | [`Proxy::Unspecified`] | whom to believe about TLS |
-/// | `on_gone` | [`OnGone::Discard`] | what to do when the session ended meanwhile |
-/// | `undecodable` | [`Undecodable::StartFresh`] | what to do about records that cannot be read |
-/// | `max_bytes` | 65536 | largest data of one session |
-/// | `commit_attempts` | 100 | how often a write is replayed on what others wrote |
-/// | `commit_deadline` | 5 seconds | how long a write may go on being replayed |
-/// | `commit_if` | any status | responses that write the session |
-/// | `remove_rejected_cookie` | false | remove a cookie that opens nothing |
+#[doc = include_str!("../docs/options.md")]
 #[must_use]
 pub struct Builder {
     store: AnyStore,
@@ -68,10 +50,11 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
 }
 
-impl Builder {
-    pub(crate) fn new(store: AnyStore) -> Self {
-        Self {
-            store,
+impl Sessions {
+    /// Starts with a store; [`Builder`] lists the options.
+    pub fn builder(store: impl Store) -> Builder {
+        Builder {
+            store: AnyStore::new(store),
             keys: None,
             idle_timeout: None,
             absolute_timeout: Some(ABSOLUTE_TIMEOUT),
@@ -85,16 +68,12 @@ impl Builder {
                     touch_after: None,
                     persistent: false,
                 },
-                resave: false,
-                save_uninitialized: false,
-                rolling: false,
-                unset: Unset::default(),
-                on_gone: OnGone::default(),
-                undecodable: Undecodable::default(),
-                remove_rejected_cookie: false,
+                express: ExpressOptions::default(),
+                on_lost: OnLost::default(),
+                on_decode_error: OnDecodeError::default(),
                 max_bytes: MAX_BYTES,
-                commit_attempts: COMMIT_ATTEMPTS,
                 commit_deadline: COMMIT_DEADLINE,
+                supersede_grace: SUPERSEDE_GRACE,
                 commit_if: None,
             },
             id_source: None,
@@ -103,7 +82,9 @@ impl Builder {
             clock: Arc::new(SystemClock),
         }
     }
+}
 
+impl Builder {
     /// The keys that sign the cookie. Every instance needs the same ones.
     pub fn signing_keys(self, keys: SigningKeys) -> Self {
         Self {
@@ -112,7 +93,7 @@ impl Builder {
         }
     }
 
-    /// The longest gap between two requests of a session.
+    /// The longest gap between two requests of a session. Default: 30 minutes.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Self {
             idle_timeout: Some(idle),
@@ -120,7 +101,8 @@ impl Builder {
         }
     }
 
-    /// The longest life of a session, however busy; `None` for no limit.
+    /// The longest life of a session, counted from the login, or from its creation if nobody has logged in; `None` is no limit.
+    /// Default: 12 hours.
     pub fn absolute_timeout(self, absolute: impl Into<Option<Duration>>) -> Self {
         Self {
             absolute_timeout: absolute.into(),
@@ -128,7 +110,10 @@ impl Builder {
         }
     }
 
-    /// How much life a touch must regain to be worth a write. Zero writes at every request.
+    /// The smallest extension that is worth writing a new expiry. Zero writes at every request. Default: a tenth of the idle timeout,
+    /// which is at most ten touches per idle timeout for requests that do not overlap.
+    ///
+    /// A session with an idle timeout of its own uses a tenth of that.
     pub fn touch_after(mut self, touch_after: Duration) -> Self {
         self.policy.timeouts.touch_after = Some(touch_after);
         self
@@ -139,7 +124,7 @@ impl Builder {
         Self { cookie, ..self }
     }
 
-    /// Computes the cookie options from each request, once. Its `max_age` goes to sessions that begin with the request.
+    /// Computes the cookie options of each request. Their `max_age` applies to sessions that begin with the request.
     pub fn cookie_for(
         self,
         options: impl Fn(&Parts) -> CookieOptions + Send + Sync + 'static,
@@ -150,70 +135,52 @@ impl Builder {
         }
     }
 
-    /// Sets the cookie on every response of a session that was loaded. Each such response costs a write: it proves that no other
-    /// request has renewed the token meanwhile, which the cookie would otherwise undo in the browser.
-    pub fn rolling(mut self, rolling: bool) -> Self {
-        self.policy.rolling = rolling;
+    /// The options that express-session has under the same names.
+    pub fn express(mut self, options: ExpressOptions) -> Self {
+        self.policy.express = options;
         self
     }
 
-    /// Stores a loaded session at the end of each request although nothing changed. A change of somebody else is
-    /// never overwritten by it.
-    pub fn resave(mut self, resave: bool) -> Self {
-        self.policy.resave = resave;
-        self
-    }
-
-    /// Stores a new session that a handler loaded although nothing was written to it.
-    pub fn save_uninitialized(mut self, save: bool) -> Self {
-        self.policy.save_uninitialized = save;
-        self
-    }
-
-    /// What [`Session::unset`](crate::Session::unset) does.
-    pub fn unset(mut self, unset: Unset) -> Self {
-        self.policy.unset = unset;
-        self
-    }
-
-    /// Whom to believe that the browser spoke TLS.
+    /// Which proxy headers to trust when detecting HTTPS. Default: none.
     pub fn proxy(self, proxy: Proxy) -> Self {
         Self { proxy, ..self }
     }
 
-    /// What to do when the session ended while a request wrote to it.
-    pub fn on_gone(mut self, on_gone: OnGone) -> Self {
-        self.policy.on_gone = on_gone;
+    /// What happens to a response if writes of its request were not stored. Default: [`OnLost::ByMethod`].
+    pub fn on_lost(mut self, on_lost: OnLost) -> Self {
+        self.policy.on_lost = on_lost;
         self
     }
 
-    /// What to do about stored records that cannot be read.
-    pub fn undecodable(mut self, undecodable: Undecodable) -> Self {
-        self.policy.undecodable = undecodable;
+    /// What happens if a stored record cannot be decoded. Default: [`OnDecodeError::StartNew`].
+    pub fn on_decode_error(mut self, on_decode_error: OnDecodeError) -> Self {
+        self.policy.on_decode_error = on_decode_error;
         self
     }
 
-    /// The largest data of one session, in bytes as stored.
+    /// The largest data of one session, in bytes as stored. Default: 65,536.
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.policy.max_bytes = max_bytes;
         self
     }
 
-    /// How often one commit tries again on what others wrote meanwhile.
-    pub fn commit_attempts(mut self, attempts: u32) -> Self {
-        self.policy.commit_attempts = attempts;
-        self
-    }
-
-    /// How long one commit may go on trying again on what others wrote meanwhile. What a single call to the store may take is the
-    /// store's to bound.
+    /// How long a commit may go on merging with concurrent changes, by the monotonic clock. A single call to the store
+    /// is limited by the store. Default: 5 seconds.
     pub fn commit_deadline(mut self, deadline: Duration) -> Self {
         self.policy.commit_deadline = deadline;
         self
     }
 
-    /// Writes the session only with responses whose status passes. By default every response does: the counter
-    /// of failed logins on an error page counts.
+    /// How long after a renewal a request with the old token counts as one that was sent before it: its writes are not stored and it
+    /// gets no cookie, because the browser has the new token or is about to get it. Instances must agree on the time within half of it.
+    /// Default: 10 seconds.
+    pub fn supersede_grace(mut self, grace: Duration) -> Self {
+        self.policy.supersede_grace = grace;
+        self
+    }
+
+    /// Commits the session only with responses whose status passes. By default every response does, so that a counter of failed logins
+    /// counts on an error page.
     pub fn commit_if(
         mut self,
         commit_if: impl Fn(StatusCode) -> bool + Send + Sync + 'static,
@@ -222,15 +189,8 @@ impl Builder {
         self
     }
 
-    /// Removes a cookie that turned out, on loading, to open no session. Off by default: a response that races
-    /// with a login would remove the new cookie.
-    pub fn remove_rejected_cookie(mut self, remove: bool) -> Self {
-        self.policy.remove_rejected_cookie = remove;
-        self
-    }
-
-    /// Names new sessions. It sees the request that begins the session; the secret half of the token is drawn from the
-    /// operating system all the same. An id that is taken is asked for again.
+    /// Chooses the ids of new sessions, from the request that begins them. The secret half of the token is random all the same. If an id
+    /// is taken, the function is called again.
     pub fn id_source(
         self,
         source: impl Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync + 'static,
@@ -241,8 +201,8 @@ impl Builder {
         }
     }
 
-    /// Finds the URI that the browser asked for, where a router has stripped a prefix before sessions see the request. The cookie
-    /// path is held against it.
+    /// Finds the URI that the browser requested, if a router removes a prefix before sessions see the request. The cookie's path is
+    /// compared with it.
     pub fn original_uri(
         self,
         find: impl Fn(&Extensions) -> Option<Uri> + Send + Sync + 'static,
@@ -253,7 +213,7 @@ impl Builder {
         }
     }
 
-    /// Tells the age of sessions by this clock, for tests.
+    /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self {
             clock: Arc::new(clock),
@@ -261,7 +221,7 @@ impl Builder {
         }
     }
 
-    /// Draws tokens from this source, for tests. Anything but a cryptographic generator hands sessions to strangers.
+    /// Replaces the source of random bytes, for tests. Anything but a cryptographic generator makes tokens guessable.
     pub fn insecure_entropy(self, entropy: impl Entropy) -> Self {
         Self {
             entropy: Arc::new(entropy),
@@ -273,7 +233,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When an option is missing or unusable, or two exclude each other; the error names them.
+    /// If an option is missing or invalid, or two options conflict; the error names them.
     pub fn build(mut self) -> Result<Sessions, ConfigError> {
         let keys = self.keys.ok_or(ConfigError::NoSigningKeys)?;
         let timeouts = &mut self.policy.timeouts;
@@ -282,32 +242,24 @@ impl Builder {
                 return Err(ConfigError::Exclusive {
                     first: format!("idle_timeout = {idle:?}"),
                     second: format!("cookie.max_age = {max_age:?}"),
-                    rule: "the browser and the store would keep the session for different times",
+                    rule: "max_age sets the idle timeout",
                 });
             }
             (idle, max_age) => idle.or(max_age).unwrap_or(IDLE_TIMEOUT),
         };
         timeouts.absolute = self.absolute_timeout;
         timeouts.persistent = self.cookie.max_age.is_some();
-        for (option, zero) in [
-            ("idle_timeout", timeouts.idle.as_millis() == 0),
-            (
-                "absolute_timeout",
-                timeouts
-                    .absolute
-                    .is_some_and(|absolute| absolute.as_millis() == 0),
-            ),
-            ("commit_attempts", self.policy.commit_attempts == 0),
-            ("max_bytes", self.policy.max_bytes == 0),
-        ] {
-            if zero {
-                return Err(ConfigError::Zero { option });
-            }
+        timeouts.check()?;
+        timeouts.check_max_age(self.cookie.max_age)?;
+        if self.policy.max_bytes == 0 {
+            return Err(ConfigError::Zero {
+                option: "max_bytes",
+            });
         }
         Ok(Sessions::new(Config {
             store: self.store,
             keys,
-            cookie: Arc::new(self.cookie.check()?),
+            cookie: Arc::new(CookieSpec::check(self.cookie)?),
             cookie_fn: self.cookie_fn,
             proxy: self.proxy,
             policy: self.policy,
@@ -316,7 +268,7 @@ impl Builder {
             entropy: self.entropy,
             clock: self.clock,
             format: Box::new(Native),
-            queues: Queues::default(),
+            contention: ContentionLocks::default(),
         }))
     }
 }
@@ -333,7 +285,9 @@ impl fmt::Debug for Builder {
 #[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
-    use crate::MemoryStore;
+    use crate::memory::MemoryStore;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn builder() -> Builder {
         Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random().expect("entropy"))
@@ -348,21 +302,28 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_when_built() {
+    fn invalid_and_conflicting_options_are_rejected_by_name() {
         check(Sessions::builder(MemoryStore::new()), &["signing_keys"]);
         check(builder().idle_timeout(Duration::ZERO), &["idle_timeout"]);
         check(
             builder().absolute_timeout(Duration::from_nanos(1)),
             &["absolute_timeout"],
         );
-        check(builder().commit_attempts(0), &["commit_attempts"]);
         check(builder().max_bytes(0), &["max_bytes"]);
-        let month = CookieOptions::new().max_age(Duration::from_secs(30 * 86400));
+        check(
+            builder().idle_timeout(MINUTE).touch_after(MINUTE),
+            &["touch_after", "idle_timeout", "60s"],
+        );
+        let month = 30 * 24 * 60 * MINUTE;
         check(
             builder()
-                .cookie(month)
-                .idle_timeout(Duration::from_secs(60)),
+                .cookie(CookieOptions::new().max_age(month))
+                .idle_timeout(MINUTE),
             &["idle_timeout = 60s", "cookie.max_age = 2592000s"],
+        );
+        check(
+            builder().cookie(CookieOptions::new().max_age(month)),
+            &["absolute_timeout = 43200s", "cookie.max_age = 2592000s"],
         );
         check(
             builder().cookie(CookieOptions::new().name("__Host-x").path("/app")),

@@ -45,7 +45,10 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) fn of(clock: &dyn Clock) -> Self {
-        Self { wall: Millis::of(clock.now()), monotonic: clock.monotonic() }
+        Self {
+            wall: Millis::of(clock.now()),
+            monotonic: clock.monotonic(),
+        }
     }
 }
 
@@ -61,7 +64,9 @@ impl Millis {
 
     /// Moments that the platform cannot represent count as the epoch.
     pub(crate) fn to_system_time(self) -> SystemTime {
-        UNIX_EPOCH.checked_add(Duration::from_millis(self.0)).unwrap_or(UNIX_EPOCH)
+        UNIX_EPOCH
+            .checked_add(Duration::from_millis(self.0))
+            .unwrap_or(UNIX_EPOCH)
     }
 
     /// The time since `earlier`; zero if that is in the future.

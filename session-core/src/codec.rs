@@ -6,7 +6,7 @@
 
 mod message_pack;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use crate::{
     body::{Body, Contents, Secrets, Tag, Transport},
     clock::{Millis, millis},
-    cookie::{Priority, SameSite, Secure},
+    cookie_options::{Priority, SameSite, Secure},
     cookie_spec::CookieOverrides,
     data::{Data, Entry},
     secret::SecretHash,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) use message_pack::Problem;
-use message_pack::{MAX_DEPTH, Reader, Writer};
+use message_pack::{MAX_DEPTH, Reader, Writer, utf8};
 
 const SECRETS: &str = "secrets";
 const CREATED_AT: &str = "created_at";
@@ -46,7 +46,7 @@ const TYPICAL_FIELDS_BYTES: usize = 192;
 /// What most values take.
 const TYPICAL_VALUE_BYTES: usize = 64;
 /// Name, value and nonce.
-const TAG_PARTS: u32 = 3;
+const TAG_PARTS: usize = 3;
 
 /// The bytes are not a body that this release can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +73,7 @@ pub(crate) fn encode(body: &Body) -> Bytes {
         tags,
         lifetime,
         cookie,
-    } = contents;
+    } = &**contents;
     let optional = [
         authenticated_at.is_some(),
         renewed_at.is_some(),
@@ -165,25 +165,26 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
     let mut data = None;
     let mut unknown = Vec::new();
     for _ in 0..reader.map().map_err(in_field(BODY))? {
-        let name = reader.text().map_err(in_field(BODY))?;
+        let name = reader.name().map_err(in_field(BODY))?;
         let r = &mut reader;
         match name {
-            SECRETS => set(SECRETS, &mut secrets, decode_secrets(r)),
-            CREATED_AT => set(CREATED_AT, &mut created_at, decode_time(r)),
-            AUTHENTICATED_AT => set(AUTHENTICATED_AT, &mut authenticated_at, decode_time(r)),
-            RENEWED_AT => set(RENEWED_AT, &mut renewed_at, decode_time(r)),
-            IDLE_TIMEOUT => set(IDLE_TIMEOUT, &mut lifetime.idle, decode_duration(r)),
-            ABSOLUTE_TIMEOUT => set(ABSOLUTE_TIMEOUT, &mut lifetime.absolute, decode_duration(r)),
-            PERSISTENT => set(PERSISTENT, &mut lifetime.persistent, r.bool()),
-            COOKIE => set(COOKIE, &mut cookie, decode_cookie(r)),
-            PRINCIPAL => set(PRINCIPAL, &mut principal, r.text().map(Into::into)),
-            TAGS => set(TAGS, &mut tags, decode_tags(r)),
-            TRANSPORT => set(TRANSPORT, &mut transport, decode_transport(r)),
-            DATA => set(DATA, &mut data, decode_data(r, bytes)),
-            _ => {
-                let value = r.raw().map_err(in_field(UNKNOWN));
-                value.map(|value| unknown.push((r.share(name), value)))
+            b"secrets" => set(SECRETS, &mut secrets, decode_secrets(r)),
+            b"created_at" => set(CREATED_AT, &mut created_at, decode_time(r)),
+            b"authenticated_at" => set(AUTHENTICATED_AT, &mut authenticated_at, decode_time(r)),
+            b"renewed_at" => set(RENEWED_AT, &mut renewed_at, decode_time(r)),
+            b"idle_timeout" => set(IDLE_TIMEOUT, &mut lifetime.idle, decode_duration(r)),
+            b"absolute_timeout" => {
+                set(ABSOLUTE_TIMEOUT, &mut lifetime.absolute, decode_duration(r))
             }
+            b"persistent" => set(PERSISTENT, &mut lifetime.persistent, r.bool()),
+            b"cookie" => set(COOKIE, &mut cookie, decode_cookie(r)),
+            b"principal" => set(PRINCIPAL, &mut principal, r.text().map(Into::into)),
+            b"tags" => set(TAGS, &mut tags, decode_tags(r)),
+            b"transport" => set(TRANSPORT, &mut transport, decode_transport(r)),
+            b"data" => set(DATA, &mut data, decode_data(r, bytes)),
+            _ => decode_unknown(name, r)
+                .map(|value| unknown.push((bytes.slice_ref(name), bytes.slice_ref(value))))
+                .map_err(in_field(UNKNOWN)),
         }?;
     }
     reader.finish().map_err(in_field(BODY))?;
@@ -198,13 +199,13 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
         authenticated_at,
         renewed_at,
         transport: transport.unwrap_or_default(),
-        contents: Contents {
+        contents: Arc::new(Contents {
             data: data.ok_or(missing(DATA))?,
             principal,
             tags: tags.unwrap_or_default(),
             lifetime,
             cookie: cookie.unwrap_or_default(),
-        },
+        }),
         unknown,
     })
 }
@@ -234,7 +235,7 @@ fn typical_bytes(body: &Body) -> usize {
         principal,
         tags,
         ..
-    } = &body.contents;
+    } = &*body.contents;
     let principal = principal.as_ref().map_or(0, |principal| principal.len());
     let tags: usize = tags
         .iter()
@@ -249,7 +250,7 @@ fn typical_bytes(body: &Body) -> usize {
 }
 
 fn encode_tag(tag: &Tag, out: &mut Writer) {
-    out.array(TAG_PARTS as usize);
+    out.array(TAG_PARTS);
     out.text(&tag.name);
     out.text(&tag.value);
     match &tag.nonce {
@@ -287,7 +288,7 @@ fn decode_duration(reader: &mut Reader<'_>) -> Result<Duration, Problem> {
 
 fn decode_secrets(reader: &mut Reader<'_>) -> Result<Secrets, Problem> {
     let len = reader.array()?;
-    let mut secret = || reader.bin("32 bytes").map(SecretHash::from_bytes);
+    let mut secret = || reader.bin_array("32 bytes").map(SecretHash::from_bytes);
     match len {
         1 => Ok(Secrets::one(secret()?)),
         2 => Ok(Secrets {
@@ -307,7 +308,7 @@ fn decode_cookie(reader: &mut Reader<'_>) -> Result<CookieOverrides, Problem> {
 fn decode_tags(reader: &mut Reader<'_>) -> Result<Vec<Tag>, Problem> {
     let len = reader.array()?;
     // a tag takes one byte for the array and one for each part
-    let mut tags = Vec::with_capacity(reader.capacity(len, 1 + TAG_PARTS as usize));
+    let mut tags = Vec::with_capacity(reader.capacity(len, 1 + TAG_PARTS));
     for _ in 0..len {
         if reader.array()? != TAG_PARTS {
             return Err(Problem::Expected("name, value and nonce of a tag"));
@@ -315,7 +316,7 @@ fn decode_tags(reader: &mut Reader<'_>) -> Result<Vec<Tag>, Problem> {
         tags.push(Tag {
             name: reader.text()?.into(),
             value: reader.text()?.into(),
-            nonce: reader.optional(|reader| reader.bin("a nonce of 8 bytes"))?,
+            nonce: reader.optional(|reader| reader.bin_array("a nonce of 8 bytes"))?,
         });
     }
     Ok(tags)
@@ -329,6 +330,12 @@ fn decode_transport(reader: &mut Reader<'_>) -> Result<Transport, Problem> {
     }
 }
 
+/// Checks the name, which is written as text, and returns the value as it is encoded.
+fn decode_unknown<'a>(name: &[u8], reader: &mut Reader<'a>) -> Result<&'a [u8], Problem> {
+    utf8(name)?;
+    reader.raw()
+}
+
 fn decode_data(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<Data, Problem> {
     let len = reader.map()?;
     // an entry takes one byte for the name and two for the value
@@ -336,7 +343,8 @@ fn decode_data(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<Data, Problem> 
     for _ in 0..len {
         let name = reader.text()?.len();
         let name = reader.last(name);
-        entries.push(Entry::in_body(name, reader.bin_range()?));
+        let value = reader.bin()?.len();
+        entries.push(Entry::in_body(name, reader.last(value)));
     }
     Data::from_body(bytes, entries).ok_or(Problem::Duplicate)
 }

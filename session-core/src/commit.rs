@@ -1,577 +1,469 @@
-//! The driver: carries out plans on a store until the session is settled.
+//! The driver of a commit: asks `decide` for the next step, performs it on the store, and applies the answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
 use tracing::Instrument;
 
 use crate::{
-    SessionId, Version,
+    answer::{Answer, Change, Context, Creation, Progress},
+    attempted::Attempted,
+    body::{Body, Secrets},
+    clock::Now,
+    decide::{Create, Facts, Purpose, Save, SecretChange, Step, Trigger, decide},
     error::{SessionError, SessionErrorKind},
-    op::{Draft, Op},
-    plan::{Asked, CookieStep, Step, decide},
-    record::Record,
-    session::{self, Session, Unsure},
-    state::{Done, State, Stored},
-    store::{Created, Loaded, Saved, StoreError, Touched},
-    token::{Secret, SessionToken},
+    id::SessionId,
+    lookup,
+    outcome::{Loss, Outcome},
+    record::{Record, Version},
+    secret::Secret,
+    shared::Shared,
+    state::State,
+    store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    store_error::{StoreError, StoreErrorKind},
+    token::SessionToken,
+    verbs::Verb,
 };
 
-/// Fresh names to try before giving up: with 128 random bits the first one is free.
-const NAMES: u32 = 8;
+/// How many ids to try before giving up: with 128 random bits the first is not taken.
+const MAX_ID_ATTEMPTS: u32 = 8;
 
-/// What became of a session when it was committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Outcome {
-    /// Nothing was asked of the store.
-    Untouched,
-    /// A new session is stored.
-    Created,
-    /// The stored session has been changed.
-    Saved,
-    /// The stored session lives on, unchanged.
-    Touched,
-    /// The session has ended.
-    Destroyed,
-    /// The session had ended meanwhile. Nothing was written, and the browser is told nothing.
-    Gone,
-}
-
-/// Settles a session: decide, do, and again where somebody else was first.
-pub(crate) async fn commit(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
+/// Commits a session.
+pub(crate) async fn commit(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError> {
+    let id = shared
+        .cell
+        .read(|state| state.token().map(SessionToken::id));
     let span = tracing::debug_span!(
         "session.commit",
-        session.id = session.id().map(tracing::field::display)
+        session.id = id.map(tracing::field::display)
     );
-    attempts(session, asked).instrument(span).await
+    run(shared, trigger).instrument(span).await
 }
 
-/// Settles a session that needs nothing from the store. `None` where it does, or where another commit is under way.
-pub(crate) fn try_commit(session: &Session, asked: Asked) -> Option<Outcome> {
-    let _turn = session.turn().try_lock().ok()?;
-    let plan = {
-        let inner = session.lock();
-        let config = session.sessions().config();
-        decide(
-            &inner.state,
-            session.request(&inner.state),
-            &config.policy,
-            asked,
-            config.clock.now(),
-        )
-    };
-    (plan.step == Step::Nothing).then(|| nothing(session, plan.cookie))
+/// Commits a session for which the store has nothing to do. `None` if it has, or if another commit is in flight.
+pub(crate) fn try_commit(shared: &Shared) -> Option<Outcome> {
+    let now = shared.config.now();
+    shared.cell.read_settled(|state, require_unchanged| {
+        let facts = facts(shared, Trigger::Finish, require_unchanged);
+        match decide(state, facts, &shared.config.policy, now) {
+            Step::Done(lost) => Some(Outcome {
+                lost,
+                ..Outcome::UNTOUCHED
+            }),
+            Step::NotStored => {
+                warn_not_stored();
+                Some(Outcome::UNTOUCHED)
+            }
+            Step::Fail(_)
+            | Step::NewToken
+            | Step::Load(_)
+            | Step::Create(_)
+            | Step::Save(_)
+            | Step::Repeat(_)
+            | Step::Touch { .. }
+            | Step::Destroy { .. } => None,
+        }
+    })?
 }
 
-async fn attempts(session: &Session, asked: Asked) -> Result<Outcome, SessionError> {
-    let _turn = session.turn().lock().await;
-    if asked == Asked::Save && session.is_closed() {
+fn facts(shared: &Shared, trigger: Trigger, require_unchanged: bool) -> Facts<'_> {
+    Facts {
+        request: shared.request.facts(),
+        trigger,
+        require_unchanged,
+        late: false,
+    }
+}
+
+async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError> {
+    let _lock = shared.cell.commit_lock().await;
+    if trigger == Trigger::Save && shared.cell.is_closed() {
         // the response was committed while this one waited
-        return Err(session::closed());
+        return Err(SessionError::closed());
     }
-    let (clock, policy) = (&session.sessions().config().clock, session.policy());
-    let began_at = clock.now();
-    let (mut conflicts, mut taken) = (0, 0);
-    let mut place_in_line = None;
+    let config = &*shared.config;
+    let mut commit = InFlight::begin(shared, trigger);
+    let deadline = commit.now.monotonic + config.policy.commit_deadline;
+    let mut turn = None;
     loop {
-        match attempt(session, asked).await? {
-            Attempt::Done(outcome) => {
-                trace(session, outcome);
-                return Ok(outcome);
-            }
-            Attempt::Next => {}
-            Attempt::Taken if taken + 1 < NAMES => taken += 1,
-            Attempt::Taken => {
-                let detail = format!("{NAMES} fresh session ids in a row were taken");
-                return Err(SessionError::new(SessionErrorKind::Entropy, detail));
-            }
-            Attempt::Conflict => {
-                conflicts += 1;
-                let late = || {
-                    clock.now().duration_since(began_at).unwrap_or_default()
-                        >= policy.commit_deadline
-                };
-                let mut over = conflicts >= policy.commit_attempts || late();
-                if let (false, None, Some(id)) = (over, &place_in_line, session.id()) {
-                    place_in_line = Some(session.sessions().config().queues.wait(&id).await);
-                    over = late();
-                }
-                if over {
-                    let detail = format!("others wrote first {conflicts} times in a row");
-                    return Err(SessionError::new(SessionErrorKind::Contention, detail));
-                }
-            }
+        if commit.repeats {
+            commit.now = config.now();
+            commit.facts.late = commit.now.monotonic >= deadline;
         }
-    }
-}
-
-/// What one attempt came to.
-enum Attempt {
-    Done(Outcome),
-    /// Somebody else wrote first; the session now stands on what they wrote.
-    Conflict,
-    /// The fresh id was taken; the session now has another.
-    Taken,
-    /// One step is done, and another is to do.
-    Next,
-}
-
-/// One step on the store, made ready under the lock and carried out without it.
-enum Job {
-    None,
-    Create {
-        token: SessionToken,
-        record: Arc<Record>,
-        done: Done,
-        ttl: Duration,
-        retire: Option<SessionId>,
-    },
-    Save {
-        token: SessionToken,
-        expect: Version,
-        record: Arc<Record>,
-        done: Done,
-        ttl: Duration,
-        renew: bool,
-    },
-    Touch {
-        stored: Stored,
-        ttl: Duration,
-    },
-    Destroy(SessionId),
-    /// Nothing: somebody else has renewed the session, which this request was about to renew.
-    Gone,
-}
-
-async fn attempt(session: &Session, asked: Asked) -> Result<Attempt, SessionError> {
-    let (job, cookie) = prepare(session, asked)?;
-    let config = session.sessions().config();
-    let store = &config.store;
-    match job {
-        Job::None => Ok(Attempt::Done(nothing(session, cookie))),
-        Job::Create {
-            token,
-            record,
-            done,
-            ttl,
-            retire,
-        } => {
-            let id = token.id();
-            match store
-                .create(&id, &config.format.encode(&record), ttl)
-                .await?
-            {
-                Created::Created => {}
-                Created::Taken => {
-                    tracing::warn!(session.id = %id, "a fresh session id was taken");
-                    let name = session.sessions().name(session.origin())?;
-                    let mut inner = session.lock();
-                    inner.state = inner.take().rename(id, name);
-                    return Ok(Attempt::Taken);
+        let now = commit.now;
+        let answer = match decide(&commit.progress.state, commit.facts, &config.policy, now) {
+            Step::Done(lost) => {
+                commit.progress.outcome.lost = commit.progress.outcome.lost.or(lost);
+                return Ok(commit.finish());
+            }
+            Step::NotStored => {
+                warn_not_stored();
+                return Ok(commit.finish());
+            }
+            Step::Fail(refusal) => return Err(refusal.into()),
+            Step::NewToken => Answer::Token(new_token(shared, &commit.progress.state)?),
+            Step::Load(id) => commit.load(id).await?,
+            Step::Create(create) => {
+                let attempted = attempt_create(shared, &create)?;
+                commit.create(attempted).await
+            }
+            Step::Save(save) => {
+                let attempted = attempt_save(shared, &save, now)?;
+                commit.save(attempted).await?
+            }
+            Step::Repeat(attempted) => {
+                let attempted = attempted.clone();
+                commit.save(attempted).await?
+            }
+            Step::Touch { base, ttl, reissue } => {
+                let (id, version) = (base.token.id(), base.version);
+                let result = config.store.touch(&id, version, ttl).await;
+                let change = commit.touched(&id, result)?;
+                Answer::Touched {
+                    ttl,
+                    reissue,
+                    change,
                 }
             }
-            if let Some(old) = retire {
-                if let Err(error) = store.destroy(&old).await {
-                    // both must not live on in the browser's hands: the new token is not handed out, and opens nothing
-                    let _ = store.destroy(&id).await;
-                    return Err(error.into());
-                }
-                tracing::debug!(session.id = %old, "session replaced");
-            }
-            let stored = stored(session, token, record, ttl);
-            settle(session, cookie, |state| match retire {
-                Some(old) => state.retired(old).settle(stored, &done, false),
-                None => state.settle(stored, &done, false),
-            });
-            Ok(Attempt::Done(Outcome::Created))
-        }
-        Job::Save {
-            token,
-            expect,
-            record,
-            done,
-            ttl,
-            renew,
-        } => {
-            // said before it is sent: a dropped or unanswered save may have been applied
-            session.lock().unsure.push(Unsure {
-                version: record.version,
-                token: token.clone(),
-                done: done.clone(),
-                renew,
-            });
-            let saved = match store
-                .save(&token.id(), expect, &config.format.encode(&record), ttl)
-                .await
-            {
-                Ok(saved) => saved,
-                Err(error)
-                    if asked == Asked::Finish && !session.lock().state.is_modified() && !renew =>
-                {
-                    return Ok(Attempt::Done(only_life_is_lost(&token, &error)));
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let mut unsure = std::mem::take(&mut session.lock().unsure);
-            unsure.pop();
-            match saved {
-                Saved::Saved => {
-                    let stored = stored(session, token, record, ttl);
-                    settle(session, cookie, |state| state.settle(stored, &done, renew));
-                    forget_superseded(session);
-                    Ok(Attempt::Done(Outcome::Saved))
-                }
-                Saved::Gone => Ok(Attempt::Done(gone(session))),
-                Saved::Conflict(current) if !unsure.is_empty() => {
-                    let theirs = session.sessions().stored(&token, current)?;
-                    let Some(own) = unsure
-                        .into_iter()
-                        .find(|own| own.version == theirs.record.version)
-                    else {
-                        let detail =
-                            "an earlier write of this request may have been applied before another";
-                        return Err(SessionError::new(SessionErrorKind::Timeout, detail));
-                    };
-                    let own_cookie = if own.renew { CookieStep::Set } else { cookie };
-                    settle(session, own_cookie, |state| {
-                        state.settle(
-                            Stored {
-                                token: own.token,
-                                written: true,
-                                ..theirs
-                            },
-                            &own.done,
-                            own.renew,
-                        )
-                    });
-                    Ok(Attempt::Conflict)
-                }
-                Saved::Conflict(current) => {
-                    conflict(session, asked, cookie, &token, renew, current)
-                }
-            }
-        }
-        Job::Touch { stored, ttl } => match store.touch(&stored.token.id(), ttl).await {
-            Ok(Touched::Touched) => {
-                let stored = self::stored(session, stored.token, stored.record, ttl);
-                settle(session, cookie, |state| {
-                    state.settle(stored, &Done { log: None, ops: 0 }, false)
-                });
-                Ok(Attempt::Done(Outcome::Touched))
-            }
-            Ok(Touched::Gone) => Ok(Attempt::Done(gone(session))),
-            Err(error) if asked == Asked::Finish => {
-                Ok(Attempt::Done(only_life_is_lost(&stored.token, &error)))
-            }
-            Err(error) => Err(error.into()),
-        },
-        Job::Destroy(id) => {
-            store.destroy(&id).await?;
-            let ended = |state: State| match state {
-                // over by its own lifetime, not by the handler's word
-                State::Unmodified { .. } | State::Modified { .. } | State::Renewed { .. } => {
-                    state.destroy().retired(id)
-                }
-                other => other.retired(id),
-            };
-            settle(session, cookie, ended);
-            let farewell = matches!(session.lock().state, State::New { .. });
-            // what was written after the destroy is the next step
-            Ok(if farewell {
-                Attempt::Next
-            } else {
-                Attempt::Done(Outcome::Destroyed)
-            })
-        }
-        Job::Gone => Ok(Attempt::Done(gone(session))),
-    }
-}
-
-/// Settles a session of which nothing is to be stored.
-fn nothing(session: &Session, cookie: CookieStep) -> Outcome {
-    settle(session, cookie, |state| state);
-    let state = &session.lock().state;
-    if matches!(state, State::New { .. } | State::Regenerated { .. })
-        && !session.request(state).addressable
-    {
-        let id = state
-            .token()
-            .map(SessionToken::id)
-            .map(tracing::field::display);
-        tracing::warn!(
-            session.id = id,
-            "session not stored: its cookie must be Secure and the request came over plain http"
-        );
-    }
-    match state {
-        State::Gone => Outcome::Gone,
-        State::Destroyed { .. } => Outcome::Destroyed,
-        State::Uninitialized { .. }
-        | State::New { .. }
-        | State::Unmodified { .. }
-        | State::Modified { .. }
-        | State::Renewed { .. }
-        | State::Regenerated { .. } => Outcome::Untouched,
-    }
-}
-
-/// Decides, and encodes what is to be written.
-fn prepare(session: &Session, asked: Asked) -> Result<(Job, CookieStep), SessionError> {
-    let config = session.sessions().config();
-    let inner = session.lock();
-    let request = session.request(&inner.state);
-    let plan = decide(
-        &inner.state,
-        request,
-        &config.policy,
-        asked,
-        config.clock.now(),
-    );
-    let job = match (plan.step, &inner.state) {
-        // logged out first: that must not fail because a farewell cannot be stored
-        (
-            Step::Create {
-                retire: Some(id), ..
-            },
-            State::New { .. },
-        ) => Job::Destroy(id),
-        (Step::Save { renew: true, .. }, state) if state.superseded() => Job::Gone,
-        (Step::Nothing, _) => Job::None,
-        (Step::Create { ttl, retire }, state) => {
-            let (State::Uninitialized { fresh, .. }
-            | State::New { fresh, .. }
-            | State::Regenerated { fresh, .. }) = state
-            else {
-                unreachable!("only what is not stored is created")
-            };
-            let record = Record {
-                version: Version::generate(&*config.entropy)?,
-                secret_hash: fresh.token.secret().hash(),
-                created_at: fresh.created_at,
-                contents: state.contents().clone(),
-                unknown: Vec::new(),
-            };
-            Job::Create {
-                token: fresh.token.clone(),
-                record: Arc::new(record),
-                done: done(state),
-                ttl,
-                retire,
-            }
-        }
-        (Step::Save { ttl, renew }, state) => {
-            let stored =
-                on_store(state).unwrap_or_else(|| unreachable!("only what is stored is saved"));
-            let secret = if renew {
-                Secret::generate(&*config.entropy)?
-            } else {
-                stored.token.secret().clone()
-            };
-            let record = Record {
-                version: Version::generate(&*config.entropy)?,
-                // without a renewal the stored hash stays, also where another request has renewed meanwhile
-                secret_hash: if renew {
-                    secret.hash()
-                } else {
-                    stored.record.secret_hash
-                },
-                created_at: stored.record.created_at,
-                contents: state.contents().clone(),
-                unknown: stored.record.unknown.clone(),
-            };
-            let token = SessionToken::new(stored.token.id(), secret);
-            Job::Save {
-                token,
-                expect: stored.record.version,
-                record: Arc::new(record),
-                done: done(state),
-                ttl,
-                renew,
-            }
-        }
-        (Step::Touch { ttl }, state) => {
-            let stored =
-                on_store(state).unwrap_or_else(|| unreachable!("only what is stored is touched"));
-            Job::Touch {
-                stored: stored.clone(),
-                ttl,
-            }
-        }
-        (Step::Destroy { id }, _) => Job::Destroy(id),
-        (Step::Refuse, _) => {
-            let detail = "session not renewed: its cookie must be Secure and the request came over plain http";
-            return Err(SessionError::new(SessionErrorKind::Config, detail));
-        }
-    };
-    Ok((job, plan.cookie))
-}
-
-/// Takes over what somebody else wrote and says this request's changes again on it.
-fn conflict(
-    session: &Session,
-    asked: Asked,
-    cookie: CookieStep,
-    token: &SessionToken,
-    renew: bool,
-    current: Loaded,
-) -> Result<Attempt, SessionError> {
-    let mut theirs = session.sessions().stored(token, current)?;
-    loop {
-        let (ops, said, held) = {
-            let inner = session.lock();
-            if inner.unchanged_required {
-                return Err(SessionError::new(
-                    SessionErrorKind::Conflict,
-                    "another request has changed the session meanwhile",
-                ));
-            }
-            let Some(stored) = on_store(&inner.state) else {
-                return Ok(Attempt::Conflict);
-            };
-            (
-                ops(&inner.state).to_vec(),
-                done(&inner.state),
-                stored.clone(),
-            )
+            Step::Destroy {
+                id,
+                expected,
+                purpose,
+            } => commit.destroy(id, expected, purpose).await?,
         };
-        if renew && theirs.record.secret_hash != held.token.secret().hash() {
-            // somebody else renewed first and this request came with the old secret: it must not end up with the new one
-            return Ok(Attempt::Done(gone(session)));
-        }
-        let before = &held.record;
-        let other = before.contents.principal.is_some()
-            && before.contents.principal != theirs.record.contents.principal;
-        if other && before.secret_hash != theirs.record.secret_hash {
-            // somebody else has logged in since: what was meant for the one must not land with the other
-            return Ok(Attempt::Done(gone(session)));
-        }
-        theirs.token = held.token;
-        let contents = Draft::replay(&ops, &theirs.record.contents, session.policy().max_bytes)?;
-        let mut inner = session.lock();
-        let now = done(&inner.state);
-        if now.log == said.log && now.ops == said.ops {
-            if ops.is_empty() && !renew && asked == Asked::Finish {
-                // a resave has nothing to say on top of what they wrote, which also gave the session its full life
-                inner.state = inner.take().rebase(theirs, contents);
-                if cookie != CookieStep::Keep {
-                    inner.due = cookie;
-                }
-                drop(inner);
-                forget_superseded(session);
-                return Ok(Attempt::Done(Outcome::Saved));
+        let conflict = is_conflict(&answer);
+        commit.apply(answer)?;
+        if conflict && turn.is_none() {
+            let id = commit.progress.state.token().map(SessionToken::id);
+            if let Some(id) = id {
+                turn = Some(config.contention.lock(id).await);
             }
-            inner.state = inner.take().rebase(theirs, contents);
-            return Ok(Attempt::Conflict);
         }
     }
 }
 
-fn stored(session: &Session, token: SessionToken, record: Arc<Record>, ttl: Duration) -> Stored {
-    Stored {
+/// A commit on a copy of the state. However it ends, also if it is dropped, the session takes over where it stands.
+struct InFlight<'s> {
+    shared: &'s Shared,
+    /// Read when the commit begins, and again for each repetition.
+    now: Now,
+    facts: Facts<'s>,
+    progress: Progress,
+    /// A step has to be repeated because of a concurrent request, or because its outcome is unknown.
+    repeats: bool,
+    /// The write that the store has been asked for and has not answered.
+    pending: Pending,
+}
+
+enum Pending {
+    None,
+    Create(Arc<Attempted>),
+    Save(Arc<Attempted>),
+    Destroy(Purpose),
+}
+
+impl<'s> InFlight<'s> {
+    fn begin(shared: &'s Shared, trigger: Trigger) -> Self {
+        let (progress, require_unchanged) = shared.cell.begin_commit();
+        let facts = facts(shared, trigger, require_unchanged);
+        Self {
+            shared,
+            now: shared.config.now(),
+            facts,
+            progress,
+            repeats: false,
+            pending: Pending::None,
+        }
+    }
+
+    fn apply(&mut self, answer: Answer) -> Result<(), SessionError> {
+        self.pending = Pending::None;
+        let shared = self.shared;
+        let context = Context {
+            facts: self.facts,
+            policy: &shared.config.policy,
+            now: self.now,
+            new_session: &|| shared.request.new_session(&shared.config),
+        };
+        self.repeats |= is_conflict(&answer);
+        let result = self.progress.apply_answer(answer, context);
+        self.repeats |= matches!(self.progress.state, State::InDoubt(_));
+        result
+    }
+
+    fn finish(&mut self) -> Outcome {
+        let outcome = self.progress.outcome;
+        trace(&outcome, &self.progress.state);
+        // what was written made no difference, or the handler learns that it is lost
+        let is_over = matches!(self.progress.state, State::Modified { .. })
+            || outcome.lost == Some(Loss::Superseded);
+        if is_over {
+            let state = mem::replace(&mut self.progress.state, State::Gone);
+            self.progress.state = committed(state);
+        }
+        outcome
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Answer, SessionError> {
+        match lookup::load(&self.shared.config, &id).await {
+            Ok(current) => Ok(Answer::Loaded(current.map(Box::new))),
+            Err(error) if matches!(self.progress.state, State::InDoubt(_)) => {
+                Err(SessionError::with_source(
+                    SessionErrorKind::InDoubt,
+                    "session store did not confirm a write, and cannot be asked whether it was applied",
+                    error,
+                ))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&mut self, attempted: Arc<Attempted>) -> Answer {
+        let id = attempted.token.id();
+        self.pending = Pending::Create(attempted.clone());
+        let write = Write::new(&attempted.record, attempted.ttl);
+        let result = match self.shared.config.store.create(&id, write).await {
+            Ok(Created::Created(_)) => Ok(Creation::Applied),
+            Ok(Created::Taken) => {
+                tracing::warn!(session.id = %id, "id of a new session is taken");
+                Ok(Creation::Taken)
+            }
+            Err(error) => Err(error),
+        };
+        Answer::Created(attempted, result)
+    }
+
+    async fn save(&mut self, attempted: Arc<Attempted>) -> Result<Answer, SessionError> {
+        let id = attempted.token.id();
+        self.pending = Pending::Save(attempted.clone());
+        let write = Write::new(&attempted.record, attempted.ttl);
+        // a save without an expected version is none
+        let expected = attempted.expected.unwrap_or(attempted.record.version());
+        let result = match self.shared.config.store.save(&id, expected, write).await {
+            Ok(Saved::Saved(_)) => Ok(Change::Applied),
+            Ok(Saved::Conflict(current)) => Ok(self.conflict(&id, current)?),
+            Ok(Saved::Gone) => Ok(Change::Gone),
+            Err(error) => Err(error),
+        };
+        Ok(Answer::Saved(attempted, result))
+    }
+
+    fn touched(
+        &mut self,
+        id: &SessionId,
+        result: Result<Touched, StoreError>,
+    ) -> Result<Result<Change, StoreError>, SessionError> {
+        Ok(match result {
+            Ok(Touched::Touched(_)) => Ok(Change::Applied),
+            Ok(Touched::Conflict(current)) => Ok(self.conflict(id, current)?),
+            Ok(Touched::Gone) => Ok(Change::Gone),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn destroy(
+        &mut self,
+        id: SessionId,
+        expected: Option<Version>,
+        purpose: Purpose,
+    ) -> Result<Answer, SessionError> {
+        self.pending = Pending::Destroy(purpose);
+        let options = expected.map_or_else(Destroy::any, Destroy::expecting);
+        let result = match self.shared.config.store.destroy(&id, options).await {
+            Ok(Destroyed::Destroyed(_)) => Ok(Change::Applied),
+            Ok(Destroyed::Conflict(current)) => Ok(self.conflict(&id, current)?),
+            Ok(Destroyed::Gone) => Ok(Change::Gone),
+            Err(error) => Err(error),
+        };
+        Ok(Answer::Destroyed(purpose, result))
+    }
+
+    /// Reads what a concurrent request wrote. If that cannot be decoded, nothing was applied.
+    fn conflict(&mut self, id: &SessionId, current: Loaded) -> Result<Change, SessionError> {
+        let current = lookup::decode(&self.shared.config, id, current);
+        if current.is_err() {
+            self.pending = Pending::None;
+        }
+        Ok(Change::Conflict(Box::new(current?)))
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        // a dropped write is one whose reply is lost
+        let lost = || StoreError::new(StoreErrorKind::Timeout, "the commit was dropped");
+        match mem::replace(&mut self.pending, Pending::None) {
+            Pending::None => {}
+            Pending::Create(attempted) => {
+                let _ = self.apply(Answer::Created(attempted, Err(lost())));
+            }
+            Pending::Save(attempted) => {
+                let _ = self.apply(Answer::Saved(attempted, Err(lost())));
+            }
+            Pending::Destroy(purpose) => {
+                let _ = self.apply(Answer::Destroyed(purpose, Err(lost())));
+            }
+        }
+        let (shared, limit_bytes) = (self.shared, self.shared.config.policy.max_bytes);
+        self.progress.interrupt();
+        shared.cell.end_commit(&mut self.progress, limit_bytes, || {
+            shared.request.new_session(&shared.config)
+        });
+    }
+}
+
+/// The state without writes that are over.
+fn committed(state: State) -> State {
+    match state {
+        State::Modified { base, .. } => State::Unmodified {
+            base,
+            discarded: false,
+        },
+        state @ State::Superseded { .. } => Verb::Discard.apply(state, usize::MAX, None).0,
+        state => state,
+    }
+}
+
+/// Reads a session again.
+pub(crate) async fn reload(shared: &Shared) -> Result<(), SessionError> {
+    let _lock = shared.cell.commit_lock().await;
+    let mut commit = InFlight::begin(shared, Trigger::Save);
+    let id = commit
+        .progress
+        .state
+        .stored_id()
+        .ok_or_else(SessionError::gone)?;
+    let current = lookup::load(&shared.config, &id).await?;
+    commit.apply(Answer::Reloaded(current.map(Box::new)))
+}
+
+fn is_conflict(answer: &Answer) -> bool {
+    matches!(
+        answer,
+        Answer::Saved(_, Ok(Change::Conflict(_)))
+            | Answer::Touched {
+                change: Ok(Change::Conflict(_)),
+                ..
+            }
+            | Answer::Destroyed(_, Ok(Change::Conflict(_)))
+    )
+}
+
+fn new_token(shared: &Shared, state: &State) -> Result<SessionToken, SessionError> {
+    if state
+        .new_session()
+        .is_some_and(|new| new.taken >= MAX_ID_ATTEMPTS)
+    {
+        let detail = format!("{MAX_ID_ATTEMPTS} generated session ids in a row were taken");
+        return Err(SessionError::new(SessionErrorKind::Entropy, detail));
+    }
+    shared.request.new_token(&shared.config)
+}
+
+/// Encodes a new session.
+fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>, SessionError> {
+    let Create {
+        new,
         token,
-        record,
-        ttl: Some(ttl),
-        seen_at: session.sessions().config().clock.now(),
-        touch: false,
-        written: true,
-    }
-}
-
-/// A write that would have changed nothing has failed: the request was served on what the store said.
-fn only_life_is_lost(token: &SessionToken, error: &StoreError) -> Outcome {
-    tracing::warn!(session.id = %token.id(), error = %chain(error), "session could not be touched");
-    Outcome::Untouched
-}
-
-/// Takes note of what was done, and of what the browser is to be told about it.
-fn settle(session: &Session, cookie: CookieStep, step: impl FnOnce(State) -> State) {
-    let mut inner = session.lock();
-    inner.state = step(inner.take());
-    if cookie != CookieStep::Keep {
-        inner.due = cookie;
-    }
-}
-
-/// Lets go of a session that somebody else has renewed: what this request wrote is kept, and the old secret reads nothing of what
-/// the new one stands for.
-fn forget_superseded(session: &Session) {
-    let mut inner = session.lock();
-    if inner.state.superseded() && ops(&inner.state).is_empty() {
-        inner.state = inner.take().gone();
-        inner.due = CookieStep::Keep;
-    }
-}
-
-fn gone(session: &Session) -> Outcome {
-    let mut inner = session.lock();
-    if let Some(stored) = on_store(&inner.state) {
-        tracing::info!(session.id = %stored.token.id(), "session ended meanwhile; nothing was written");
-    }
-    inner.state = inner.take().gone();
-    inner.due = CookieStep::Keep;
-    Outcome::Gone
-}
-
-fn on_store(state: &State) -> Option<&Stored> {
-    match state {
-        State::Unmodified { stored, .. }
-        | State::Modified { stored, .. }
-        | State::Renewed { stored, .. } => Some(stored),
-        State::Uninitialized { .. }
-        | State::New { .. }
-        | State::Regenerated { .. }
-        | State::Destroyed { .. }
-        | State::Gone => None,
-    }
-}
-
-/// All that is written so far.
-fn done(state: &State) -> Done {
-    let log = match state {
-        State::New { draft, .. }
-        | State::Modified { draft, .. }
-        | State::Renewed { draft, .. }
-        | State::Regenerated { draft, .. } => Some(draft.log.clone()),
-        State::Uninitialized { .. }
-        | State::Unmodified { .. }
-        | State::Destroyed { .. }
-        | State::Gone => None,
+        contents,
+        login,
+        ttl,
+    } = create;
+    let body = Body {
+        secrets: Secrets::one(token.secret().hash()),
+        created_at: new.created_at,
+        authenticated_at: login.map(|login| login.at),
+        renewed_at: None,
+        transport: shared.request.facts().transport,
+        contents: Arc::clone(contents),
+        unknown: Vec::new(),
     };
-    Done {
-        log,
-        ops: ops(state).len(),
-    }
+    Ok(Arc::new(Attempted {
+        record: encode(shared, token, &body)?,
+        token: (*token).clone(),
+        expected: None,
+        body,
+        ttl: *ttl,
+        renews: true,
+        logs_in: login.is_some(),
+        only_extends: false,
+        reissue: false,
+    }))
 }
 
-fn ops(state: &State) -> &[Op] {
-    match state {
-        State::New { draft, .. }
-        | State::Modified { draft, .. }
-        | State::Renewed { draft, .. }
-        | State::Regenerated { draft, .. } => &draft.ops,
-        State::Uninitialized { .. }
-        | State::Unmodified { .. }
-        | State::Destroyed { .. }
-        | State::Gone => &[],
-    }
+/// Encodes a changed session.
+fn attempt_save(
+    shared: &Shared,
+    save: &Save<'_>,
+    now: Now,
+) -> Result<Arc<Attempted>, SessionError> {
+    let Save {
+        base,
+        contents,
+        login,
+        secret,
+        ttl,
+        only_extends,
+        reissue,
+    } = save;
+    let renews = *secret != SecretChange::Keep;
+    let token = match renews {
+        true => SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?),
+        false => base.token.clone(),
+    };
+    let body = Body {
+        secrets: secret.apply(base.body.secrets, token.secret().hash()),
+        created_at: base.body.created_at,
+        authenticated_at: login.map(|login| login.at).or(base.body.authenticated_at),
+        renewed_at: if renews {
+            Some(now.wall)
+        } else {
+            base.body.renewed_at
+        },
+        transport: base.body.transport,
+        contents: Arc::clone(contents),
+        unknown: base.body.unknown.clone(),
+    };
+    Ok(Arc::new(Attempted {
+        record: encode(shared, &token, &body)?,
+        token,
+        expected: Some(base.version),
+        body,
+        ttl: *ttl,
+        renews,
+        logs_in: login.is_some(),
+        only_extends: *only_extends,
+        reissue: *reissue,
+    }))
 }
 
-fn trace(session: &Session, outcome: Outcome) {
-    let inner = session.lock();
-    let Some(id) = inner.state.token().map(SessionToken::id) else {
+fn encode(shared: &Shared, token: &SessionToken, body: &Body) -> Result<Record, SessionError> {
+    let version = Version::generate(&*shared.config.entropy)?;
+    let bytes = shared
+        .config
+        .format
+        .encode(&token.id(), version, body)
+        .map_err(|error| {
+            SessionError::with_source(SessionErrorKind::Encode, "session cannot be encoded", error)
+        })?;
+    Ok(Record::new(version, bytes))
+}
+
+fn warn_not_stored() {
+    tracing::warn!(
+        "session not stored: its cookie must be Secure and the request came over plain http"
+    );
+}
+
+fn trace(outcome: &Outcome, state: &State) {
+    if let Some(ended) = outcome.ended {
+        tracing::debug!(session.id = %ended.id, reason = ?ended.reason, "session ended");
+    }
+    let Some(id) = state.token().map(SessionToken::id) else {
         return;
     };
-    match outcome {
-        Outcome::Untouched => {}
-        Outcome::Created => tracing::debug!(session.id = %id, "session created"),
-        Outcome::Saved => tracing::debug!(session.id = %id, "session saved"),
-        Outcome::Touched => tracing::trace!(session.id = %id, "session touched"),
-        Outcome::Destroyed | Outcome::Gone => {}
+    if outcome.created || outcome.saved {
+        tracing::debug!(session.id = %id, kind = outcome.kind().as_str(), "session stored");
+    } else if outcome.touched {
+        tracing::trace!(session.id = %id, "session touched");
     }
-}
-
-/// An error with its causes, for one log line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

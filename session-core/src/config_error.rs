@@ -1,53 +1,82 @@
-//! What can be wrong with the options of a builder or a cookie.
+//! Errors in the options of a builder or a cookie.
 
-/// Options that cannot be used, or not together.
-#[derive(Debug, thiserror::Error)]
+use std::time::Duration;
+
+/// An option that cannot be used, or two that cannot be used together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No key signs the cookie.
+    /// There is no key to sign cookies with.
     #[error("signing_keys is not set: cookies must be signed")]
     NoSigningKeys,
-    /// The cookie name is not a token of RFC 9110.
+    /// The cookie name is not a token.
     #[error("cookie.name {name:?} is not a token (RFC 9110 §5.6.2)")]
     CookieName {
         /// The name.
         name: String,
     },
-    /// A cookie attribute has characters that it cannot have.
-    #[error("{option} {value:?} cannot be written into a cookie")]
+    /// The value of a cookie attribute has a form or characters that the attribute does not allow.
+    #[error("{option} {value:?} is not a valid cookie attribute (RFC 6265bis §4.1.1)")]
     CookieAttribute {
         /// The option.
         option: &'static str,
         /// Its value.
         value: String,
     },
-    /// Longer than a browser must accept.
-    #[error("{option} is too long: browsers keep {limit_bytes} bytes (RFC 6265bis §5.6)")]
+    /// The value is longer than browsers accept.
+    #[error(
+        "{option} is too long: expected at most {limit_bytes} bytes, found {found_bytes} \
+         (RFC 6265bis §5.6)"
+    )]
     TooLong {
         /// The option.
         option: &'static str,
-        /// How many bytes browsers keep.
+        /// The longest value that browsers accept.
         limit_bytes: usize,
+        /// The length of the value.
+        found_bytes: usize,
     },
-    /// Two options that cannot go together.
+    /// Two options that exclude each other.
     #[error("{first} and {second} exclude each other: {rule}")]
     Exclusive {
         /// One option, with its value.
         first: String,
-        /// The other, with its value.
+        /// The other option, with its value.
         second: String,
         /// The reason and its source.
         rule: &'static str,
     },
-    /// A length of time or a number that must not be zero.
+    /// A duration or a number that must not be zero. Durations count in whole milliseconds.
     #[error("{option} must not be zero")]
     Zero {
         /// The option.
         option: &'static str,
     },
-    /// Name, path, domain and max-age are not options of one session.
+    /// Sessions would expire between two touches although they are in use.
+    #[error("touch_after = {touch_after:?} must be shorter than idle_timeout = {idle_timeout:?}")]
+    TouchAfter {
+        /// The configured `touch_after`.
+        touch_after: Duration,
+        /// The idle timeout that it must be shorter than.
+        idle_timeout: Duration,
+    },
+    /// The absolute timeout would end the session before its `max_age` has passed.
     #[error(
-        "name, path, domain and max_age of the cookie cannot be changed for one session; use set_max_age for the lifetime"
+        "cookie.max_age = {max_age:?} exceeds absolute_timeout = {absolute_timeout:?}: \
+         raise absolute_timeout or set it to None"
     )]
-    NotPerSession,
+    MaxAgeBeyondAbsolute {
+        /// The configured `max_age`.
+        max_age: Duration,
+        /// The absolute timeout.
+        absolute_timeout: Duration,
+    },
+    /// A cookie option that is the same for all sessions: name, path, domain or max_age.
+    #[error("{option} = {value} cannot be set for one session")]
+    NotPerSession {
+        /// The option.
+        option: &'static str,
+        /// The value that was asked for.
+        value: String,
+    },
 }

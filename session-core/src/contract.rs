@@ -1,4 +1,5 @@
-//! The suite that every store passes, as functions and as the [`contract!`](crate::contract!) macro.
+//! The suite that every store passes, as functions and as the [`contract!`](crate::contract!)
+//! macro.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -44,7 +45,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 ///
 /// The argument is a closure that returns the future of a store. It is called once for each check,
 /// inside of a `tokio` runtime. The macro expands to one test function for each check, named like
-/// the function in [`contract`](crate::contract) that carries it out.
+/// the function in [`contract`](mod@crate::contract) that carries it out.
 #[macro_export]
 macro_rules! contract {
     ($make_store:expr) => {

@@ -1,294 +1,233 @@
-//! The text of `Cookie` and `Set-Cookie`, on top of the cookie crate.
+//! Reads the `Cookie` header.
+//!
+//! The header carries the cookies of every application of the host, and those that a page of a
+//! sibling subdomain has planted. A cookie is ours only if its name is, byte for byte: browsers
+//! enforce the `__Host-` prefix on exactly these bytes, so a name that equals ours only after some
+//! conversion (Unicode whitespace removed, another case, percent-decoded) was never subject to it.
 
-use std::{
-    borrow::Cow,
-    fmt::Write,
-    time::{Duration, SystemTime},
-};
+use std::borrow::Cow;
 
-use cookie::{Cookie, Expiration, time::OffsetDateTime};
 use http::{HeaderMap, HeaderValue, header};
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+use percent_encoding::percent_decode;
 
-use crate::{
-    cookie::{CookieOptions, MAX_AGE_LIMIT, Priority, SameSite, Secure},
-    config_error::ConfigError,
-};
-
-/// Cookies of one name that are tried; a neighbouring subdomain can plant more (RFC 6265bis §8.6, weak integrity).
-const MAX_CANDIDATES: usize = 8;
-/// What a `Set-Cookie` of this library takes, with the usual attributes.
-const TYPICAL_BYTES: usize = 256;
-
-/// Values of cookies of one name: one, as a rule.
-pub(crate) type Values<'h> = SmallVec<[Cow<'h, str>; 1]>;
-
-/// The values of every cookie of that name, in the order sent, a few at most.
-///
-/// HTTP/2 may split the cookies over several header fields (RFC 9113 §8.2.3). Other applications' cookies may hold any bytes.
-pub(crate) fn values<'h>(headers: &'h [HeaderValue], name: &str) -> Values<'h> {
-    let mut found = Values::new();
-    for header in headers {
-        match std::str::from_utf8(header.as_bytes()) {
-            Ok(text) => collect(text, name, &mut found),
-            Err(_) => {
-                let (text, mut owned) = (String::from_utf8_lossy(header.as_bytes()), Values::new());
-                collect(&text, name, &mut owned);
-                found.extend(
-                    owned
-                        .into_iter()
-                        .map(|value| Cow::Owned(value.into_owned())),
-                );
-            }
-        }
-    }
-    if found.len() > MAX_CANDIDATES {
-        tracing::debug!(
-            found = found.len(),
-            tried = MAX_CANDIDATES,
-            "too many session cookies in one request"
-        );
-        found.truncate(MAX_CANDIDATES);
-    }
-    found
-}
-
-/// The `Cookie` header fields of a request.
-pub(crate) fn headers(headers: &HeaderMap) -> Vec<HeaderValue> {
+/// The `Cookie` fields of a request. HTTP/2 may split the header (RFC 9113 §8.2.3).
+pub(crate) fn fields(headers: &HeaderMap) -> Vec<HeaderValue> {
     let mut fields = headers.get_all(header::COOKIE).iter();
     let Some(first) = fields.next() else {
         return Vec::new();
     };
-    // one, as a rule
+    // usually there is only one
     let mut all = Vec::with_capacity(1);
     all.push(first.clone());
     all.extend(fields.cloned());
     all
 }
 
-fn collect<'h>(text: &'h str, name: &str, found: &mut Values<'h>) {
-    for cookie in Cookie::split_parse(text).flatten() {
-        // Names are compared as sent. Decoding them would let `__%48ost-id` pass for `__Host-id`.
-        if cookie.name() == name {
-            let value = cookie.value_raw().unwrap_or_default();
-            let value = value
-                .strip_prefix('"')
-                .and_then(|value| value.strip_suffix('"'))
-                .unwrap_or(value);
-            found.push(decoded(value));
-        }
-    }
+/// The values of all cookies of this name, in the order sent, without quotes and percent-decoded.
+///
+/// A value that is not UTF-8 is left out. The number of values is limited only by the size of the
+/// header, and each is decoded when it is its turn.
+pub(crate) fn candidates<'h>(
+    fields: &'h [HeaderValue],
+    name: &'h str,
+) -> impl Iterator<Item = Cow<'h, str>> {
+    fields
+        .iter()
+        .flat_map(move |field| raw_values(field.as_bytes(), name))
+        .filter_map(decode)
 }
 
-fn decoded(value: &str) -> Cow<'_, str> {
-    if !value.contains('%') {
-        return Cow::Borrowed(value);
+/// The values of all cookies of this name in one field, as sent.
+///
+/// Spaces and tabs are the only bytes that are ignored around a name and a value, as browsers do
+/// (RFC 6265bis §5.6).
+pub(crate) fn raw_values<'h>(field: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    field.split(|&byte| byte == b';').filter_map(move |pair| {
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        (trim(&pair[..equals]) == name.as_bytes()).then(|| trim(&pair[equals + 1..]))
+    })
+}
+
+/// Removes spaces and tabs at both ends.
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
     }
-    match Cookie::parse_encoded(format!("v={value}")) {
-        Ok(cookie) => Cow::Owned(cookie.value().to_owned()),
-        Err(_) => Cow::Borrowed(value),
+    bytes
+}
+
+/// Removes quotes, decodes percent-encoding.
+fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
+    let value = match value {
+        [b'"', quoted @ .., b'"'] => quoted,
+        unquoted => unquoted,
+    };
+    if !value.contains(&b'%') {
+        return str::from_utf8(value).ok().map(Cow::Borrowed);
     }
+    percent_decode(value).decode_utf8().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::*;
 
+    use super::*;
+
+    const NAME: &str = "__Host-id";
+
     #[track_caller]
-    fn set(options: CookieOptions, secure: Option<bool>) -> Option<String> {
-        let spec = options.check().expect("legal options");
-        let text = spec.set(&CookieOverrides::default(), "v".into(), None, secure)?;
-        Some(text.to_str().expect("ascii").to_owned())
+    fn find(fields: &[&[u8]], name: &str) -> Vec<String> {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|bytes| HeaderValue::from_bytes(bytes).expect("a header value"))
+            .collect();
+        candidates(&fields, name).map(Cow::into_owned).collect()
     }
 
-    /// S20.
     #[test]
-    fn the_default_cookie_is_host_bound_secure_and_hidden_from_scripts() {
+    fn every_cookie_of_the_name_is_found_in_the_order_sent() {
         assert_eq!(
-            set(CookieOptions::new(), None).expect("set"),
-            "__Host-id=v; HttpOnly; SameSite=Lax; Secure; Path=/"
+            find(&[b"a=1; id=x; b=2", b"id=y;id=z"], "id"),
+            ["x", "y", "z"]
         );
+        assert_eq!(find(&[&b"id=x; ".repeat(1000)], "id").len(), 1000);
     }
 
     #[test]
-    fn every_attribute_is_written() {
-        let options = CookieOptions::new()
-            .name("sid")
-            .path("/app")
-            .domain(".example.com")
-            .http_only(false);
-        let options = options
-            .same_site(SameSite::None)
-            .partitioned(true)
-            .priority(Priority::High);
+    fn a_neighbour_may_hold_any_bytes() {
+        assert_eq!(find(&[b"name=Zo\xc3\xab; id=x"], "id"), ["x"]);
+        assert_eq!(find(&[b"name=Zo\xeb; id=x"], "id"), ["x"]);
         assert_eq!(
-            set(options, None).expect("set"),
-            "sid=v; SameSite=None; Partitioned; Secure; Path=/app; Domain=example.com; Priority=High"
+            find(&[b"garbage; =; ;; =id; a=id=y; \"; id=x"], "id"),
+            ["x"]
         );
     }
 
     #[test]
-    fn auto_follows_the_request_and_none_implies_secure() {
-        let auto = CookieOptions::new()
-            .secure(Secure::Auto)
-            .same_site(SameSite::Auto);
-        assert_eq!(
-            set(auto.clone(), Some(true)).expect("set"),
-            "id=v; HttpOnly; SameSite=None; Secure; Path=/"
-        );
-        assert_eq!(
-            set(auto.clone(), Some(false)).expect("set"),
-            "id=v; HttpOnly; SameSite=Lax; Path=/"
-        );
-        assert_eq!(
-            set(auto, None).expect("set"),
-            "id=v; HttpOnly; SameSite=Lax; Path=/"
-        );
-        assert_eq!(
-            set(CookieOptions::new(), Some(false)),
-            None,
-            "a Secure cookie for an insecure request"
-        );
-    }
-
-    /// E35, E36 with RFC 6265 §5.1.4.
-    #[test]
-    fn paths_match_by_segments() {
-        let covers = |path: &str, request| {
-            CookieOptions::new()
-                .path(path)
-                .check()
-                .expect("legal")
-                .covers(request)
-        };
-        assert!(covers("/", "/") && covers("/", "/any") && covers("/", ""));
-        assert!(covers("/foo", "/foo") && covers("/foo", "/foo/") && covers("/foo", "/foo/bar"));
-        assert!(covers("/foo/", "/foo/bar") && !covers("/foo/", "/foo"));
-        assert!(
-            !covers("/foo", "/foobar")
-                && !covers("/foo", "/Foo")
-                && !covers("/foo", "//foo")
-                && !covers("/foo", "/%66oo")
-        );
-        assert!(!covers("/", "*"), "OPTIONS *");
+    fn spaces_and_tabs_around_name_and_value_are_ignored() {
+        assert_eq!(find(&[b" \t id \t=\t x \t;\tid=y z"], "id"), ["x", "y z"]);
     }
 
     #[test]
-    fn a_lifetime_is_written_both_ways_and_capped_at_400_days() {
-        let spec = CookieOptions::new().check().expect("legal");
-        let text = |days: u64| {
-            let lasts = Duration::from_secs(days * 86400);
-            let text = spec.set(
-                &CookieOverrides::default(),
-                "v".into(),
-                Some((lasts, SystemTime::UNIX_EPOCH + lasts)),
-                None,
-            );
-            text.expect("set").to_str().expect("ascii").to_owned()
-        };
-        assert!(
-            text(1).ends_with("Max-Age=86400; Expires=Fri, 02 Jan 1970 00:00:00 GMT"),
-            "{}",
-            text(1)
-        );
-        assert!(
-            text(1000).ends_with("Max-Age=34560000; Expires=Fri, 05 Feb 1971 00:00:00 GMT"),
-            "{}",
-            text(1000)
+    fn a_value_may_be_quoted_and_percent_encoded() {
+        assert_eq!(
+            find(
+                &[b"id=\"x\"; id=a%2Eb; id=\"%41\"; id=; id=\"; id=a=b; id=%zz"],
+                "id"
+            ),
+            ["x", "a.b", "A", "", "\"", "a=b", "%zz"]
         );
     }
 
-    /// T14.
     #[test]
-    fn removal_carries_the_attributes_of_the_cookie_it_removes() {
-        let attributes = |text: Option<HeaderValue>| {
-            let text = text.expect("set").to_str().expect("ascii").to_owned();
-            let mut all: Vec<_> = text.split("; ").skip(1).map(str::to_owned).collect();
-            all.retain(|attribute| {
-                !attribute.starts_with("Max-Age") && !attribute.starts_with("Expires")
-            });
-            all
-        };
-        for options in [
-            CookieOptions::new(),
-            CookieOptions::new()
-                .path("/app")
-                .domain("example.com")
-                .same_site(SameSite::Strict),
-        ] {
-            let spec = options.check().expect("legal");
-            let none = CookieOverrides::default();
-            assert_eq!(
-                attributes(spec.remove(&none, None)),
-                attributes(spec.set(&none, "v".into(), None, None))
-            );
+    fn a_value_that_is_not_utf_8_is_left_out() {
+        assert_eq!(
+            find(&[b"id=\xff; id=%ff; id=%C3%AB; id=x"], "id"),
+            ["ë", "x"]
+        );
+    }
+
+    #[test]
+    fn a_value_is_borrowed_from_the_header_unless_it_was_encoded() {
+        let fields = [HeaderValue::from_static(
+            "a=%41; id=x; id=\"y\"; id=%41; b=\"z\"",
+        )];
+        let owned: Vec<_> = candidates(&fields, "id")
+            .map(|value| matches!(value, Cow::Owned(_)))
+            .collect();
+        assert_eq!(owned, [false, false, true]);
+    }
+
+    /// A page of a sibling subdomain may set such a cookie with `Domain` and a long `Path`: to the
+    /// browser the name has no prefix, and it is sent before the real cookie.
+    #[test]
+    fn a_name_behind_unicode_whitespace_does_not_pass_for_a_host_bound_cookie() {
+        for space in ["\u{a0}", "\u{85}", "\u{2000}", "\u{3000}", "\u{feff}"] {
+            for planted in [format!("{space}{NAME}=x"), format!("{NAME}{space}=x")] {
+                let header = format!("{planted}; {NAME}=y");
+                assert_eq!(find(&[header.as_bytes()], NAME), ["y"], "{planted:?}");
+            }
         }
-        let spec = CookieOptions::new().check().expect("legal");
-        let text = spec.remove(&CookieOverrides::default(), None).expect("set");
-        let text = text.to_str().expect("ascii");
-        assert!(
-            text.starts_with("__Host-id=;") && text.contains("Max-Age=0"),
-            "{text}"
-        );
-        assert!(
-            text.contains("Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
-            "{text}"
-        );
     }
 
     #[test]
-    fn every_cookie_of_the_name_is_found_whatever_surrounds_it() {
-        let find = |headers: &[&[u8]]| {
-            let headers: Vec<_> = headers
-                .iter()
-                .map(|bytes| HeaderValue::from_bytes(bytes).expect("header"))
-                .collect();
-            values(&headers, "id")
-                .into_iter()
-                .map(Cow::into_owned)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(find(&[b"a=1; id=x; b=2", b"id=y"]), ["x", "y"]);
-        assert_eq!(
-            find(&[b"name=Zo\xc3\xab; id=x"]),
-            ["x"],
-            "UTF-8 in a neighbour"
-        );
-        assert_eq!(
-            find(&[b"name=Zo\xeb; id=x"]),
-            ["x"],
-            "Latin-1 in a neighbour"
-        );
-        assert_eq!(
-            find(&[b"garbage; =; ;; id=\"x\"; id=a%2Eb; id=%ff"]),
-            ["x", "a.b", "%ff"]
-        );
-        assert_eq!(find(&[b"ID=x; i%64=y; idd=z"]), Vec::<String>::new());
-        assert_eq!(find(&[&b"id=x; ".repeat(20)]).len(), MAX_CANDIDATES);
+    fn a_name_is_compared_as_sent() {
+        for planted in [
+            "__host-id=x",
+            "__%48ost-id=x",
+            "\"__Host-id\"=x",
+            "__Host-id2=x",
+        ] {
+            assert_eq!(find(&[planted.as_bytes()], NAME), [""; 0], "{planted}");
+        }
+    }
+
+    /// Bytes that some reader may remove or fold, and those that structure the header.
+    fn around() -> impl Strategy<Value = Vec<u8>> {
+        let known = prop::sample::select(vec![
+            "\u{a0}", "\u{85}", "\u{2000}", "\u{3000}", "\u{feff}", "\u{200b}", " ", "\t", "\"",
+            "%20", "%00", "\\", "a", ";", "=", ",", "$", "",
+        ]);
+        prop::collection::vec(
+            prop_oneof![
+                3 => known.prop_map(|text| text.as_bytes().to_vec()),
+                1 => any::<u8>().prop_map(|byte| vec![byte]),
+            ],
+            0..3,
+        )
+        .prop_map(|parts| parts.concat())
+    }
+
+    /// The name, or what some reader may take for it.
+    fn lookalike() -> impl Strategy<Value = Vec<u8>> {
+        let known = prop::sample::select(vec![
+            NAME,
+            "__host-id",
+            "__HOST-ID",
+            "__Host-%69d",
+            "%5F_Host-id",
+            "__Host-ıd",
+            "__Hoſt-id",
+            "__Host\u{2010}id",
+            "_\u{200b}_Host-id",
+        ]);
+        known.prop_map(|text| text.as_bytes().to_vec())
     }
 
     proptest! {
-        /// S7: any header bytes are read or ignored.
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
         #[test]
-        fn any_header_is_harmless(bytes in prop::collection::vec(prop_oneof![Just(b';'), Just(b'='), Just(b'%'), Just(b'"'), 0x20..=0xffu8], 0..80)) {
-            if let Ok(header) = HeaderValue::from_bytes(&bytes) {
-                let _ = values(&[header], "id");
-            }
+        fn only_the_exact_name_matches(before in around(), name in lookalike(), after in around()) {
+            let field = [&*before, &*name, &*after, b"=planted"].concat();
+            // the pair that ends in `=planted` is not the first one if there is a semicolon before
+            let pair = field.rsplit(|b| *b == b';').next().expect("at least one");
+            let sent_name = pair.split(|b| *b == b'=').next().expect("at least one");
+            let is_blank = |bytes: &[u8]| bytes.iter().all(|b| b" \t".contains(b));
+            let is_exact = (0..=sent_name.len()).any(|at| {
+                let (blank, rest) = sent_name.split_at(at);
+                is_blank(blank) && rest.strip_prefix(NAME.as_bytes()).is_some_and(is_blank)
+            });
+            // an earlier pair of the field may be of the name too
+            let last = raw_values(&field, NAME).last();
+            let found = last.is_some_and(|value| value.ends_with(b"planted"));
+            prop_assert_eq!(found, is_exact);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(field: Vec<u8>) {
+            let _ = raw_values(&field, "a").filter_map(decode).count();
         }
 
-        /// S22: whatever options pass the check, what is written parses back to the same name and value.
         #[test]
-        fn what_is_written_parses(name in "[!-~]{1,12}", path in "/[ -~]{0,12}", domain in proptest::option::of("[a-z.-]{1,10}")) {
-            let mut options = CookieOptions::new().name(name.clone()).path(path);
-            options.domain = domain;
-            if let Ok(spec) = options.check() {
-                let text = spec.set(&CookieOverrides::default(), "v1.x.y".into(), None, None).expect("set");
-                let parsed = Cookie::parse(text.to_str().expect("ascii").to_owned()).expect("a cookie");
-                prop_assert_eq!((parsed.name(), parsed.value()), (name.as_str(), "v1.x.y"));
-                prop_assert_eq!(parsed.secure(), Some(true));
-            }
+        fn what_is_encoded_decodes(value in "\\PC{0,40}") {
+            let encoded = utf8_percent_encode(&value, NON_ALPHANUMERIC);
+            let field = format!("a=b; {NAME}={encoded}");
+            prop_assert_eq!(find(&[field.as_bytes()], NAME), [value]);
         }
     }
 }

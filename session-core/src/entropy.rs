@@ -4,13 +4,14 @@ use rand::{TryRng, rngs::SysRng};
 
 /// A source of unpredictable bytes.
 ///
-/// An implementation **must** be fit for bearer credentials, and **must** fail rather than return fewer bytes.
+/// An implementation **must** be a cryptographically secure generator. It **must** fill the whole
+/// buffer, or fail.
 pub trait Entropy: Send + Sync + 'static {
     /// Fills the buffer.
     ///
     /// # Errors
     ///
-    /// If the generator fails. The session is then not created; no weaker source is used instead.
+    /// If the generator fails. No session is created then; there is no fallback to a weaker source.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
 }
 

@@ -7,12 +7,13 @@ use http::StatusCode;
 use crate::{
     config_error::ConfigError,
     entropy::EntropyError,
+    outcome::Loss,
     store_error::{StoreError, StoreErrorKind},
 };
 
-/// A request's session could not be read, changed or written.
+/// A session could not be read, changed or written.
 ///
-/// Opaque; branch on [`kind`](Self::kind). Messages never contain a token or a value.
+/// Branch on [`kind`](Self::kind). Messages never contain a token or a value.
 pub struct SessionError(Box<Inner>);
 
 struct Inner {
@@ -21,40 +22,58 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What went wrong with a session, and so what to do about it.
+/// The kind of a [`SessionError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionErrorKind {
-    /// The store could not be reached or refused. The client may retry; its cookie is still good.
+    /// The store cannot be reached, did not answer a load in time, or refused. Nothing was written; the cookie is still good.
     Unavailable,
-    /// The store did not answer in time. Whether a write was applied is unknown.
-    Timeout,
-    /// The stored record cannot be decoded, and the policy says to fail ([`Undecodable::Fail`](crate::Undecodable::Fail)).
-    Corrupt,
-    /// Another request wrote first, and [`require_unchanged`](crate::Session::require_unchanged) was asked for.
-    Conflict,
-    /// Others wrote first too many times in a row. Nothing was written; the client may retry.
+    /// The store sheds load. Nothing was written; the client may retry.
+    Overloaded,
+    /// The answer to a write was lost, and what became of the write could not be found out.
+    ///
+    /// The session accepts no further write until [`reload`](crate::Session::reload) or
+    /// [`discard`](crate::Session::discard).
+    InDoubt,
+    /// Concurrent requests changed the session faster than this one could merge its writes. Nothing was written; the client may
+    /// retry.
     Contention,
-    /// The session ended meanwhile, and it was written to all the same.
+    /// A concurrent request changed the session, and [`require_unchanged`](crate::Session::require_unchanged) was called.
+    Conflict,
+    /// The session ended concurrently.
     Gone,
-    /// The session ended meanwhile, and the policy turns the response into this status
-    /// ([`OnGone::Reject`](crate::OnGone::Reject)).
+    /// The request's token was replaced by a renewal and carries no authority over the session.
+    Superseded,
+    /// The principal has as many sessions as allowed.
+    LimitReached,
+    /// Nobody is logged in.
+    Unauthenticated,
+    /// The last login is too long ago for this operation.
+    NotFresh,
+    /// Writes were lost, and [`OnLost::Reject`](crate::OnLost::Reject) replaces the response by this status.
     Rejected(StatusCode),
-    /// The response of this request has been committed; nothing can be written any more.
-    Closed,
-    /// The record would exceed the size limit. Nothing was written.
+    /// The record would exceed the size limit. The session is unchanged.
     TooLarge,
+    /// The stored record cannot be decoded, and [`OnDecodeError::Fail`](crate::OnDecodeError::Fail) is set.
+    Corrupt,
+    /// The response of this request is committed, so its session accepts no change.
+    Closed,
+    /// A session was written to from within the function of [`update`](crate::Session::update).
+    Reentrant,
     /// A value could not be encoded.
     Encode,
-    /// A stored value is not of the type that was asked for.
+    /// A stored value is not of the requested type.
     Decode,
-    /// The generator of random bytes failed, or an id source kept naming taken ids.
+    /// The random number generator failed, or an id source returned ids that are taken.
     Entropy,
-    /// No layer has seen the request, so there is no session to load.
+    /// No session layer has processed the request.
     MissingLayer,
-    /// The request lies outside the cookie's path, so it has no session.
+    /// The request is outside the cookie's path, so it has no session.
     OutsidePath,
-    /// Options computed for one request or one session cannot be used.
+    /// A new token is needed and cannot be sent: the cookie must be `Secure` and the request came over plain http, or the session
+    /// was opened outside of a request.
+    CannotSetCookie,
+    /// The cookie options computed for this request or session are invalid.
     Config,
 }
 
@@ -79,9 +98,68 @@ impl SessionError {
         }))
     }
 
-    /// What went wrong.
+    /// The kind, to branch on.
     pub fn kind(&self) -> SessionErrorKind {
         self.0.kind
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(
+            SessionErrorKind::Closed,
+            "session is closed: its response is committed",
+        )
+    }
+
+    pub(crate) fn gone() -> Self {
+        Self::new(SessionErrorKind::Gone, "session ended concurrently")
+    }
+
+    pub(crate) fn superseded() -> Self {
+        Self::new(
+            SessionErrorKind::Superseded,
+            "session token was replaced by a renewal",
+        )
+    }
+
+    pub(crate) fn conflict() -> Self {
+        Self::new(
+            SessionErrorKind::Conflict,
+            "session was changed by a concurrent request",
+        )
+    }
+
+    pub(crate) fn in_doubt() -> Self {
+        Self::new(
+            SessionErrorKind::InDoubt,
+            "session store did not confirm a write, and it is unknown whether it was applied",
+        )
+    }
+
+    pub(crate) fn in_doubt_because(error: StoreError) -> Self {
+        Self::with_source(
+            SessionErrorKind::InDoubt,
+            "session store did not confirm a write, and it is unknown whether it was applied",
+            error,
+        )
+    }
+
+    pub(crate) fn cannot_set_cookie() -> Self {
+        Self::new(
+            SessionErrorKind::CannotSetCookie,
+            "session token cannot be sent: the cookie must be Secure and the request came over plain http, \
+             or there is no request",
+        )
+    }
+
+    /// The store did not confirm a write: in doubt if it did not answer, otherwise nothing was applied.
+    pub(crate) fn from_write(error: StoreError) -> Self {
+        match error.kind() {
+            StoreErrorKind::Timeout => Self::in_doubt_because(error),
+            StoreErrorKind::Unavailable
+            | StoreErrorKind::Overloaded
+            | StoreErrorKind::Refused
+            | StoreErrorKind::Corrupt => error.into(),
+        }
     }
 }
 
@@ -112,30 +190,30 @@ impl std::error::Error for SessionError {
     }
 }
 
-impl From<StoreError> for SessionError {
-    fn from(error: StoreError) -> Self {
-        match error.kind() {
-            StoreErrorKind::Unavailable => Self::with_source(
-                SessionErrorKind::Unavailable,
-                "session store is unavailable",
-                error,
-            ),
-            StoreErrorKind::Refused => Self::with_source(
-                SessionErrorKind::Unavailable,
-                "session store refused the operation",
-                error,
-            ),
-            StoreErrorKind::Timeout => Self::with_source(
-                SessionErrorKind::Timeout,
-                "session store did not answer in time",
-                error,
-            ),
-            StoreErrorKind::Corrupt => Self::with_source(
-                SessionErrorKind::Corrupt,
-                "stored session cannot be read",
-                error,
-            ),
+impl From<Loss> for SessionError {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Gone => Self::gone(),
+            Loss::Superseded => Self::superseded(),
         }
+    }
+}
+
+impl From<StoreError> for SessionError {
+    /// Nothing was applied: the operation was a load, or the store says so.
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind() {
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Refused => {
+                SessionErrorKind::Unavailable
+            }
+            StoreErrorKind::Overloaded => SessionErrorKind::Overloaded,
+            StoreErrorKind::Corrupt => SessionErrorKind::Corrupt,
+        };
+        let detail = match kind {
+            SessionErrorKind::Corrupt => "stored session cannot be read",
+            _ => "session cannot be loaded or stored",
+        };
+        Self::with_source(kind, detail, error)
     }
 }
 
@@ -143,7 +221,7 @@ impl From<EntropyError> for SessionError {
     fn from(error: EntropyError) -> Self {
         Self::with_source(
             SessionErrorKind::Entropy,
-            "no session token could be drawn",
+            "session token cannot be generated",
             error,
         )
     }
@@ -153,7 +231,7 @@ impl From<ConfigError> for SessionError {
     fn from(error: ConfigError) -> Self {
         Self::with_source(
             SessionErrorKind::Config,
-            "cookie options of this request or session cannot be used",
+            "cookie options of this request or session are invalid",
             error,
         )
     }

@@ -99,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::{
-        body::{Contents, Secrets, Transport},
+        body::{Secrets, Transport},
         clock::Millis,
         secret::SecretHash,
     };
@@ -159,7 +159,7 @@ mod tests {
             authenticated_at: None,
             renewed_at: None,
             transport: Transport::Cookie,
-            contents: Contents::default(),
+            contents: std::sync::Arc::default(),
             unknown: Vec::new(),
         };
         let bytes = Native.encode(&id, version, &body).expect("small");

@@ -1,4 +1,4 @@
-//! A request's session before anybody has asked for it.
+//! The session of a request before it is loaded.
 
 use std::{
     fmt,
@@ -9,147 +9,187 @@ use std::{
 };
 
 use http::{HeaderValue, request::Parts};
+use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
 use crate::{
-    SessionId,
-    cookie_header::{self, CookieSpec, Values},
+    config::Config,
+    cookie_header,
+    cookie_spec::CookieSpec,
+    draft::Draft,
     error::{SessionError, SessionErrorKind},
     format::Verified,
-    manager::Sessions,
-    session::{Origin, Session},
-    state::State,
+    id::SessionId,
+    lookup::{self, Lookup},
+    policy::LoadMode,
+    request_context::RequestContext,
+    session::Session,
+    shared::Shared,
+    state::{NewSession, Since, State},
+    token::SessionToken,
 };
 
-/// The session of a request, not loaded yet: a copy of the cookie header, and nothing else has happened.
+/// How many of a request's signed tokens are looked up. A sibling subdomain can plant cookies (RFC 6265bis §8.6), but only such that this
+/// service has signed.
+const MAX_LOOKUPS: usize = 2;
+
+/// The session of a request, not loaded yet.
 ///
 /// Clones are the same session. A request that never loads it costs the store nothing, and its response is left as it is.
 #[derive(Clone)]
-pub struct SessionHandle(Option<Arc<Shared>>);
+pub struct SessionHandle(Option<Arc<Inner>>);
 
-struct Shared {
-    begun: Begun,
+struct Inner {
+    start: RequestStart,
     session: OnceCell<Session>,
-    /// Somebody has tried to load it.
-    asked: AtomicBool,
+    /// Somebody tried to load it.
+    accessed: AtomicBool,
     /// The request is over.
     closed: AtomicBool,
 }
 
 /// What is known when a request begins.
-pub(crate) struct Begun {
-    pub(crate) sessions: Sessions,
+pub(crate) struct RequestStart {
+    pub(crate) config: Arc<Config>,
     pub(crate) cookie: Arc<CookieSpec>,
-    /// Why the options that were computed for this request cannot be used.
-    pub(crate) unusable: Option<String>,
+    /// Why the options that were computed for this request are invalid.
+    pub(crate) invalid: Option<String>,
     pub(crate) in_scope: bool,
-    pub(crate) headers: Vec<HeaderValue>,
+    /// The `Cookie` header fields.
+    pub(crate) fields: Vec<HeaderValue>,
     pub(crate) secure: Option<bool>,
-    pub(crate) request: Option<Box<Parts>>,
+    pub(crate) safe_method: bool,
+    pub(crate) parts: Option<Box<Parts>>,
 }
 
 impl SessionHandle {
-    pub(crate) fn new(begun: Begun) -> Self {
-        Self(Some(Arc::new(Shared {
-            begun,
+    pub(crate) fn new(start: RequestStart) -> Self {
+        Self(Some(Arc::new(Inner {
+            start,
             session: OnceCell::new(),
-            asked: AtomicBool::new(false),
+            accessed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         })))
     }
 
-    /// The handle of a request that no [`Sessions`] have begun. It loads nothing but an error, so that an adapter need not
-    /// panic where a layer is missing.
+    /// Returns the handle of a request that no session layer has processed. Loading it is an error, so an adapter need not panic if
+    /// a layer is missing.
     pub fn missing() -> Self {
         Self(None)
     }
 
-    /// Loads the session: one round trip to the store, the first time and only where the request brought a signed cookie.
+    /// Loads the session: one round trip to the store, the first time and only if the request carries a signed token.
     ///
-    /// A cookie that is missing, forged or names nothing gives a new, empty session under a fresh id; what the
-    /// browser presented is never adopted (OWASP, strict session management).
+    /// A token that is missing, forged or unknown gives a new, empty session with a new id; an id that the client
+    /// presents is never adopted (OWASP Session Management Cheat Sheet, strict session management). So does a token that was superseded by a
+    /// renewal.
     ///
     /// # Errors
     ///
-    /// When the store fails: the session is then unknown, not empty. A later call tries again. Also when the request lies
-    /// outside the cookie's path, or the generator of random bytes fails.
+    /// If the store fails: the session is then unknown, not empty. A later call tries again. Also if the request is outside the
+    /// cookie's path, or no token can be generated.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_core::{SessionError, SessionHandle};
+    /// async fn name(handle: &SessionHandle) -> Result<Option<String>, SessionError> {
+    ///     Ok(handle.load().await?.principal())
+    /// }
+    /// ```
     pub async fn load(&self) -> Result<Session, SessionError> {
-        let Some(shared) = &self.0 else {
+        self.load_with(LoadMode::Normal).await
+    }
+
+    /// Loads the session in a certain mode. If it is loaded already, the request extends its life if any of the loads does.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    ///
+    /// # Examples
+    ///
+    /// A page that polls does not keep its session alive:
+    ///
+    /// ```
+    /// # use session_core::{LoadMode, SessionError, SessionHandle};
+    /// async fn unread(handle: &SessionHandle) -> Result<u32, SessionError> {
+    ///     let session = handle.load_with(LoadMode::Peek).await?;
+    ///     Ok(session.get("unread")?.unwrap_or(0))
+    /// }
+    /// ```
+    pub async fn load_with(&self, mode: LoadMode) -> Result<Session, SessionError> {
+        let Some(inner) = &self.0 else {
             return Err(SessionError::new(
                 SessionErrorKind::MissingLayer,
-                "no session layer has seen this request",
+                "no session layer has processed this request",
             ));
         };
-        shared.asked.store(shared.begun.in_scope, Ordering::Relaxed);
+        inner
+            .accessed
+            .store(inner.start.in_scope, Ordering::Relaxed);
+        let extends = match mode {
+            LoadMode::Normal | LoadMode::Fresh => true,
+            LoadMode::Peek => false,
+        };
         let load = || {
-            shared
-                .begun
-                .load()
+            inner
+                .start
+                .load(extends)
                 .instrument(tracing::debug_span!("session.load"))
         };
-        let session = shared.session.get_or_try_init(load).await?;
-        if shared.closed.load(Ordering::SeqCst) {
-            // loaded after the response was committed: it may be read
-            session.close();
+        let session = inner.session.get_or_try_init(load).await?;
+        if extends {
+            session.shared().cell.extend_life();
+        }
+        if inner.closed.load(Ordering::SeqCst) {
+            // loaded after the response was committed: it can be read
+            session.shared().cell.close();
         }
         Ok(session.clone())
     }
 
-    /// The session, if it has been loaded.
+    /// Returns the session if it is loaded.
     pub fn loaded(&self) -> Option<&Session> {
-        self.0.as_ref().and_then(|shared| shared.session.get())
+        self.0.as_ref().and_then(|inner| inner.session.get())
     }
 
-    /// Ends the request's part: from now on a write is an error, also to a session that is loaded later.
-    ///
-    /// [`Sessions::finish`] does this first. An adapter does it where there is no response to finish.
-    pub fn close(&self) {
-        let Some(shared) = &self.0 else { return };
-        shared.closed.store(true, Ordering::SeqCst);
-        if let Some(session) = shared.session.get() {
-            session.close();
-        }
-    }
-
-    /// Whether it is one of these sessions.
-    pub fn is_of(&self, sessions: &Sessions) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|shared| shared.begun.sessions.ptr_eq(sessions))
-    }
-
-    /// Whether the response may depend on the session, loaded or not.
-    pub fn asked(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|shared| shared.asked.load(Ordering::Relaxed))
-    }
-
-    /// The name of its cookie.
+    /// Returns the name of the session's cookie.
     pub fn cookie_name(&self) -> Option<&str> {
-        self.0.as_ref().map(|shared| shared.begun.cookie.name())
+        self.0.as_ref().map(|inner| inner.start.cookie.name())
     }
 
-    /// Whether the request lies within the cookie's path, so that it has a session at all.
+    /// Whether the request is within the cookie's path, so that it has a session at all.
     pub fn in_scope(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.begun.in_scope)
+        self.0.as_ref().is_some_and(|inner| inner.start.in_scope)
     }
 
-    /// The id in the signed cookie, for logs. It says nothing about whether the session exists.
+    /// Returns the id in the signed cookie, for logs. It does not prove that the session exists.
     pub fn presented_id(&self) -> Option<SessionId> {
-        let begun = &self.0.as_ref()?.begun;
-        begun
-            .cookies()
-            .iter()
-            .find_map(|value| begun.verify(value))
-            .map(|verified| verified.token.id())
+        let start = &self.0.as_ref()?.start;
+        start.verified().next().map(|verified| verified.token.id())
     }
 
-    /// The `Set-Cookie` that tells of a [`save`](Session::save) that succeeded during the request. It belongs on an error
-    /// response too: what it tells has happened.
-    pub fn settled_cookie(&self) -> Option<HeaderValue> {
-        self.loaded().and_then(Session::cookie_header)
+    /// The configuration that the request began with.
+    pub(crate) fn config(&self) -> Option<&Arc<Config>> {
+        self.0.as_ref().map(|inner| &inner.start.config)
+    }
+
+    /// Whether somebody tried to load the session.
+    pub(crate) fn is_accessed(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|inner| inner.accessed.load(Ordering::Relaxed))
+    }
+
+    /// Closes the session, also if it is loaded later.
+    pub(crate) fn close_session(&self) {
+        let Some(inner) = &self.0 else { return };
+        inner.closed.store(true, Ordering::SeqCst);
+        if let Some(session) = inner.session.get() {
+            session.shared().cell.close();
+        }
     }
 }
 
@@ -162,63 +202,122 @@ impl fmt::Debug for SessionHandle {
     }
 }
 
-impl Begun {
-    async fn load(&self) -> Result<Session, SessionError> {
-        if let Some(reason) = &self.unusable {
+impl RequestStart {
+    /// The first signed token that opens a session wins; one that is superseded counts if none does.
+    async fn load(&self, extends: bool) -> Result<Session, SessionError> {
+        if let Some(reason) = &self.invalid {
             return Err(SessionError::new(SessionErrorKind::Config, reason.as_str()));
         }
         if !self.in_scope {
             return Err(SessionError::new(
                 SessionErrorKind::OutsidePath,
-                "the request lies outside the session cookie's path",
+                "request is outside the session cookie's path",
             ));
         }
-        let cookies = self.cookies();
-        let mut origin = Origin {
-            cookie: self.cookie.clone(),
-            request: self.request.clone(),
-            presented: !cookies.is_empty(),
-            stale: false,
-            presented_id: None,
-            secure: self.secure,
-        };
-        for Verified { token, stale } in cookies.iter().filter_map(|value| self.verify(value)) {
-            if let Some(stored) = self.sessions.find(&token).await? {
-                origin.stale = stale;
-                origin.presented_id = Some(token.id());
-                return Ok(Session::new(
-                    self.sessions.clone(),
-                    origin,
-                    State::Unmodified {
-                        stored,
+        let mut superseded = None;
+        for Verified {
+            token,
+            signed_by_old_key,
+        } in self.to_look_up()
+        {
+            match lookup::look_up(&self.config, &token, extends).await? {
+                Lookup::Found(base) => {
+                    let state = State::Unmodified {
+                        base,
                         discarded: false,
-                    },
-                ));
+                    };
+                    return Ok(self.session(Some(token.id()), signed_by_old_key, state));
+                }
+                Lookup::Superseded(since) => {
+                    superseded.get_or_insert((token, since));
+                }
+                Lookup::NotFound => {}
             }
         }
-        if origin.presented {
-            tracing::debug!(
-                cookie = self.cookie.name(),
-                "the request's session cookie opens nothing"
-            );
-        }
-        let fresh = self.sessions.fresh(&origin)?;
-        Ok(Session::new(
-            self.sessions.clone(),
-            origin,
-            State::Uninitialized {
-                fresh,
+        self.without_session(superseded)
+    }
+
+    fn without_session(
+        &self,
+        superseded: Option<(SessionToken, Since)>,
+    ) -> Result<Session, SessionError> {
+        let context = self.context(None, false);
+        let token = Some(context.new_token(&self.config)?);
+        let new = NewSession {
+            token,
+            ..context.new_session(&self.config)
+        };
+        let state = match superseded {
+            Some((token, since)) => {
+                let draft = Draft::of(new.initial.clone());
+                State::Superseded {
+                    token,
+                    since,
+                    new,
+                    draft,
+                    ended: false,
+                }
+            }
+            None => State::Uninitialized {
+                new,
                 discarded: false,
             },
-        ))
+        };
+        Ok(Session::new(Shared::new(
+            self.config.clone(),
+            context,
+            state,
+        )))
     }
 
-    /// The values of the cookies of this name, in the order sent.
-    fn cookies(&self) -> Values<'_> {
-        cookie_header::values(&self.headers, self.cookie.name())
+    fn session(
+        &self,
+        presented: Option<SessionId>,
+        signed_by_old_key: bool,
+        state: State,
+    ) -> Session {
+        let context = self.context(presented, signed_by_old_key);
+        Session::new(Shared::new(self.config.clone(), context, state))
     }
 
-    fn verify(&self, value: &str) -> Option<Verified> {
-        self.sessions.verify(self.cookie.name(), value)
+    fn context(&self, presented: Option<SessionId>, signed_by_old_key: bool) -> RequestContext {
+        RequestContext {
+            cookie: self.cookie.clone(),
+            parts: self.parts.clone(),
+            presented,
+            signed_by_old_key,
+            secure: self.secure,
+            safe_method: self.safe_method,
+            has_response: true,
+        }
+    }
+
+    /// The tokens to look up.
+    fn to_look_up(&self) -> SmallVec<[Verified; MAX_LOOKUPS]> {
+        let mut tokens = SmallVec::<[Verified; MAX_LOOKUPS]>::new();
+        for verified in self.verified() {
+            if tokens.iter().any(|seen| seen.token == verified.token) {
+                continue;
+            }
+            if tokens.len() == MAX_LOOKUPS {
+                tracing::debug!(
+                    cookie = self.cookie.name(),
+                    "more signed session cookies than are looked up"
+                );
+                break;
+            }
+            tokens.push(verified);
+        }
+        tokens
+    }
+
+    /// The tokens of the session's cookies whose signature is right, in the order sent.
+    fn verified(&self) -> impl Iterator<Item = Verified> {
+        let name = self.cookie.name();
+        cookie_header::candidates(&self.fields, name).filter_map(move |value| {
+            self.config
+                .format
+                .read_cookie(name, &value, &self.config.keys)
+        })
     }
 }

@@ -1,58 +1,69 @@
-//! The public half of a session's name: where it is stored, and what logs may say.
+//! The public half of a token: the key in the store, and what logs may show.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// Length of the text form of an id.
+/// Length of the text form.
 const TEXT: usize = 22;
 
-/// Names a session: 128 bits, written as 22 characters of base64url.
+/// Identifies a session: 128 bits, written as 22 characters of base64url.
 ///
-/// Stable for the life of the session. Safe to log, to list and to revoke by: it opens nothing without the
-/// secret half that only the cookie carries ([`SessionToken`](crate::SessionToken)).
+/// An id stays the same for the life of the session. It is safe to log and to list, and it is what
+/// [`Sessions::end`](crate::Sessions::end) takes. It does not authenticate: only the secret half of
+/// a [`SessionToken`](crate::SessionToken) does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
+    // the form that is needed in every request
     text: [u8; TEXT],
 }
 
 impl SessionId {
-    /// How many bytes an id is made of.
+    /// Length of an id in bytes.
     pub const BYTES: usize = 16;
 
-    /// Makes an id of 16 bytes, for an id source of your own ([`Builder::id_source`](crate::Builder::id_source)).
+    /// Makes an id of 16 bytes, for [`Builder::id_source`](crate::Builder::id_source).
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let mut text = [0; TEXT];
-        // 16 bytes are 22 characters without padding, so the buffer always fits.
+        // 16 bytes are 22 characters without padding, so the buffer always fits
         let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
         Self { text }
     }
 
-    /// The text form, which is also the end of the store's key.
+    /// Returns the text form.
     pub fn as_str(&self) -> &str {
         // base64url is ASCII
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
 
-    /// The 16 bytes behind the text.
+    /// Returns the bytes that the text encodes.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES + 2];
-        let _ = URL_SAFE_NO_PAD.decode_slice(self.text, &mut bytes);
-        let mut id = [0; Self::BYTES];
-        id.copy_from_slice(&bytes[..Self::BYTES]);
-        id
+        // only `from_bytes` makes the text, so it decodes
+        decode(&self.text).unwrap_or_default()
     }
+}
+
+/// Decodes the canonical text form only.
+fn decode(text: &[u8]) -> Option<[u8; SessionId::BYTES]> {
+    // the decoder needs room for a whole last group
+    let mut decoded = [0; SessionId::BYTES + 2];
+    if text.len() != TEXT
+        || URL_SAFE_NO_PAD.decode_slice(text, &mut decoded) != Ok(SessionId::BYTES)
+    {
+        return None;
+    }
+    decoded.first_chunk().copied()
 }
 
 impl FromStr for SessionId {
     type Err = ParseIdError;
 
-    /// Reads the canonical text form, and nothing else.
+    /// Parses the canonical text form only.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseIdError(()))?;
-        Ok(Self::from_bytes(
-            bytes.try_into().map_err(|_| ParseIdError(()))?,
-        ))
+        match decode(text.as_bytes()) {
+            Some(bytes) => Ok(Self::from_bytes(bytes)),
+            None => Err(ParseIdError(())),
+        }
     }
 }
 
@@ -68,15 +79,26 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The text is not 22 characters of canonical base64url.
+/// The text is not a session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a session id is 22 characters of base64url")]
 pub struct ParseIdError(());
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_canonical_text_is_parsed() {
+        let text = SessionId::from_bytes([0xff; 16]).to_string();
+        assert_eq!(text, "_____________________w");
+        // the last character encodes four unused bits, which must be zero
+        for text in ["_____________________x", "/////////////////////w", "", "AA"] {
+            assert_eq!(text.parse::<SessionId>(), Err(ParseIdError(())), "{text}");
+        }
+    }
 
     proptest! {
         #[test]
@@ -87,7 +109,9 @@ mod tests {
         }
 
         #[test]
-        fn other_text_is_refused(text in "\\PC{0,40}") {
+        fn any_text_is_the_canonical_form_of_an_id_or_refused(
+            text in prop_oneof!["\\PC{0,40}", "[A-Za-z0-9_-]{22}"],
+        ) {
             if let Ok(id) = text.parse::<SessionId>() {
                 prop_assert_eq!(id.as_str(), text);
             }

@@ -1,8 +1,8 @@
-//! Names of values in a session, with or without their type.
+//! The names of values in a session, with or without a type.
 
 use std::{borrow::Borrow, fmt, marker::PhantomData};
 
-/// The name of a value together with its type, declared once.
+/// The name of a value together with its type, declared in one place.
 ///
 /// ```
 /// use session_core::Key;
@@ -24,7 +24,7 @@ impl<T: ?Sized> Key<T> {
         }
     }
 
-    /// The name under which the value is stored.
+    /// Returns the name under which the value is stored.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -50,9 +50,9 @@ impl<T: ?Sized> AsRef<str> for Key<T> {
     }
 }
 
-/// Something that names a value of type `T`: a [`Key<T>`], or a string for any type.
+/// The name of a value of type `T`: a [`Key<T>`], or a string, which fits any type.
 pub trait AsKey<T: ?Sized> {
-    /// The name under which the value is stored.
+    /// Returns the name under which the value is stored.
     fn name(&self) -> &str;
 }
 
@@ -74,10 +74,10 @@ impl<T: ?Sized> AsKey<T> for &String {
     }
 }
 
-/// Something that a value of type `V` can be stored under: a [`Key`] of a type that borrows as `V`, so that a
-/// `Key<String>` takes a `&str`, or a string.
+/// The name under which a value of type `V` can be stored: a [`Key`] of a type that borrows as `V`,
+/// or a string. A `Key<String>` therefore takes a `&str`.
 pub trait KeyFor<V: ?Sized> {
-    /// The name under which the value is stored.
+    /// Returns the name under which the value is stored.
     fn name(&self) -> &str;
 }
 
@@ -96,5 +96,26 @@ impl<V: ?Sized> KeyFor<V> for &str {
 impl<V: ?Sized> KeyFor<V> for &String {
     fn name(&self) -> &str {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_strings_name_values() {
+        fn name<T: ?Sized>(key: impl AsKey<T>) -> String {
+            key.name().to_owned()
+        }
+        fn name_for<V: ?Sized>(key: impl KeyFor<V>) -> String {
+            key.name().to_owned()
+        }
+        const USER: Key<String> = Key::new("user");
+        assert_eq!(name::<String>(USER), "user");
+        assert_eq!(name_for::<String>(USER), "user");
+        assert_eq!(name_for::<str>(USER), "user", "borrowed");
+        assert_eq!(name::<u32>(&"views".to_owned()), "views");
+        assert_eq!(format!("{USER:?} {}", USER.as_ref()), "Key(\"user\") user");
     }
 }

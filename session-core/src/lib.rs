@@ -1,41 +1,154 @@
-//! A part of the crate.
-#![allow(dead_code)]
+//! Server-side sessions that many instances of a service share.
+//!
+//! A cookie names a session, a [`Store`] keeps it, and any instance serves it. This crate contains
+//! the session model, the decisions, the cookie and its signature, the stored format and the
+//! contract of a store. It has no runtime, no socket and no framework; `session-hyper` connects it to
+//! hyper, tower and axum, and is what an application depends on.
+//!
+//! # Example
+//!
+//! An adapter begins a request, hands the [`SessionHandle`] to the handler, and finishes with the
+//! response. The handler loads the [`Session`] and uses it; accessors are synchronous.
+//!
+//! ```
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! use http::{Request, Response, header};
+//! # #[cfg(feature = "memory")]
+//! use session_core::{Key, MemoryStore, SessionError, SessionHandle, Sessions, SigningKeys};
+//!
+//! # #[cfg(feature = "memory")]
+//! const VIEWS: Key<u32> = Key::new("views");
+//!
+//! /// A handler. A concurrent request may count as well, and neither count is lost.
+//! # #[cfg(feature = "memory")]
+//! async fn count(handle: &SessionHandle) -> Result<u32, SessionError> {
+//!     let session = handle.load().await?;
+//!     session.update(VIEWS, |views| views.unwrap_or(0) + 1)
+//! }
+//!
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // once, when the service starts
+//! let sessions = Sessions::builder(MemoryStore::new())
+//!     .signing_keys(SigningKeys::new(["at least 32 bytes that only the service knows"])?)
+//!     .build()?;
+//!
+//! // a first request: the session is stored, and the response sets its cookie
+//! let handle = sessions.begin(&Request::new(()));
+//! let views = count(&handle).await?;
+//! let mut response = Response::new(format!("{views} views"));
+//! let outcome = sessions.finish(&handle, &mut response).await?;
+//! assert!(outcome.created);
+//!
+//! // the next request presents the cookie, on this instance or on another one
+//! let cookie = response.headers()[header::SET_COOKIE].to_str()?;
+//! let cookie = cookie.split(';').next().unwrap_or_default();
+//! let request = Request::builder().header(header::COOKIE, cookie).body(())?;
+//! assert_eq!(count(&sessions.begin(&request)).await?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to go next
+//!
+//! * [`Session`] has every verb, with an example each; [`guide::verbs`] is the same at a glance.
+//! * [`guide::renewal`] explains logins and logouts, and what they do to requests under way.
+//! * [`guide::merging`] explains what happens if several requests write to one session.
+//! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
+//! * [`guide::security`] lists what is protected, and what is left to the application.
+//! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
+//! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
+//! * [`Store`] is the contract of a store; `contract!` (feature `contract`) tests one.
+//!
+//! # Features
+//!
+//! | feature | effect |
+//! |---|---|
+//! | `memory` (default) | `MemoryStore`, a bounded store in the process |
+//! | `contract` | `contract!`, the test suite for implementations of [`Store`] |
+//! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand |
+
+mod adapter;
+mod answer;
 mod any_store;
+mod attempted;
 mod body;
+mod builder;
+mod cell;
 mod clock;
 mod codec;
+mod commit;
+mod config;
 mod config_error;
+mod contention;
 #[cfg(feature = "contract")]
 pub mod contract;
-mod cookie;
+mod cookie_header;
+mod cookie_options;
+mod cookie_rules;
 mod cookie_spec;
 mod data;
+mod decide;
+mod draft;
 mod entropy;
+mod error;
 mod format;
+mod forwarded;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod guide;
+mod handle;
+mod headers;
 mod id;
 mod key;
+mod lookup;
 #[cfg(feature = "memory")]
 mod memory;
+mod op;
+mod outcome;
+mod policy;
 mod record;
+mod request_context;
+mod request_scheme;
+mod response;
 mod secret;
+mod session;
+mod sessions;
+mod set_cookie;
+mod shared;
 mod sign;
+mod state;
 mod store;
 mod store_error;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timeouts;
 mod token;
-mod transport;
-pub use any_store::*;
+mod verbs;
+
+pub use adapter::{TryFinish, Unfinished};
+pub use any_store::AnyStore;
+pub use builder::Builder;
 pub use clock::{Clock, SystemClock};
-pub use config_error::*;
-pub use cookie::*;
-pub use entropy::*;
-pub use id::*;
-pub use key::*;
+pub use config_error::ConfigError;
+pub use cookie_options::{CookieOptions, Priority, SameSite, Secure};
+pub use entropy::{Entropy, EntropyError, OsEntropy};
+pub use error::{SessionError, SessionErrorKind};
+pub use handle::SessionHandle;
+pub use id::{ParseIdError, SessionId};
+pub use key::{AsKey, Key, KeyFor};
 #[cfg(feature = "memory")]
-pub use memory::*;
-pub use record::*;
-pub use sign::*;
-pub use store::*;
-pub use store_error::*;
-pub use token::*;
-pub use transport::*;
+pub use memory::MemoryStore;
+pub use outcome::{EndReason, Ended, Loss, Outcome, OutcomeKind};
+pub use policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Unset};
+pub use record::{Record, Version};
+pub use request_scheme::{PeerAddr, Proxy, RequestScheme};
+pub use session::Session;
+pub use sessions::Sessions;
+pub use sign::{SigningKeys, SigningKeysError};
+pub use store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write};
+pub use store_error::{StoreError, StoreErrorKind};
+pub use token::{ParseTokenError, SessionToken};

@@ -67,7 +67,8 @@ impl MemoryStore {
 
     /// Makes a store for tests, whose sessions expire by [`Clock::monotonic`] of this clock.
     ///
-    /// No thread reclaims the memory of expired sessions.
+    /// A closure that returns the wall clock is not enough, because its monotonic clock is that of
+    /// the process. No thread reclaims the memory of expired sessions.
     pub fn with_clock(clock: impl Clock) -> Self {
         // the cache has a clock of its own, which must not end what is alive by this one
         let sessions = Arc::new(cache(DEFAULT_CAPACITY_BYTES).build());

@@ -1,165 +1,180 @@
-//! What a handler writes: a log of operations, so that it can be said again on newer data.
+//! One change to the contents of a session, as data, so that it can be applied again to a newer record.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
-use crate::{
-    cookie_header::CookieOverrides, error::SessionError, error::SessionErrorKind, record::Contents,
-};
+use crate::{body::Contents, cookie_spec::CookieOverrides, error::SessionError};
 
-/// One change to the contents of a session. Replaying it on what another request wrote meanwhile merges the two.
+/// One change. Applying it to a record that a concurrent request wrote merges the two.
 #[derive(Clone)]
 pub(crate) enum Op {
     Set(Arc<str>, Bytes),
     Remove(Arc<str>),
     Clear,
-    Update(Arc<str>, Update),
-    SetPrincipal(Option<Arc<str>>),
+    Update(Update),
     SetIdle(Option<Duration>),
     SetAbsolute(Option<Duration>),
     SetPersistent(Option<bool>),
     SetCookie(CookieOverrides),
 }
 
-/// Computes the new value of a name from the one that is there. May run again, so it has no other effect.
-pub(crate) type Update = Arc<dyn Fn(Option<&Bytes>) -> Result<Bytes, SessionError> + Send + Sync>;
+/// The operations of a request: one, as a rule.
+pub(crate) type Ops = SmallVec<[Op; 1]>;
+
+/// Computes the new value of a name from the current one.
+pub(crate) type UpdateFn = Arc<dyn Fn(Option<&Bytes>) -> Result<Bytes, SessionError> + Send + Sync>;
+
+/// The updates of one name, in order, with the last known result.
+#[derive(Clone)]
+pub(crate) struct Update {
+    name: Arc<str>,
+    steps: SmallVec<[UpdateFn; 1]>,
+    /// The steps turn the first value into the second, so they need not run on the first again.
+    memo: Option<(Option<Bytes>, Bytes)>,
+}
+
+impl Update {
+    /// An update that turned `before` into `after`.
+    pub(crate) fn new(name: Arc<str>, step: UpdateFn, before: Option<Bytes>, after: Bytes) -> Self {
+        Self {
+            name,
+            steps: smallvec![step],
+            memo: Some((before, after)),
+        }
+    }
+
+    fn apply(&self, before: Option<&Bytes>) -> Result<Bytes, SessionError> {
+        if let Some((known, after)) = &self.memo
+            && before == known.as_ref()
+        {
+            return Ok(after.clone());
+        }
+        let mut value = before.cloned();
+        for step in &self.steps {
+            value = Some(run(step, value.as_ref())?);
+        }
+        // there is at least one step
+        Ok(value.unwrap_or_default())
+    }
+
+    /// Appends an update of the same name.
+    fn then(&mut self, next: Self) {
+        self.steps.extend(next.steps);
+        self.memo = match (self.memo.take(), next.memo) {
+            (Some((before, middle)), Some((continued, after)))
+                if continued.as_ref() == Some(&middle) =>
+            {
+                Some((before, after))
+            }
+            _ => None,
+        };
+    }
+}
+
+thread_local! {
+    static IN_UPDATE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the application's function of an update is running on this thread. It must not write to a session: the write would be
+/// repeated each time the function is.
+pub(crate) fn in_update() -> bool {
+    IN_UPDATE.get()
+}
+
+/// Runs the application's function.
+pub(crate) fn run(step: &UpdateFn, before: Option<&Bytes>) -> Result<Bytes, SessionError> {
+    struct Leave(bool);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            IN_UPDATE.set(self.0);
+        }
+    }
+    let _leave = Leave(IN_UPDATE.replace(true));
+    step(before)
+}
 
 impl Op {
-    /// Does the change.
     pub(crate) fn apply(&self, contents: &mut Contents) -> Result<(), SessionError> {
         match self {
             Self::Set(name, value) => contents.data.insert(name, value.clone()),
             Self::Remove(name) => drop(contents.data.remove(name)),
             Self::Clear => contents.data.clear(),
-            Self::Update(name, update) => {
-                let value = update(contents.data.get(name).as_ref())?;
-                contents.data.insert(name, value);
+            Self::Update(update) => {
+                let value = update.apply(contents.data.get(&update.name).as_ref())?;
+                contents.data.insert(&update.name, value);
             }
-            Self::SetPrincipal(principal) => {
-                contents.principal = principal.as_deref().map(Into::into)
-            }
-            Self::SetIdle(idle) => contents.life.idle = *idle,
-            Self::SetAbsolute(absolute) => contents.life.absolute = *absolute,
-            Self::SetPersistent(persistent) => contents.life.persistent = *persistent,
+            Self::SetIdle(idle) => contents.lifetime.idle = *idle,
+            Self::SetAbsolute(absolute) => contents.lifetime.absolute = *absolute,
+            Self::SetPersistent(persistent) => contents.lifetime.persistent = *persistent,
             Self::SetCookie(overrides) => contents.cookie = overrides.clone(),
         }
         Ok(())
     }
+
+    /// The name of the value that it changes.
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Set(name, _) | Self::Remove(name) => Some(name),
+            Self::Update(update) => Some(&update.name),
+            Self::Clear
+            | Self::SetIdle(_)
+            | Self::SetAbsolute(_)
+            | Self::SetPersistent(_)
+            | Self::SetCookie(_) => None,
+        }
+    }
+
+    /// Whether the effect of `earlier` is undone by this operation, whatever stands between them.
+    fn replaces(&self, earlier: &Self) -> bool {
+        match self {
+            Self::Set(name, _) | Self::Remove(name) => earlier.name() == Some(name),
+            Self::Clear => earlier.name().is_some() || matches!(earlier, Self::Clear),
+            Self::SetIdle(_) => matches!(earlier, Self::SetIdle(_)),
+            Self::SetAbsolute(_) => matches!(earlier, Self::SetAbsolute(_)),
+            Self::SetPersistent(_) => matches!(earlier, Self::SetPersistent(_)),
+            Self::SetCookie(_) => matches!(earlier, Self::SetCookie(_)),
+            Self::Update(_) => false,
+        }
+    }
+}
+
+/// Appends an operation that has been applied to `contents`, and drops those that it makes superfluous: the list is bounded by the
+/// names and the updates, not by the number of writes.
+pub(crate) fn append(ops: &mut Ops, op: Op, contents: &Contents) {
+    if let Op::Update(next) = &op {
+        match ops
+            .iter_mut()
+            .rfind(|earlier| earlier.name() == Some(&next.name))
+        {
+            Some(Op::Set(name, value)) => {
+                *value = contents.data.get(name).unwrap_or_default();
+                return;
+            }
+            Some(Op::Update(earlier)) => {
+                earlier.then(next.clone());
+                return;
+            }
+            _ => {}
+        }
+    }
+    ops.retain(|earlier| !op.replaces(earlier));
+    ops.push(op);
 }
 
 impl fmt::Debug for Op {
+    /// Prints names, not values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Set(name, _) => write!(f, "Set({name:?})"),
             Self::Remove(name) => write!(f, "Remove({name:?})"),
             Self::Clear => f.write_str("Clear"),
-            Self::Update(name, _) => write!(f, "Update({name:?})"),
-            Self::SetPrincipal(_) => f.write_str("SetPrincipal"),
+            Self::Update(update) => write!(f, "Update({:?})", update.name),
             Self::SetIdle(idle) => write!(f, "SetIdle({idle:?})"),
             Self::SetAbsolute(absolute) => write!(f, "SetAbsolute({absolute:?})"),
             Self::SetPersistent(persistent) => write!(f, "SetPersistent({persistent:?})"),
             Self::SetCookie(_) => f.write_str("SetCookie"),
         }
     }
-}
-
-/// Contents with the operations that led to them.
-#[derive(Clone, Debug)]
-pub(crate) struct Draft {
-    pub(crate) contents: Contents,
-    pub(crate) ops: Vec<Op>,
-    /// Which log this is: a discard begins another.
-    pub(crate) log: Log,
-}
-
-/// The identity of a log of operations.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<()>);
-
-impl PartialEq for Log {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Draft {
-    pub(crate) fn of(contents: Contents) -> Self {
-        Self {
-            contents,
-            ops: Vec::new(),
-            log: Log::default(),
-        }
-    }
-
-    /// The contents that these operations make of other contents, within the size limit.
-    pub(crate) fn replay(
-        ops: &[Op],
-        contents: &Contents,
-        limit_bytes: usize,
-    ) -> Result<Contents, SessionError> {
-        let mut contents = contents.clone();
-        ops.iter().try_for_each(|op| op.apply(&mut contents))?;
-        check_size(&contents, limit_bytes)?;
-        Ok(contents)
-    }
-
-    /// Does one more operation, or leaves everything as it was.
-    pub(crate) fn push(&mut self, op: Op, limit_bytes: usize) -> Result<(), SessionError> {
-        let before = match &op {
-            Op::Set(name, _) | Op::Update(name, _) => {
-                Undo::Value(name.clone(), self.contents.data.get(name))
-            }
-            Op::SetPrincipal(_) => Undo::Principal(self.contents.principal.clone()),
-            // the others do not grow the record
-            Op::Remove(_)
-            | Op::Clear
-            | Op::SetIdle(_)
-            | Op::SetAbsolute(_)
-            | Op::SetPersistent(_)
-            | Op::SetCookie(_) => Undo::Nothing,
-        };
-        op.apply(&mut self.contents)?;
-        if let (true, Err(error)) = (before.grows(), check_size(&self.contents, limit_bytes)) {
-            before.undo(&mut self.contents);
-            return Err(error);
-        }
-        self.ops.push(op);
-        Ok(())
-    }
-}
-
-/// What stood there before an operation that may turn out too large.
-enum Undo {
-    Nothing,
-    Value(Arc<str>, Option<Bytes>),
-    Principal(Option<Box<str>>),
-}
-
-impl Undo {
-    fn grows(&self) -> bool {
-        !matches!(self, Self::Nothing)
-    }
-
-    fn undo(self, contents: &mut Contents) {
-        match self {
-            Self::Nothing => {}
-            Self::Value(name, Some(value)) => contents.data.insert(&name, value),
-            Self::Value(name, None) => drop(contents.data.remove(&name)),
-            Self::Principal(principal) => contents.principal = principal,
-        }
-    }
-}
-
-fn check_size(contents: &Contents, limit_bytes: usize) -> Result<(), SessionError> {
-    let bytes = contents.data.encoded_bytes()
-        + contents
-            .principal
-            .as_ref()
-            .map_or(0, |principal| principal.len());
-    if bytes <= limit_bytes {
-        return Ok(());
-    }
-    let detail = format!("session data would take {bytes} bytes, the limit is {limit_bytes}");
-    Err(SessionError::new(SessionErrorKind::TooLarge, detail))
 }

@@ -1,4 +1,4 @@
-//! The choices of an application that the state machine asks about.
+//! The choices of an application that decisions depend on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,22 +6,29 @@ use http::StatusCode;
 
 use crate::timeouts::Timeouts;
 
-/// What happens at the end of a request whose session ended meanwhile (a logout elsewhere, an expiry).
+/// What happens to a response if writes of its request were not stored, because the session ended or its token was superseded
+/// concurrently.
+///
+/// It does not apply to losses that [`Session::save`](crate::Session::save) has reported to the handler, nor to touches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnGone {
-    /// The response goes out; what the request wrote to the session is dropped, and an event is traced.
+#[non_exhaustive]
+pub enum OnLost {
+    /// The response of GET, HEAD, OPTIONS and TRACE is sent; any other is replaced by 409 (Conflict).
     #[default]
+    ByMethod,
+    /// The response is sent.
     Discard,
-    /// The response becomes an error of this status.
+    /// The response is replaced by an error of this status.
     Reject(StatusCode),
 }
 
-/// What happens when a stored record cannot be decoded.
+/// What happens if a stored record cannot be decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Undecodable {
-    /// The request starts without a session. The record stays as it is until it expires, and an event is traced.
+#[non_exhaustive]
+pub enum OnDecodeError {
+    /// The request sees a new session. The record is left alone until it expires, and a warning is logged.
     #[default]
-    StartFresh,
+    StartNew,
     /// Loading fails with [`SessionErrorKind::Corrupt`](crate::SessionErrorKind::Corrupt).
     Fail,
 }
@@ -29,26 +36,93 @@ pub enum Undecodable {
 /// What [`Session::unset`](crate::Session::unset) does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unset {
-    /// Forgets this request's changes and keeps the session.
+    /// Forgets the changes of this request and keeps the session.
     #[default]
     Discard,
     /// Ends the session.
     Destroy,
 }
 
-#[derive(Clone)]
-pub(crate) struct Policy {
-    pub(crate) timeouts: Timeouts,
+/// How a load treats the session's life, and caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadMode {
+    /// The request extends the session's life.
+    #[default]
+    Normal,
+    /// The request does not extend the session's life unless it writes. For polling.
+    Peek,
+    /// As [`Normal`](Self::Normal), but the store is asked even if a cache could answer.
+    Fresh,
+}
+
+/// The options that express-session has under the same names. All are off by default.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use session_core::{ExpressOptions, MemoryStore, Sessions, SigningKeys};
+///
+/// let sessions = Sessions::builder(MemoryStore::new())
+///     .signing_keys(SigningKeys::random()?)
+///     .express(ExpressOptions::new().rolling(true))
+///     .build()?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct ExpressOptions {
     pub(crate) resave: bool,
     pub(crate) save_uninitialized: bool,
     pub(crate) rolling: bool,
     pub(crate) unset: Unset,
-    pub(crate) on_gone: OnGone,
-    pub(crate) undecodable: Undecodable,
-    pub(crate) remove_rejected_cookie: bool,
+}
+
+impl ExpressOptions {
+    /// All options off.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes a loaded session at the end of each request, even if nothing changed. It never overwrites a concurrent change.
+    pub fn resave(self, resave: bool) -> Self {
+        Self { resave, ..self }
+    }
+
+    /// Stores a new session that a handler loaded, even if nothing was written to it.
+    pub fn save_uninitialized(self, save_uninitialized: bool) -> Self {
+        Self {
+            save_uninitialized,
+            ..self
+        }
+    }
+
+    /// Sets the cookie again in each request that extends the session's life by a due touch.
+    ///
+    /// The cookie may reach the browser after the cookie of a concurrent login and replace it, so prefer
+    /// [`CookieOptions::max_age`](crate::CookieOptions::max_age), which needs no repetition.
+    pub fn rolling(self, rolling: bool) -> Self {
+        Self { rolling, ..self }
+    }
+
+    /// What [`Session::unset`](crate::Session::unset) does.
+    pub fn unset(self, unset: Unset) -> Self {
+        Self { unset, ..self }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Policy {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) express: ExpressOptions,
+    pub(crate) on_lost: OnLost,
+    pub(crate) on_decode_error: OnDecodeError,
     pub(crate) max_bytes: usize,
-    pub(crate) commit_attempts: u32,
     pub(crate) commit_deadline: Duration,
+    pub(crate) supersede_grace: Duration,
     pub(crate) commit_if: Option<CommitIf>,
 }
 

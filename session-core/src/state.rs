@@ -1,158 +1,338 @@
-//! The states of a session within one request, and what each verb makes of them.
+//! The states of a session within one request.
 //!
-//! A transition takes a state and gives the next. Nothing here waits, draws randomness or reads a clock: a fresh token and the
-//! time come in as arguments. What to do about a state at the end is [`decide`](crate::plan::decide)'s business.
+//! Each state owns its facts. What the handler's calls make of a state is in `verbs`, what to do about one in `decide`, and what the
+//! answer of a store means in `answer`.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    SessionId, SessionToken,
+    attempted::Attempted,
+    body::{Body, Contents},
+    clock::{Millis, Now},
+    draft::Draft,
     error::{SessionError, SessionErrorKind},
-    op::{Draft, Log, Op},
-    record::{Contents, Record},
+    id::SessionId,
+    record::Version,
+    store_error::{StoreError, StoreErrorKind},
+    token::SessionToken,
 };
 
 /// Where a session stands.
 #[derive(Clone, Debug)]
 pub(crate) enum State {
-    /// Nothing stored, nothing written.
-    Uninitialized { fresh: Fresh, discarded: bool },
-    /// Nothing stored under this id, something written; perhaps after another session was destroyed.
+    /// No stored session, nothing written.
+    Uninitialized { new: NewSession, discarded: bool },
+    /// No stored session, written to; perhaps after another one was destroyed, which is then ended first.
     New {
-        fresh: Fresh,
+        new: NewSession,
         draft: Draft,
-        destroyed: Option<Retired>,
+        retired: Option<Retired>,
     },
-    /// Stored, and read at most.
-    Unmodified { stored: Stored, discarded: bool },
-    /// Stored, then written.
-    Modified { stored: Stored, draft: Draft },
-    /// Stored; the same session gets a new secret.
-    Renewed { stored: Stored, draft: Draft },
-    /// An empty session with a new id takes the place of the one that was here.
+    /// Stored, read at most.
+    Unmodified { base: Box<Base>, discarded: bool },
+    /// Stored and written to.
+    Modified { base: Box<Base>, draft: Draft },
+    /// Stored, and gets a new secret at the commit.
+    Renewed { base: Box<Base>, draft: Draft },
+    /// An empty session with a new id replaces the one before.
     Regenerated {
-        fresh: Fresh,
+        new: NewSession,
         draft: Draft,
-        retired: Retired,
+        retired: Option<Retired>,
+        progress: Regeneration,
     },
     /// Ended by this request.
-    Destroyed { retired: Retired },
-    /// Ended by somebody else meanwhile.
+    Destroyed { retired: Option<Retired> },
+    /// The record exists, and the request's token carries no authority over it. The handler sees a new session.
+    Superseded {
+        token: SessionToken,
+        since: Since,
+        new: NewSession,
+        draft: Draft,
+        ended: bool,
+    },
+    /// A write of this request may have been applied.
+    InDoubt(Doubt),
+    /// The stored session ended concurrently.
     Gone,
 }
 
-/// The name and the birth of a session that is not stored yet.
+/// A session that is not stored yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Fresh {
-    pub(crate) token: SessionToken,
-    pub(crate) created_at: u64,
+pub(crate) struct NewSession {
+    /// Its token; `None` if one must be generated first.
+    pub(crate) token: Option<SessionToken>,
+    /// How many ids turned out to be taken.
+    pub(crate) taken: u32,
+    /// A record under an earlier token of this session that may exist, and that nobody can open.
+    pub(crate) orphan: Option<SessionId>,
+    pub(crate) created_at: Millis,
     /// What the configuration gives to every new session.
-    pub(crate) initial: Contents,
+    pub(crate) initial: Arc<Contents>,
 }
 
-/// A session as the store holds it.
+impl NewSession {
+    /// The same session, to be stored under another token.
+    pub(crate) fn without_token(self) -> Self {
+        Self {
+            token: None,
+            ..self
+        }
+    }
+}
+
+/// A stored session, as this request last read or wrote it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct Base {
+    /// The token that the request holds, which is not necessarily valid any more.
     pub(crate) token: SessionToken,
-    pub(crate) record: Arc<Record>,
-    /// The life it had left when it was read or written; `None` is for ever.
+    pub(crate) version: Version,
+    pub(crate) body: Body,
+    /// The token's secret is not among those of the body.
+    superseded: bool,
+    /// The remaining life when it was read or written; `None` is without a limit.
     pub(crate) ttl: Option<Duration>,
-    pub(crate) seen_at: SystemTime,
+    /// When that was, by the monotonic clock.
+    pub(crate) seen_at: Duration,
+    /// Whether the request extends the session's life.
+    pub(crate) extends: bool,
     /// The handler asked for a touch.
-    pub(crate) touch: bool,
+    pub(crate) touch_requested: bool,
     /// This request has written it already.
     pub(crate) written: bool,
 }
 
-impl Stored {
-    /// Whether the record asks for another secret than the token has.
-    pub(crate) fn superseded(&self) -> bool {
-        self.record.secret_hash != self.token.secret().hash()
+impl Base {
+    pub(crate) fn contents(&self) -> &Arc<Contents> {
+        &self.body.contents
+    }
+
+    pub(crate) fn principal(&self) -> Option<&str> {
+        self.body.contents.principal.as_deref()
+    }
+
+    /// Whether the request's token does not open the session any more.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    /// The life that is left now; `None` is without a limit.
+    pub(crate) fn remaining(&self, now: Now) -> Option<Duration> {
+        let elapsed = now.monotonic.saturating_sub(self.seen_at);
+        self.ttl.map(|ttl| ttl.saturating_sub(elapsed))
+    }
+
+    /// A record that was read with this token.
+    pub(crate) fn read(token: SessionToken, current: Current, extends: bool) -> Box<Self> {
+        let Current {
+            version,
+            body,
+            ttl,
+            seen_at,
+        } = current;
+        Box::new(Self {
+            superseded: !body.secrets.contain(&token.secret().hash()),
+            token,
+            version,
+            body,
+            ttl,
+            seen_at,
+            extends,
+            touch_requested: false,
+            written: false,
+        })
+    }
+
+    /// The same request on the record that a concurrent one wrote.
+    pub(crate) fn on(mut self: Box<Self>, current: Current) -> Box<Self> {
+        self.superseded = !current.body.secrets.contain(&self.token.secret().hash());
+        self.version = current.version;
+        self.body = current.body;
+        self.ttl = current.ttl;
+        self.seen_at = current.seen_at;
+        self
     }
 }
 
-/// The stored session that ends with this request; nothing inside where none was stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Retired(pub(crate) Option<SessionId>);
-
-/// The operations that a write has carried out: so many of that log.
+/// A record as a store returned it, decoded.
 #[derive(Clone, Debug)]
-pub(crate) struct Done {
-    pub(crate) log: Option<Log>,
-    pub(crate) ops: usize,
+pub(crate) struct Current {
+    pub(crate) version: Version,
+    pub(crate) body: Body,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) seen_at: Duration,
 }
 
-impl Done {
-    /// What is still to be done of a draft, on what is stored now.
-    fn rest_of(&self, mut draft: Draft, stored: &Stored) -> Draft {
-        if self.log.as_ref() == Some(&draft.log) {
-            draft.ops.drain(..self.ops.min(draft.ops.len()));
-        } else if let Ok(contents) = Draft::replay(&draft.ops, &stored.record.contents, usize::MAX)
-        {
-            // discarded while it was written: what was written since is said again on what was stored
-            draft.contents = contents;
-        }
-        draft
-    }
+/// A stored session that this request ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Retired {
+    pub(crate) base: Box<Base>,
+    /// A write of this request that may have been applied to it.
+    pub(crate) own: Option<Arc<Attempted>>,
+    /// A destroy of this request may have been applied to it.
+    pub(crate) in_doubt: bool,
 }
 
-static EMPTY: LazyLock<Contents> = LazyLock::new(Contents::default);
+/// How far the replacement of a session is.
+#[derive(Clone, Debug)]
+pub(crate) enum Regeneration {
+    /// Nothing is stored yet.
+    Planned,
+    /// The new session is stored; the old one is to be ended.
+    Created(Box<Base>),
+    /// The old session cannot be ended; the new one, of this id, is to be removed again.
+    Undo(SessionId, Refusal),
+}
+
+/// Since when the request's token has carried no authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// Its secret was replaced before the request loaded the session, within the grace period.
+    JustBeforeLoad,
+    /// Its secret was replaced earlier.
+    LongBeforeLoad,
+    /// The session changed its principal while the request ran.
+    Loaded,
+}
+
+/// A write whose outcome is unknown.
+#[derive(Clone, Debug)]
+pub(crate) enum Doubt {
+    /// A save of changes to a stored session.
+    Save {
+        base: Box<Base>,
+        draft: Draft,
+        attempted: Arc<Attempted>,
+        /// The record was found as the write expected it, so the same write is sent again.
+        repeat: bool,
+    },
+    /// The creation of a session.
+    Create {
+        new: NewSession,
+        draft: Draft,
+        /// The session that the new one replaces, if that is what it is for.
+        replaces: Option<Option<Retired>>,
+        attempted: Arc<Attempted>,
+    },
+}
+
+/// Why a commit is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The session ended, and the request required it to be unchanged.
+    Gone,
+    /// The token carries no authority over the session that the request wants to end.
+    Superseded,
+    /// A concurrent request changed the session, and this one required it to be unchanged.
+    Conflict,
+    /// The deadline passed while concurrent requests kept changing the session.
+    Contention,
+    /// A write may have been applied.
+    InDoubt,
+    /// The store failed, and nothing was applied.
+    Store(StoreErrorKind),
+    /// The new token cannot be sent to the client.
+    CannotSetCookie,
+}
 
 impl State {
-    /// What the handler sees.
-    pub(crate) fn contents(&self) -> &Contents {
+    /// What the handler sees; nothing once the session has ended.
+    pub(crate) fn contents(&self) -> Option<&Arc<Contents>> {
         match self {
-            Self::Uninitialized { fresh, .. } => &fresh.initial,
-            Self::Unmodified { stored, .. } => &stored.record.contents,
+            Self::Uninitialized { new, .. } => Some(&new.initial),
+            Self::Unmodified { base, .. } => Some(base.contents()),
             Self::New { draft, .. }
             | Self::Modified { draft, .. }
             | Self::Renewed { draft, .. }
-            | Self::Regenerated { draft, .. } => &draft.contents,
-            Self::Destroyed { .. } | Self::Gone => &EMPTY,
+            | Self::Regenerated { draft, .. }
+            | Self::Superseded { draft, .. }
+            | Self::InDoubt(Doubt::Save { draft, .. } | Doubt::Create { draft, .. }) => {
+                Some(draft.contents())
+            }
+            Self::Destroyed { .. } | Self::Gone => None,
+        }
+    }
+
+    /// The stored session.
+    pub(crate) fn base(&self) -> Option<&Base> {
+        match self {
+            Self::Unmodified { base, .. }
+            | Self::Modified { base, .. }
+            | Self::Renewed { base, .. }
+            | Self::InDoubt(Doubt::Save { base, .. }) => Some(base),
+            Self::Uninitialized { .. }
+            | Self::New { .. }
+            | Self::Regenerated { .. }
+            | Self::Destroyed { .. }
+            | Self::Superseded { .. }
+            | Self::InDoubt(Doubt::Create { .. })
+            | Self::Gone => None,
+        }
+    }
+
+    /// The session that is not stored yet.
+    pub(crate) fn new_session(&self) -> Option<&NewSession> {
+        match self {
+            Self::Uninitialized { new, .. }
+            | Self::New { new, .. }
+            | Self::Regenerated { new, .. }
+            | Self::Superseded { new, .. }
+            | Self::InDoubt(Doubt::Create { new, .. }) => Some(new),
+            Self::Unmodified { .. }
+            | Self::Modified { .. }
+            | Self::Renewed { .. }
+            | Self::Destroyed { .. }
+            | Self::InDoubt(Doubt::Save { .. })
+            | Self::Gone => None,
         }
     }
 
     /// The token under which the session is, or would be, stored.
     pub(crate) fn token(&self) -> Option<&SessionToken> {
-        match self {
-            Self::Uninitialized { fresh, .. }
-            | Self::New { fresh, .. }
-            | Self::Regenerated { fresh, .. } => Some(&fresh.token),
-            Self::Unmodified { stored, .. }
-            | Self::Modified { stored, .. }
-            | Self::Renewed { stored, .. } => Some(&stored.token),
-            Self::Destroyed { .. } | Self::Gone => None,
+        match self.base() {
+            Some(base) => Some(&base.token),
+            None => self.new_session()?.token.as_ref(),
         }
     }
 
-    /// When the session began.
-    pub(crate) fn created_at(&self) -> Option<u64> {
+    /// The id of the record that the session is, or may be, stored in.
+    pub(crate) fn stored_id(&self) -> Option<SessionId> {
         match self {
-            Self::Uninitialized { fresh, .. }
-            | Self::New { fresh, .. }
-            | Self::Regenerated { fresh, .. } => Some(fresh.created_at),
-            Self::Unmodified { stored, .. }
-            | Self::Modified { stored, .. }
-            | Self::Renewed { stored, .. } => Some(stored.record.created_at),
-            Self::Destroyed { .. } | Self::Gone => None,
+            Self::InDoubt(Doubt::Create { attempted, .. }) => Some(attempted.token.id()),
+            state => state.base().map(|base| base.token.id()),
         }
     }
 
-    /// When the store lets go of it, if it is stored and the store does.
-    pub(crate) fn ends_at(&self) -> Option<SystemTime> {
-        match self {
-            Self::Unmodified { stored, .. }
-            | Self::Modified { stored, .. }
-            | Self::Renewed { stored, .. } => stored.seen_at.checked_add(stored.ttl?),
+    pub(crate) fn created_at(&self) -> Option<Millis> {
+        match self.base() {
+            Some(base) => Some(base.body.created_at),
+            None => self.new_session().map(|new| new.created_at),
+        }
+    }
+
+    /// When somebody last logged in.
+    pub(crate) fn authenticated_at(&self) -> Option<Millis> {
+        let draft = match self {
+            Self::New { draft, .. }
+            | Self::Modified { draft, .. }
+            | Self::Renewed { draft, .. }
+            | Self::Regenerated { draft, .. }
+            | Self::Superseded { draft, .. }
+            | Self::InDoubt(Doubt::Save { draft, .. } | Doubt::Create { draft, .. }) => Some(draft),
             Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
+            | Self::Unmodified { .. }
             | Self::Destroyed { .. }
             | Self::Gone => None,
+        };
+        match draft.and_then(Draft::login) {
+            Some(login) => Some(login.at),
+            None => self.base()?.body.authenticated_at,
         }
+    }
+
+    /// The moment from which the absolute timeout counts.
+    pub(crate) fn began_at(&self) -> Option<Millis> {
+        self.authenticated_at().or_else(|| self.created_at())
     }
 
     /// Whether what the handler sees differs from what is stored.
@@ -162,413 +342,32 @@ impl State {
             | Self::Unmodified { .. }
             | Self::Destroyed { .. }
             | Self::Gone => false,
-            Self::New { fresh, draft, .. } => draft.contents != fresh.initial,
-            Self::Modified { stored, draft } | Self::Renewed { stored, draft } => {
-                draft.contents != stored.record.contents
+            Self::New { new, draft, .. } | Self::Superseded { new, draft, .. } => {
+                *draft.contents() != new.initial
             }
-            Self::Regenerated { .. } => true,
-        }
-    }
-
-    /// Whether somebody else has renewed the session while this request held it: its token opens nothing any more.
-    pub(crate) fn superseded(&self) -> bool {
-        match self {
-            Self::Unmodified { stored, .. }
-            | Self::Modified { stored, .. }
-            | Self::Renewed { stored, .. } => stored.superseded(),
-            Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone => false,
-        }
-    }
-
-    /// Whether the store holds it, under the token it has.
-    pub(crate) fn is_stored(&self) -> bool {
-        match self {
-            Self::Unmodified { .. } | Self::Modified { .. } | Self::Renewed { .. } => true,
-            Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone => false,
-        }
-    }
-
-    /// Whether a write needs a fresh name to go under.
-    pub(crate) fn write_needs_fresh(&self) -> bool {
-        matches!(self, Self::Destroyed { .. })
-    }
-
-    /// Writes one operation. On an error the state is the one before.
-    pub(crate) fn write(
-        self,
-        op: Op,
-        limit_bytes: usize,
-        fresh: Option<Fresh>,
-    ) -> (Self, Result<(), SessionError>) {
-        let gone = || SessionError::new(SessionErrorKind::Gone, "the session has ended meanwhile");
-        match self {
-            Self::Uninitialized { fresh, discarded } => {
-                let mut draft = Draft::of(fresh.initial.clone());
-                match draft.push(op, limit_bytes) {
-                    Ok(()) => (
-                        Self::New {
-                            fresh,
-                            draft,
-                            destroyed: None,
-                        },
-                        Ok(()),
-                    ),
-                    Err(error) => (Self::Uninitialized { fresh, discarded }, Err(error)),
-                }
+            Self::Modified { base, draft } | Self::Renewed { base, draft } => {
+                draft.contents() != base.contents() || draft.login().is_some()
             }
-            Self::Unmodified { stored, discarded } => {
-                let mut draft = Draft::of(stored.record.contents.clone());
-                match draft.push(op, limit_bytes) {
-                    Ok(()) => (Self::Modified { stored, draft }, Ok(())),
-                    Err(error) => (Self::Unmodified { stored, discarded }, Err(error)),
-                }
-            }
-            Self::Destroyed { retired } => {
-                let Some(fresh) = fresh else {
-                    return (Self::Destroyed { retired }, Err(gone()));
-                };
-                let mut draft = Draft::of(fresh.initial.clone());
-                match draft.push(op, limit_bytes) {
-                    Ok(()) => (
-                        Self::New {
-                            fresh,
-                            draft,
-                            destroyed: Some(retired),
-                        },
-                        Ok(()),
-                    ),
-                    Err(error) => (Self::Destroyed { retired }, Err(error)),
-                }
-            }
-            Self::New {
-                fresh,
-                mut draft,
-                destroyed,
-            } => {
-                let written = draft.push(op, limit_bytes);
-                (
-                    Self::New {
-                        fresh,
-                        draft,
-                        destroyed,
-                    },
-                    written,
-                )
-            }
-            Self::Modified { stored, mut draft } => {
-                let written = draft.push(op, limit_bytes);
-                (Self::Modified { stored, draft }, written)
-            }
-            Self::Renewed { stored, mut draft } => {
-                let written = draft.push(op, limit_bytes);
-                (Self::Renewed { stored, draft }, written)
-            }
-            Self::Regenerated {
-                fresh,
-                mut draft,
-                retired,
-            } => {
-                let written = draft.push(op, limit_bytes);
-                (
-                    Self::Regenerated {
-                        fresh,
-                        draft,
-                        retired,
-                    },
-                    written,
-                )
-            }
-            Self::Gone => (Self::Gone, Err(gone())),
+            Self::Regenerated { .. } | Self::InDoubt(_) => true,
         }
     }
+}
 
-    /// Gives the session a new secret when it is committed. One that is not stored yet has a fresh one anyway.
-    pub(crate) fn renew(self) -> Self {
-        match self {
-            Self::Unmodified { stored, .. } => Self::Renewed {
-                draft: Draft::of(stored.record.contents.clone()),
-                stored,
-            },
-            Self::Modified { stored, draft } | Self::Renewed { stored, draft } => {
-                Self::Renewed { stored, draft }
+impl From<Refusal> for SessionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Gone => Self::gone(),
+            Refusal::Superseded => Self::superseded(),
+            Refusal::Conflict => Self::conflict(),
+            Refusal::Contention => Self::new(
+                SessionErrorKind::Contention,
+                "session was changed by concurrent requests until the commit deadline",
+            ),
+            Refusal::InDoubt => Self::in_doubt(),
+            Refusal::Store(kind) => {
+                StoreError::new(kind, "the session that is replaced cannot be ended").into()
             }
-            same @ (Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone) => same,
-        }
-    }
-
-    /// Ends the session and begins an empty one.
-    pub(crate) fn regenerate(self, fresh: Fresh) -> Self {
-        let draft = Draft::of(fresh.initial.clone());
-        Self::Regenerated {
-            fresh,
-            draft,
-            retired: self.retire(),
-        }
-    }
-
-    /// Ends the session. No later verb brings it back.
-    pub(crate) fn destroy(self) -> Self {
-        Self::Destroyed {
-            retired: self.retire(),
-        }
-    }
-
-    fn retire(self) -> Retired {
-        match self {
-            Self::Uninitialized { .. } | Self::Gone => Retired(None),
-            Self::New { destroyed, .. } => destroyed.unwrap_or(Retired(None)),
-            Self::Unmodified { stored, .. }
-            | Self::Modified { stored, .. }
-            | Self::Renewed { stored, .. } => Retired(Some(stored.token.id())),
-            Self::Regenerated { retired, .. } | Self::Destroyed { retired } => retired,
-        }
-    }
-
-    /// Forgets what was written. What was ended or renewed stays so.
-    pub(crate) fn discard(self) -> Self {
-        match self {
-            Self::Uninitialized { fresh, .. }
-            | Self::New {
-                fresh,
-                destroyed: None,
-                ..
-            } => Self::Uninitialized {
-                fresh,
-                discarded: true,
-            },
-            Self::New {
-                destroyed: Some(retired),
-                ..
-            }
-            | Self::Destroyed { retired } => Self::Destroyed { retired },
-            Self::Unmodified { mut stored, .. } | Self::Modified { mut stored, .. } => {
-                stored.touch = false;
-                Self::Unmodified {
-                    stored,
-                    discarded: true,
-                }
-            }
-            Self::Renewed { stored, .. } => Self::Renewed {
-                draft: Draft::of(stored.record.contents.clone()),
-                stored,
-            },
-            Self::Regenerated { fresh, retired, .. } => Self::Regenerated {
-                draft: Draft::of(fresh.initial.clone()),
-                fresh,
-                retired,
-            },
-            Self::Gone => Self::Gone,
-        }
-    }
-
-    /// Asks for a full life from now, whether or not one is due.
-    pub(crate) fn touch(self) -> Self {
-        match self {
-            Self::Unmodified { stored, .. } => Self::Unmodified {
-                stored: Stored {
-                    touch: true,
-                    ..stored
-                },
-                discarded: false,
-            },
-            Self::Modified { stored, draft } => Self::Modified {
-                stored: Stored {
-                    touch: true,
-                    ..stored
-                },
-                draft,
-            },
-            // what is written anyway gets a full life with it; what is not stored has nothing to touch
-            same @ (Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Renewed { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone) => same,
-        }
-    }
-
-    /// Takes the stored session anew; what was written is lost.
-    pub(crate) fn reload(self, stored: Stored) -> Self {
-        match self {
-            Self::Unmodified { .. } | Self::Modified { .. } => Self::Unmodified {
-                stored,
-                discarded: false,
-            },
-            Self::Renewed { .. } => Self::Renewed {
-                draft: Draft::of(stored.record.contents.clone()),
-                stored,
-            },
-            same @ (Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone) => same,
-        }
-    }
-
-    /// Takes a new name, because the first was taken.
-    pub(crate) fn rename(self, taken: SessionId, name: SessionToken) -> Self {
-        let renamed = |fresh: Fresh| match fresh.token.id() == taken {
-            true => Fresh {
-                token: name,
-                ..fresh
-            },
-            false => fresh,
-        };
-        match self {
-            Self::Uninitialized { fresh, discarded } => Self::Uninitialized {
-                fresh: renamed(fresh),
-                discarded,
-            },
-            Self::New {
-                fresh,
-                draft,
-                destroyed,
-            } => Self::New {
-                fresh: renamed(fresh),
-                draft,
-                destroyed,
-            },
-            Self::Regenerated {
-                fresh,
-                draft,
-                retired,
-            } => Self::Regenerated {
-                fresh: renamed(fresh),
-                draft,
-                retired,
-            },
-            same @ (Self::Unmodified { .. }
-            | Self::Modified { .. }
-            | Self::Renewed { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone) => same,
-        }
-    }
-
-    /// Takes note that the store now holds the session with its first `done` operations. Whatever was asked for
-    /// while that was written is still to do.
-    pub(crate) fn settle(self, stored: Stored, done: &Done, renewed: bool) -> Self {
-        let id = stored.token.id();
-        let rest = |draft: Draft, stored: Stored| {
-            let draft = done.rest_of(draft, &stored);
-            match draft.ops.is_empty() {
-                true => Self::Unmodified {
-                    stored,
-                    discarded: false,
-                },
-                false => Self::Modified { stored, draft },
-            }
-        };
-        match self {
-            Self::Uninitialized { discarded, .. } | Self::Unmodified { discarded, .. } => {
-                Self::Unmodified { stored, discarded }
-            }
-            Self::New { draft, fresh, .. } if fresh.token.id() == id => rest(draft, stored),
-            Self::Regenerated { draft, fresh, .. } if fresh.token.id() == id => rest(draft, stored),
-            Self::Modified { draft, .. } => rest(draft, stored),
-            Self::Renewed { draft, .. } if renewed => rest(draft, stored),
-            Self::Renewed { draft, .. } => Self::Renewed {
-                draft: done.rest_of(draft, &stored),
-                stored,
-            },
-            // ended while it was being written: now there is something to retire
-            Self::New { fresh, draft, .. } => Self::New {
-                fresh,
-                draft,
-                destroyed: Some(Retired(Some(id))),
-            },
-            Self::Regenerated { fresh, draft, .. } => Self::Regenerated {
-                fresh,
-                draft,
-                retired: Retired(Some(id)),
-            },
-            Self::Destroyed { .. } => Self::Destroyed {
-                retired: Retired(Some(id)),
-            },
-            Self::Gone => Self::Gone,
-        }
-    }
-
-    /// Puts what was written upon what somebody else stored meanwhile.
-    pub(crate) fn rebase(self, stored: Stored, contents: Contents) -> Self {
-        match self {
-            Self::Modified { draft, .. } => Self::Modified {
-                stored,
-                draft: Draft { contents, ..draft },
-            },
-            Self::Renewed { draft, .. } => Self::Renewed {
-                stored,
-                draft: Draft { contents, ..draft },
-            },
-            Self::Unmodified { discarded, .. } => Self::Unmodified { stored, discarded },
-            same @ (Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }
-            | Self::Gone) => same,
-        }
-    }
-
-    /// Takes note that the retired session is no longer in the store.
-    pub(crate) fn retired(self, id: SessionId) -> Self {
-        let left = |retired: Retired| match retired {
-            Retired(Some(old)) if old == id => Retired(None),
-            other => other,
-        };
-        match self {
-            Self::Destroyed { retired } => Self::Destroyed {
-                retired: left(retired),
-            },
-            Self::New {
-                fresh,
-                draft,
-                destroyed,
-            } => Self::New {
-                fresh,
-                draft,
-                destroyed: destroyed.map(left),
-            },
-            Self::Regenerated {
-                fresh,
-                draft,
-                retired,
-            } => Self::Regenerated {
-                fresh,
-                draft,
-                retired: left(retired),
-            },
-            same @ (Self::Uninitialized { .. }
-            | Self::Unmodified { .. }
-            | Self::Modified { .. }
-            | Self::Renewed { .. }
-            | Self::Gone) => same,
-        }
-    }
-
-    /// Takes note that the store no longer holds the session.
-    pub(crate) fn gone(self) -> Self {
-        match self {
-            Self::Unmodified { .. } | Self::Modified { .. } | Self::Renewed { .. } | Self::Gone => {
-                Self::Gone
-            }
-            same @ (Self::Uninitialized { .. }
-            | Self::New { .. }
-            | Self::Regenerated { .. }
-            | Self::Destroyed { .. }) => same,
+            Refusal::CannotSetCookie => Self::cannot_set_cookie(),
         }
     }
 }

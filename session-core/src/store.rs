@@ -30,10 +30,17 @@ use crate::{
 /// * Every operation **must** end within a time that the store chooses; callers set no timeout.
 pub trait Store: Send + Sync + 'static {
     /// Reads a record and its remaining time to live.
-    fn load(&self, id: &SessionId) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
+    fn load(
+        &self,
+        id: &SessionId,
+    ) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
 
     /// Stores a record under an id that is not taken.
-    fn create(&self, id: &SessionId, write: Write<'_>) -> impl Future<Output = Result<Created, StoreError>> + Send;
+    fn create(
+        &self,
+        id: &SessionId,
+        write: Write<'_>,
+    ) -> impl Future<Output = Result<Created, StoreError>> + Send;
 
     /// Replaces the record if its version is `expected`, and sets its time to live.
     fn save(
@@ -52,7 +59,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
     /// Removes the record, or removes it only if its version is [`Destroy::expected`].
-    fn destroy(&self, id: &SessionId, options: Destroy) -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
+    fn destroy(
+        &self,
+        id: &SessionId,
+        options: Destroy,
+    ) -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
 }
 
 /// A record to store.
@@ -88,7 +99,9 @@ impl Destroy {
 
     /// Removes the record only if it has this version.
     pub fn expecting(version: Version) -> Self {
-        Self { expected: Some(version) }
+        Self {
+            expected: Some(version),
+        }
     }
 }
 
@@ -105,7 +118,10 @@ pub struct Loaded {
 impl Loaded {
     /// Makes the result of a load.
     pub fn new(record: Record, ttl: impl Into<Option<Duration>>) -> Self {
-        Self { record, ttl: ttl.into() }
+        Self {
+            record,
+            ttl: ttl.into(),
+        }
     }
 }
 
@@ -176,11 +192,21 @@ impl<S: Store> Store for Arc<S> {
         S::create(self, id, write).await
     }
 
-    async fn save(&self, id: &SessionId, expected: Version, write: Write<'_>) -> Result<Saved, StoreError> {
+    async fn save(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        write: Write<'_>,
+    ) -> Result<Saved, StoreError> {
         S::save(self, id, expected, write).await
     }
 
-    async fn touch(&self, id: &SessionId, expected: Version, ttl: Duration) -> Result<Touched, StoreError> {
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
         S::touch(self, id, expected, ttl).await
     }
 

@@ -31,8 +31,14 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     /// Makes an error from its kind and its cause.
-    pub fn new(kind: StoreErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind, source: source.into() }
+    pub fn new(
+        kind: StoreErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            source: source.into(),
+        }
     }
 
     /// The kind, to branch on.

@@ -1,9 +1,9 @@
-//! The bearer credential of a session, and where its randomness comes from.
+//! The bearer credential of a session.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use crate::{
     entropy::{Entropy, EntropyError},
@@ -11,10 +11,16 @@ use crate::{
     secret::Secret,
 };
 
-/// What the cookie carries: a [`SessionId`] and 128 secret bits, together 43 characters of base64url.
+const BYTES: usize = SessionId::BYTES + Secret::BYTES;
+/// Length of the text form.
+const TEXT: usize = 43;
+
+/// The bearer credential that the cookie carries: a [`SessionId`] and a 128-bit secret, together 43
+/// characters of base64url.
 ///
-/// Whoever holds it *is* the session, so it prints redacted. It means nothing beyond that: both halves come from
-/// the operating system's generator (OWASP Session Management Cheat Sheet, "Session ID Content").
+/// Whoever holds it can use the session, so `Debug` output is redacted. It carries no other
+/// information: both halves are random (OWASP Session Management Cheat Sheet, "Session ID
+/// Content").
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken {
     id: SessionId,
@@ -26,56 +32,53 @@ impl SessionToken {
         Self { id, secret }
     }
 
-    /// The half that names the session and may be logged.
+    /// Draws both halves.
+    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let mut bytes = Zeroizing::new([0; BYTES]);
+        entropy.fill(bytes.as_mut())?;
+        Ok(Self::from_bytes(&bytes))
+    }
+
+    fn from_bytes(bytes: &[u8; BYTES]) -> Self {
+        let (mut id, mut secret) = ([0; SessionId::BYTES], Zeroizing::new([0; Secret::BYTES]));
+        id.copy_from_slice(&bytes[..SessionId::BYTES]);
+        secret.copy_from_slice(&bytes[SessionId::BYTES..]);
+        Self::new(SessionId::from_bytes(id), Secret::new(*secret))
+    }
+
+    /// Returns the half that identifies the session and may be logged.
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// The text of the token. Hand it to nobody but its owner.
-    pub fn expose(&self) -> String {
-        let mut bytes = [0; 32];
-        bytes[..16].copy_from_slice(&self.id.to_bytes());
-        bytes[16..].copy_from_slice(&self.secret.bytes);
-        let text = URL_SAFE_NO_PAD.encode(bytes);
-        bytes.zeroize();
-        text
-    }
-
-    /// Draws both halves.
-    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        let mut bytes = [0; 32];
-        entropy.fill(&mut bytes)?;
-        let token = Self::from_bytes(&bytes);
-        bytes.zeroize();
-        Ok(token)
-    }
-
-    /// Takes 32 bytes.
-    fn from_bytes(bytes: &[u8]) -> Self {
-        let (mut id, mut secret) = ([0; 16], [0; 16]);
-        id.copy_from_slice(&bytes[..16]);
-        secret.copy_from_slice(&bytes[16..]);
-        Self::new(SessionId::from_bytes(id), Secret::new(secret))
-    }
-
     pub(crate) fn secret(&self) -> &Secret {
         &self.secret
+    }
+
+    /// Returns the text of the token. Give it only to the holder of the session.
+    pub fn expose(&self) -> String {
+        let mut bytes = Zeroizing::new([0; BYTES]);
+        bytes[..SessionId::BYTES].copy_from_slice(&self.id.to_bytes());
+        bytes[SessionId::BYTES..].copy_from_slice(self.secret.expose());
+        URL_SAFE_NO_PAD.encode(*bytes)
     }
 }
 
 impl FromStr for SessionToken {
     type Err = ParseTokenError;
 
-    /// Reads the canonical text form, and nothing else.
+    /// Parses the canonical text form only.
     fn from_str(text: &str) -> Result<Self, ParseTokenError> {
-        // decoding wants room for a whole last group
-        let mut bytes = [0; 33];
-        if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) != Ok(32) {
+        // the decoder needs room for a whole last group
+        let mut decoded = Zeroizing::new([0; BYTES + 1]);
+        if text.len() != TEXT
+            || URL_SAFE_NO_PAD.decode_slice(text, decoded.as_mut_slice()) != Ok(BYTES)
+        {
             return Err(ParseTokenError(()));
         }
-        let token = Self::from_bytes(&bytes[..32]);
-        bytes.zeroize();
-        Ok(token)
+        let mut bytes = Zeroizing::new([0; BYTES]);
+        bytes.copy_from_slice(&decoded[..BYTES]);
+        Ok(Self::from_bytes(&bytes))
     }
 }
 
@@ -85,77 +88,101 @@ impl fmt::Debug for SessionToken {
     }
 }
 
-/// The text is not a session token. It says no more, so that the text cannot leak through the error.
+/// The text is not a session token. The error does not repeat it, because it may be one but for a
+/// typo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a session token is 43 characters of base64url")]
 pub struct ParseTokenError(());
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::entropy::OsEntropy;
-    use proptest::prelude::*;
     use std::collections::HashSet;
 
-    fn token() -> SessionToken {
-        let mut id = [0; 16];
-        OsEntropy.fill(&mut id).expect("entropy");
-        SessionToken::new(
-            SessionId::from_bytes(id),
-            Secret::generate(&OsEntropy).expect("entropy"),
-        )
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entropy::OsEntropy;
+
+    #[track_caller]
+    fn generate() -> SessionToken {
+        SessionToken::generate(&OsEntropy).expect("entropy")
     }
 
     #[test]
     fn a_token_is_43_characters_and_round_trips() {
-        let token = token();
+        let token = generate();
         assert_eq!(token.expose().len(), 43);
         assert_eq!(token.expose().parse(), Ok(token));
     }
 
     #[test]
-    fn debug_shows_neither_secret_nor_hash() {
-        let token = token();
-        assert_eq!(format!("{token:?}"), "SessionToken(..)");
-        assert_eq!(format!("{:?}", token.secret().hash()), "SecretHash(..)");
-        let error = "x"
+    fn debug_and_errors_show_no_part_of_a_token() {
+        assert_eq!(format!("{:?}", generate()), "SessionToken(..)");
+        let error = "*"
             .repeat(43)
-            .replace('x', "*")
             .parse::<SessionToken>()
             .expect_err("not base64url");
-        assert!(!error.to_string().contains('*'));
+        assert!(!format!("{error} {error:?}").contains('*'));
     }
 
-    /// S1: a million tokens, no duplicate, every bit set half of the time.
     #[test]
-    fn a_million_tokens_are_distinct_and_their_bits_are_balanced() {
-        const N: usize = 1_000_000;
-        let mut seen = HashSet::with_capacity(N);
+    fn tokens_differ_in_either_half() {
+        let (one, other) = (generate(), generate());
+        assert_ne!(one, SessionToken::new(one.id, other.secret.clone()));
+        assert_ne!(one, SessionToken::new(other.id, one.secret.clone()));
+        assert_eq!(one, SessionToken::new(one.id, one.secret.clone()));
+    }
+
+    #[test]
+    fn generated_tokens_are_distinct_and_their_bits_are_balanced() {
+        const N: usize = 100_000;
+        let (mut ids, mut secrets) = (HashSet::with_capacity(N), HashSet::with_capacity(N));
         let mut ones = [0u32; 256];
-        let mut pool = vec![0; 32 * 1000];
-        for _ in 0..N / 1000 {
-            OsEntropy.fill(&mut pool).expect("entropy");
-            for bytes in pool.chunks_exact(32) {
-                for (bit, count) in ones.iter_mut().enumerate() {
-                    *count += u32::from(bytes[bit / 8] >> (bit % 8) & 1);
+        for _ in 0..N {
+            let token = generate();
+            let (id, secret) = (token.id().to_bytes(), *token.secret().expose());
+            for (at, byte) in id.into_iter().chain(secret).enumerate() {
+                for bit in 0..8 {
+                    ones[at * 8 + bit] += u32::from(byte >> bit & 1);
                 }
-                seen.insert(<[u8; 16]>::try_from(&bytes[..16]).expect("16 bytes"));
+            }
+            ids.insert(id);
+            secrets.insert(secret);
+        }
+        assert_eq!((ids.len(), secrets.len()), (N, N));
+        // eight standard deviations of a fair coin
+        let is_balanced = |&ones: &u32| ones.abs_diff(N as u32 / 2) < 1_265;
+        assert!(ones.iter().all(is_balanced), "{ones:?}");
+    }
+
+    #[test]
+    fn a_generator_that_fails_gives_no_token() {
+        struct Broken;
+        impl Entropy for Broken {
+            fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+                Err(EntropyError::new("out of order"))
             }
         }
-        assert_eq!(seen.len(), N);
-        // eight standard deviations of a fair coin
-        assert!(
-            ones.iter().all(|&n| n.abs_diff(N as u32 / 2) < 4_000),
-            "{ones:?}"
-        );
+        assert!(SessionToken::generate(&Broken).is_err());
+        assert!(Secret::generate(&Broken).is_err());
     }
 
     proptest! {
         #[test]
-        fn any_text_is_a_token_or_refused(text in "[A-Za-z0-9_\\-+/=.]{40,46}") {
+        fn any_text_is_the_canonical_form_of_a_token_or_refused(
+            text in "[A-Za-z0-9_\\-+/=.]{40,46}",
+        ) {
             if let Ok(token) = text.parse::<SessionToken>() {
                 prop_assert_eq!(token.expose(), text);
             }
+        }
+
+        #[test]
+        fn any_32_bytes_are_a_token(bytes: [u8; 32]) {
+            let token = SessionToken::from_bytes(&bytes);
+            prop_assert_eq!(&token.id().to_bytes()[..], &bytes[..16]);
+            prop_assert_eq!(&token.secret().expose()[..], &bytes[16..]);
+            prop_assert_eq!(token.expose().parse(), Ok(token));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Sessions under axum: extractors, a typed value, login with a renewed token, logout.
+//! Sessions on axum: extractors, a typed value, a login and a logout.
 //!
 //! ```text
 //! cargo run -p session-hyper --example axum --features axum -- 3000
 //!
-//! curl -i localhost:3000/                                           # hello, whoever you are; no cookie
+//! curl -i localhost:3000/                                           # hello, stranger; no cookie
 //! curl -i -b jar -c jar localhost:3000/views                        # 1 views, and a cookie
 //! curl -i -b jar -c jar --data 'name=ann' localhost:3000/login      # a new token for the same session
 //! curl -i -b jar -c jar localhost:3000/                             # hello, ann; 1 views so far
@@ -12,7 +12,8 @@
 //! curl -i -b jar -c jar localhost:3000/private                      # 401
 //! ```
 //!
-//! The cookie is always `Secure`. curl and most browsers take it from localhost over plain http all the same.
+//! The cookie is `Secure`, as by default. curl and most browsers accept it from localhost over
+//! plain http.
 
 use std::{error::Error, net::Ipv4Addr};
 
@@ -22,21 +23,14 @@ use axum::{
     response::Redirect,
     routing::{get, post},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use session_hyper::{
     Key, MemoryStore, SessionLayer, Sessions, SigningKeys,
     axum::{Session, SessionRejection},
 };
 use tokio::net::TcpListener;
 
-const USER: Key<User> = Key::new("user");
 const VIEWS: Key<u32> = Key::new("views");
-
-/// Who has logged in, as the session keeps it.
-#[derive(Debug, Serialize, Deserialize)]
-struct User {
-    name: String,
-}
 
 #[derive(Deserialize)]
 struct Login {
@@ -54,10 +48,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let app = Router::new()
         .route("/", get(home))
-        .route("/views", get(views))
+        .route("/views", get(count_view))
         .route("/private", get(private))
-        .route("/login", post(login))
-        .route("/logout", post(logout))
+        .route("/login", post(log_in))
+        .route("/logout", post(log_out))
         .layer(SessionLayer::new(sessions));
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
@@ -66,41 +60,36 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `None` where a request has no session at all, as on a route without the layer. A visitor who is merely unknown has
-/// one: new, empty, and stored nowhere until something is written.
-async fn home(session: Option<Session>) -> Result<String, SessionRejection> {
-    let Some(session) = session else {
-        return Ok("hello\n".into());
-    };
-    let Some(user) = session.get(USER)? else {
-        return Ok("hello, whoever you are\n".into());
+/// A visitor who is not logged in has a session too: new, empty, and not stored until something is
+/// written to it.
+async fn home(session: Session) -> Result<String, SessionRejection> {
+    let Some(name) = session.principal() else {
+        return Ok("hello, stranger\n".into());
     };
     let views = session.get(VIEWS)?.unwrap_or(0);
-    Ok(format!("hello, {}; {views} views so far\n", user.name))
+    Ok(format!("hello, {name}; {views} views so far\n"))
 }
 
-/// The function runs again where another request counted meanwhile, so that both count.
-async fn views(session: Session) -> Result<String, SessionRejection> {
+/// The function is called again after a concurrent write, so that both requests count.
+async fn count_view(session: Session) -> Result<String, SessionRejection> {
     let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
     Ok(format!("{views} views\n"))
 }
 
-async fn private(session: Session) -> Result<(StatusCode, String), SessionRejection> {
-    Ok(match session.get(USER)? {
-        Some(user) => (StatusCode::OK, format!("for {} alone\n", user.name)),
+async fn private(session: Session) -> (StatusCode, String) {
+    match session.principal() {
+        Some(name) => (StatusCode::OK, format!("for {name} alone\n")),
         None => (StatusCode::UNAUTHORIZED, "log in first\n".into()),
-    })
+    }
 }
 
-/// A real service checks a password before anything else here.
-async fn login(session: Session, Form(login): Form<Login>) -> Result<Redirect, SessionRejection> {
-    // the token from before the login opens nothing after it
-    session.renew();
-    session.insert(USER, &User { name: login.name })?;
+/// A real service checks a password first.
+async fn log_in(session: Session, Form(login): Form<Login>) -> Result<Redirect, SessionRejection> {
+    session.log_in(&login.name)?;
     Ok(Redirect::to("/"))
 }
 
-async fn logout(session: Session) -> Redirect {
-    session.destroy();
-    Redirect::to("/")
+async fn log_out(session: Session) -> Result<Redirect, SessionRejection> {
+    session.destroy()?;
+    Ok(Redirect::to("/"))
 }

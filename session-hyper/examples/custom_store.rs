@@ -1,4 +1,4 @@
-//! A store of one's own: a map under a lock, and the suite that says it keeps the contract.
+//! A store of your own: a map under a lock, and the suite that tests it against the contract.
 //!
 //! ```text
 //! cargo test -p session-hyper --example custom_store
@@ -9,9 +9,9 @@
 //! curl -i localhost:3000/                      # 1 views, 2 sessions stored
 //! ```
 //!
-//! `MemoryStore` is this with a bound, and gives memory back when sessions expire. What matters to any store is the
-//! shape of each answer: nothing is stored where something else is or where nothing is any more, and a lost race is a
-//! value that carries what the other wrote.
+//! `MemoryStore` is this with a limit on memory. What matters in any store is the shape of the
+//! answers: no operation writes where another record is or where none is left, and a lost race is a
+//! value with the record that won.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -30,67 +30,58 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use session_hyper::{
-    Created, Destroyed, Key, Loaded, RecordBytes, RequestSession, Saved, SessionError, SessionId,
-    SessionService, Sessions, SigningKeys, Store, StoreError, Touched, Version,
+    Applied, Created, Destroy, Destroyed, Key, Loaded, Record, Saved, SessionError, SessionId,
+    SessionRequestExt, SessionService, Sessions, SigningKeys, Store, StoreError, Touched, Version,
+    Write,
 };
 use tokio::net::TcpListener;
 
 /// Keeps every session until it expires. Clones share their sessions.
 #[derive(Clone, Debug, Default)]
-struct MapStore(Arc<Mutex<HashMap<SessionId, Kept>>>);
+struct MapStore(Arc<Mutex<HashMap<SessionId, Stored>>>);
 
 #[derive(Debug)]
-struct Kept {
-    record: RecordBytes,
+struct Stored {
+    record: Record,
     expires_at: Instant,
 }
 
-impl Kept {
-    fn new(record: &RecordBytes, ttl: Duration) -> Self {
+impl Stored {
+    fn new(write: Write<'_>) -> Self {
         Self {
-            record: record.clone(),
-            expires_at: Instant::now() + ttl,
+            record: write.record.clone(),
+            expires_at: Instant::now() + write.ttl,
         }
     }
 
     fn loaded(&self) -> Loaded {
-        Loaded {
-            record: self.record.clone(),
-            ttl: Some(self.expires_at.saturating_duration_since(Instant::now())),
-        }
+        let ttl = self.expires_at.saturating_duration_since(Instant::now());
+        Loaded::new(self.record.clone(), ttl)
     }
 }
 
 impl MapStore {
-    /// The live sessions. One lock for each operation makes it atomic; nothing is awaited under it.
-    fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Kept>> {
+    /// Locks the map and removes what has expired. Each operation holds the lock once, which makes
+    /// it atomic, and awaits nothing while it does.
+    fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         // simple, and slow with many sessions
-        sessions.retain(|_, kept| kept.expires_at > now);
+        sessions.retain(|_, stored| stored.expires_at > now);
         sessions
     }
 }
 
 impl Store for MapStore {
     async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
-        Ok(self.live().get(id).map(Kept::loaded))
+        Ok(self.live().get(id).map(Stored::loaded))
     }
 
-    async fn create(
-        &self,
-        id: &SessionId,
-        record: &RecordBytes,
-        ttl: Duration,
-    ) -> Result<Created, StoreError> {
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         Ok(match self.live().entry(*id) {
             Entry::Vacant(entry) => {
-                entry.insert(Kept::new(record, ttl));
-                Created::Created
-            }
-            // the same write again, after its first reply was lost
-            Entry::Occupied(entry) if entry.get().record.version() == record.version() => {
-                Created::Created
+                entry.insert(Stored::new(write));
+                Created::Created(Applied::new())
             }
             Entry::Occupied(_) => Created::Taken,
         })
@@ -99,38 +90,55 @@ impl Store for MapStore {
     async fn save(
         &self,
         id: &SessionId,
-        expect: Version,
-        record: &RecordBytes,
-        ttl: Duration,
+        expected: Version,
+        write: Write<'_>,
     ) -> Result<Saved, StoreError> {
         let mut sessions = self.live();
-        // never an insert: a session that has ended stays ended
-        let Some(kept) = sessions.get_mut(id) else {
+        // not an insert: a session that has ended stays ended
+        let Some(stored) = sessions.get_mut(id) else {
             return Ok(Saved::Gone);
         };
-        if kept.record.version() == Some(expect) {
-            *kept = Kept::new(record, ttl);
-            return Ok(Saved::Saved);
+        let version = stored.record.version();
+        if version == expected {
+            *stored = Stored::new(write);
+        } else if version != write.record.version() {
+            return Ok(Saved::Conflict(stored.loaded()));
         }
-        Ok(if kept.record.version() == record.version() {
-            Saved::Saved
-        } else {
-            Saved::Conflict(kept.loaded())
+        // a save whose answer was lost may be repeated: it finds its own version
+        Ok(Saved::Saved(Applied::new()))
+    }
+
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
+        Ok(match self.live().get_mut(id) {
+            None => Touched::Gone,
+            Some(stored) if stored.record.version() != expected => {
+                Touched::Conflict(stored.loaded())
+            }
+            Some(stored) => {
+                stored.expires_at = Instant::now() + ttl;
+                Touched::Touched(Applied::new())
+            }
         })
     }
 
-    async fn touch(&self, id: &SessionId, ttl: Duration) -> Result<Touched, StoreError> {
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         let mut sessions = self.live();
-        let Some(kept) = sessions.get_mut(id) else {
-            return Ok(Touched::Gone);
+        let stored = match (sessions.entry(*id), options.expected) {
+            (Entry::Occupied(stored), _) => stored,
+            (Entry::Vacant(_), Some(_)) => return Ok(Destroyed::Gone),
+            (Entry::Vacant(_), None) => return Ok(Destroyed::Destroyed(Applied::new())),
         };
-        kept.expires_at = Instant::now() + ttl;
-        Ok(Touched::Touched)
-    }
-
-    async fn destroy(&self, id: &SessionId) -> Result<Destroyed, StoreError> {
-        self.live().remove(id);
-        Ok(Destroyed)
+        let version = stored.get().record.version();
+        if options.expected.is_some_and(|expected| expected != version) {
+            return Ok(Destroyed::Conflict(stored.get().loaded()));
+        }
+        stored.remove();
+        Ok(Destroyed::Destroyed(Applied::new()))
     }
 }
 
@@ -172,7 +180,7 @@ async fn home(
 ) -> Result<Response<Full<Bytes>>, SessionError> {
     let session = request.session().load().await?;
     let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
-    // stored now and not when the response leaves, so that the count is of this request too
+    // stores it before the response is sent, so that the count includes this session
     let _ = session.save().await?;
     let stored = store.live().len();
     Ok(Response::new(Full::from(format!(

@@ -1,9 +1,9 @@
-//! Sessions on hyper alone: a counter, a login and a logout.
+//! Sessions on plain hyper: a counter, a login and a logout.
 //!
 //! ```text
 //! cargo run -p session-hyper --example hyper -- 3000
 //!
-//! curl -i localhost:3000/health                                   # never asks for the session: no cookie
+//! curl -i localhost:3000/health                                   # does not load the session: no cookie
 //! curl -i -b jar -c jar localhost:3000/                           # 1 views by nobody, and a cookie
 //! curl -i -b jar -c jar localhost:3000/                           # 2 views by nobody, and no new cookie
 //! curl -i -b jar -c jar --data ann localhost:3000/login           # a new token for the same session
@@ -12,7 +12,8 @@
 //! curl -i -b jar -c jar localhost:3000/                           # 1 views by nobody
 //! ```
 //!
-//! The cookie is always `Secure`. curl and most browsers take it from localhost over plain http all the same.
+//! The cookie is `Secure`, as by default. curl and most browsers accept it from localhost over
+//! plain http.
 
 use std::{error::Error, net::Ipv4Addr};
 
@@ -20,12 +21,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::LOCATION,
+    header::{HeaderValue, LOCATION},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use session_hyper::{Key, MemoryStore, RequestSession, SessionService, Sessions, SigningKeys};
+use session_hyper::{Key, MemoryStore, SessionRequestExt, SessionService, Sessions, SigningKeys};
 use tokio::net::TcpListener;
 
 const VIEWS: Key<u32> = Key::new("views");
@@ -58,13 +59,13 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// A session error that leaves here as an error is answered by the service: an outage by 503, say.
+/// The service answers session errors that are returned from here, an outage by 503.
 async fn route(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => home(request).await,
-        (&Method::POST, "/login") => login(request).await,
-        (&Method::POST, "/logout") => logout(request).await,
-        (&Method::GET, "/health") => Ok(text(StatusCode::OK, "fine\n")),
+        (&Method::POST, "/login") => log_in(request).await,
+        (&Method::POST, "/logout") => log_out(request).await,
+        (&Method::GET, "/health") => Ok(text(StatusCode::OK, "ok\n")),
         _ => Ok(text(StatusCode::NOT_FOUND, "not found\n")),
     }
 }
@@ -76,7 +77,7 @@ async fn home(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxEr
     Ok(text(StatusCode::OK, format!("{views} views by {name}\n")))
 }
 
-async fn login(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
+async fn log_in(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
     let session = request.session().load().await?;
     let name = Limited::new(request.into_body(), 64)
         .collect()
@@ -86,13 +87,13 @@ async fn login(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxE
     if name.is_empty() {
         return Ok(text(StatusCode::UNPROCESSABLE_ENTITY, "send a name\n"));
     }
-    // a real service checks a password here; whose session it is changes, so the token does too
-    session.set_principal(Some(name))?;
+    // a real service checks a password first
+    session.log_in(name)?;
     Ok(see_home())
 }
 
-async fn logout(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
-    request.session().load().await?.destroy();
+async fn log_out(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
+    request.session().load().await?.destroy()?;
     Ok(see_home())
 }
 
@@ -106,6 +107,6 @@ fn see_home() -> Response<Full<Bytes>> {
     let mut response = text(StatusCode::SEE_OTHER, "");
     response
         .headers_mut()
-        .insert(LOCATION, hyper::header::HeaderValue::from_static("/"));
+        .insert(LOCATION, HeaderValue::from_static("/"));
     response
 }

@@ -1,6 +1,14 @@
 //! Extractors for axum.
 //!
-//! ```no_run
+//! | argument of a handler | gives |
+//! |---|---|
+//! | [`Session`] | the session, loaded |
+//! | `Option<Session>` | the same; `None` if the request has no session |
+//! | [`SessionHandle`] | the session, not loaded |
+//!
+//! A handler that returns `Result<_, SessionRejection>` can use `?` on session errors.
+//!
+//! ```
 //! # #[cfg(feature = "memory")]
 //! # fn app() -> Result<axum::Router, Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::get};
@@ -14,16 +22,18 @@
 //!     Ok(format!("{views} views\n"))
 //! }
 //!
-//! let sessions = Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random()?).build()?;
+//! let sessions = Sessions::builder(MemoryStore::new())
+//!     .signing_keys(SigningKeys::random()?)
+//!     .build()?;
 //! let app = Router::new().route("/", get(home)).layer(SessionLayer::new(sessions));
 //! # Ok(app)
 //! # }
 //! ```
 //!
-//! The types wrap those of `session-core` and dereference to them, because an extractor must belong to the crate that
-//! implements it.
+//! The types wrap those of `session-core` and dereference to them, because an extractor must belong
+//! to the crate that implements it.
 
-use std::{convert::Infallible, fmt, ops::Deref, sync::Arc};
+use std::{convert::Infallible, error::Error, fmt, ops::Deref, sync::Arc};
 
 use axum_core::{
     body::Body,
@@ -34,14 +44,28 @@ use http::request::Parts;
 use session_core::{SessionError, SessionErrorKind};
 
 use crate::{
-    ext::{self, RequestSession},
-    reject::{self, Rejected},
+    error_response::{HandlerError, error_response},
+    ext::{self, SessionRequestExt},
 };
 
-/// Loads the request's session. An outage is answered before the handler runs.
+/// Extracts the request's session and loads it. If the store is unavailable, the handler does not
+/// run.
 ///
-/// `Option<Session>` is `None` where the request has no session: outside of the cookie's path, or without a layer. An outage
-/// is an error there too.
+/// `Option<Session>` is `None` if the request has no session, because it is outside of the cookie's
+/// path or no session layer has processed it. It does not tell whether somebody is logged in, and
+/// an outage is an error there too.
+///
+/// # Examples
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use session_hyper::axum::Session;
+///
+/// async fn account(session: Session) -> Result<String, StatusCode> {
+///     let name = session.principal().ok_or(StatusCode::UNAUTHORIZED)?;
+///     Ok(format!("account of {name}"))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Session(pub session_core::Session);
 
@@ -68,7 +92,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
         parts: &mut Parts,
         _: &S,
     ) -> Result<Option<Self>, SessionRejection> {
-        let Some(handle) = ext::present(&parts.extensions, None) else {
+        let Some(handle) = ext::get(&parts.extensions, None) else {
             return Ok(None);
         };
         match handle.load().await {
@@ -79,7 +103,24 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
     }
 }
 
-/// Gives the request's session without loading it.
+/// Extracts the request's session without loading it.
+///
+/// # Examples
+///
+/// A cached page is served without a call to the session store:
+///
+/// ```
+/// use session_hyper::axum::{SessionHandle, SessionRejection};
+///
+/// # fn cached() -> Option<String> { None }
+/// async fn page(handle: SessionHandle) -> Result<String, SessionRejection> {
+///     if let Some(page) = cached() {
+///         return Ok(page);
+///     }
+///     let session = handle.load().await?;
+///     Ok(format!("{} values", session.names().len()))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionHandle(pub session_core::SessionHandle);
 
@@ -99,13 +140,26 @@ impl<S: Sync> FromRequestParts<S> for SessionHandle {
     }
 }
 
-/// A [`SessionError`] as a response: what extractors reject with, and what `?` in a handler turns session errors into.
+/// A [`SessionError`] as a response: what the extractors reject with, and what `?` turns a session
+/// error into.
 ///
-/// Under a [`SessionLayer`](crate::SessionLayer) it is answered by the layer's `on_error`.
+/// Under a [`SessionLayer`](crate::SessionLayer), the layer's `on_error` makes the response. The
+/// session is committed as with any other response.
+///
+/// # Examples
+///
+/// ```
+/// use session_hyper::axum::{Session, SessionRejection};
+///
+/// async fn log_out(session: Session) -> Result<&'static str, SessionRejection> {
+///     session.destroy()?;
+///     Ok("logged out")
+/// }
+/// ```
 pub struct SessionRejection(Arc<SessionError>);
 
 impl SessionRejection {
-    /// The error.
+    /// Returns the error.
     pub fn error(&self) -> &SessionError {
         &self.0
     }
@@ -119,8 +173,8 @@ impl From<SessionError> for SessionRejection {
 
 impl IntoResponse for SessionRejection {
     fn into_response(self) -> Response {
-        let mut response = reject::reject(&self.0).map(Body::from);
-        response.extensions_mut().insert(Rejected(self.0));
+        let mut response = error_response(&self.0).map(Body::from);
+        response.extensions_mut().insert(HandlerError(self.0));
         response
     }
 }
@@ -137,8 +191,8 @@ impl fmt::Display for SessionRejection {
     }
 }
 
-impl std::error::Error for SessionRejection {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for SessionRejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
 }

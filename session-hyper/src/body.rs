@@ -1,4 +1,4 @@
-//! The response's body: the service's own, or the text of an error in its place.
+//! The body of a response: that of the inner service, or the text of an error.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a service's response, or of the error that took its place.
+    /// The body of a response: that of the inner service, or of the error response that replaces
+    /// it.
+    ///
+    /// Its default is the default body of the inner service.
     #[derive(Debug)]
     pub struct SessionBody<B> {
         #[pin]

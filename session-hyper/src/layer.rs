@@ -1,4 +1,4 @@
-//! What makes a [`SessionService`] of a service.
+//! The layer that wraps services in [`SessionService`].
 
 use std::sync::Arc;
 
@@ -6,26 +6,41 @@ use bytes::Bytes;
 use http::Response;
 use session_core::{SessionError, Sessions};
 
-use crate::service::{Options, SessionService};
+use crate::{options::Options, service::SessionService};
 
-/// Wraps services into [`SessionService`]. With the feature `tower` it is a tower layer.
+/// Wraps services in [`SessionService`]. With the feature `tower` it implements
+/// `tower_layer::Layer`.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # fn layer() -> Result<(), Box<dyn std::error::Error>> {
+/// use session_hyper::{MemoryStore, SessionLayer, Sessions, SigningKeys, error_response};
+///
+/// let sessions = Sessions::builder(MemoryStore::new())
+///     .signing_keys(SigningKeys::random()?)
+///     .build()?;
+/// let layer = SessionLayer::new(sessions).on_error(|error| {
+///     let response = error_response(error);
+///     let text = format!("<h1>{}</h1>", response.status());
+///     response.map(|_| text.into())
+/// });
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     options: Arc<Options>,
 }
 
 impl SessionLayer {
-    /// A layer for these sessions.
+    /// Makes a layer for these sessions.
     pub fn new(sessions: Sessions) -> Self {
         Self {
             options: Arc::new(Options::new(sessions)),
         }
-    }
-
-    /// As [`SessionService::eager`].
-    pub fn eager(mut self, eager: bool) -> Self {
-        Arc::make_mut(&mut self.options).eager(eager);
-        self
     }
 
     /// As [`SessionService::on_error`].
@@ -33,13 +48,13 @@ impl SessionLayer {
         mut self,
         on_error: impl Fn(&SessionError) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.options).on_error(on_error);
+        Arc::make_mut(&mut self.options).set_on_error(on_error);
         self
     }
 
     /// Wraps a service.
-    pub fn wrap<S>(&self, inner: S) -> SessionService<S> {
-        SessionService::with(self.options.clone(), inner)
+    pub fn layer<S>(&self, inner: S) -> SessionService<S> {
+        SessionService::with_options(self.options.clone(), inner)
     }
 }
 
@@ -48,6 +63,6 @@ impl<S> tower_layer::Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> SessionService<S> {
-        self.wrap(inner)
+        SessionService::with_options(self.options.clone(), inner)
     }
 }

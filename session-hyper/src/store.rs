@@ -1,23 +1,26 @@
-//! Choosing the store by a URL, so that an application changes it by a feature and an environment variable.
+//! Choosing a store by its URL, so that an application changes it with a cargo feature and an
+//! environment variable.
 
 use session_core::AnyStore;
 
-/// Opens the store that the URL names.
+/// Opens the store that a URL names.
 ///
 /// | URL | store | feature |
 /// |---|---|---|
 /// | `memory:` | inside this process | `memory` |
 /// | `redis://host:6379` | one Redis or Valkey server | `redis` |
-/// | `redis+unix:///run/redis.sock` | the same by a unix socket | `redis` |
-/// | `redis+sentinel://host:26379,host:26379/service` | the primary that sentinels name | `redis` |
+/// | `redis+unix:///run/redis.sock` | the same, over a Unix socket | `redis` |
+/// | `redis+sentinel://host:26379,host:26379/service` | the primary that the sentinels report | `redis` |
 /// | `redis+cluster://host:6379,host:6379` | a cluster | `redis` |
 ///
-/// `rediss` is TLS (feature `redis-tls`), and `valkey` may be said for `redis`. A Redis store is asked before this returns, so
-/// that a wrong URL fails at the start and not at the first visitor.
+/// `rediss` connects over TLS (feature `redis-tls`); `valkey` means the same as `redis`. The
+/// function connects to Redis before it returns, so a wrong URL is an error at startup.
 ///
 /// # Errors
 ///
-/// When the URL names no store, or one whose feature is not enabled, or the store cannot be used.
+/// If the URL names no store, the store's feature is not enabled, or the store cannot be reached.
+///
+/// # Examples
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
@@ -25,7 +28,9 @@ use session_core::AnyStore;
 /// use session_hyper::{Sessions, SigningKeys, store};
 ///
 /// let url = std::env::var("SESSION_STORE").unwrap_or("memory:".into());
-/// let sessions = Sessions::builder(store::connect(&url).await?).signing_keys(SigningKeys::random()?).build()?;
+/// let sessions = Sessions::builder(store::connect(&url).await?)
+///     .signing_keys(SigningKeys::random()?)
+///     .build()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -33,14 +38,16 @@ pub async fn connect(url: &str) -> Result<AnyStore, ConnectError> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "memory")]
-        "memory" => Ok(session_core::MemoryStore::new().into()),
+        "memory" => Ok(AnyStore::new(session_core::MemoryStore::new())),
         #[cfg(not(feature = "memory"))]
         "memory" => Err(ConnectError::Disabled {
             scheme: scheme.into(),
             feature: "memory",
         }),
         #[cfg(feature = "redis")]
-        _ if is_redis(scheme) => Ok(session_redis::RedisStore::connect(url).await?.into()),
+        _ if is_redis(scheme) => Ok(AnyStore::new(
+            session_redis::RedisStore::connect(url).await?,
+        )),
         #[cfg(not(feature = "redis"))]
         _ if is_redis(scheme) => Err(ConnectError::Disabled {
             scheme: scheme.into(),
@@ -52,35 +59,38 @@ pub async fn connect(url: &str) -> Result<AnyStore, ConnectError> {
     }
 }
 
-/// The first word of a scheme names the server, the rest how it is reached.
+/// The scheme names the server first, then the kind of connection.
 fn is_redis(scheme: &str) -> bool {
     let server = scheme.split('+').next().unwrap_or_default();
     ["redis", "rediss", "valkey", "valkeys"].contains(&server)
 }
 
-/// A store could not be opened. The messages never contain the rest of a URL, which may hold a password.
+/// A store could not be opened.
+///
+/// Messages contain no part of the URL but its scheme, because the rest may contain a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The URL names no store.
     #[error(
-        "{scheme:?} is not the scheme of a session store: expected memory:, redis:, redis+unix:, redis+sentinel: or redis+cluster:"
+        "unknown scheme of a store URL: expected memory, redis, redis+unix, redis+sentinel or \
+         redis+cluster, found {scheme:?}"
     )]
     UnknownScheme {
-        /// What stands before the colon.
+        /// The part before the colon.
         scheme: String,
     },
     /// The store is not part of this build.
-    #[error("{scheme:?} needs the feature {feature:?} of session-hyper")]
+    #[error("store URLs with {scheme:?} need the feature {feature:?} of session-hyper")]
     Disabled {
-        /// What stands before the colon.
+        /// The part before the colon.
         scheme: String,
         /// The cargo feature to enable.
         feature: &'static str,
     },
-    /// Redis could not be used.
+    /// The Redis store could not be opened.
     #[cfg(feature = "redis")]
-    #[error("the Redis store cannot be used")]
+    #[error(transparent)]
     Redis(#[from] session_redis::ConnectError),
 }
 
@@ -88,17 +98,45 @@ pub enum ConnectError {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "memory")]
     #[tokio::test]
-    async fn the_scheme_chooses_and_secrets_stay_out_of_errors() {
-        #[cfg(feature = "memory")]
+    async fn the_scheme_chooses_the_store() {
         assert!(connect("memory:").await.is_ok());
-        let error = connect("etcd://user:hunter2@host")
-            .await
-            .expect_err("unknown")
-            .to_string();
-        assert!(
-            error.contains("etcd") && !error.contains("hunter2"),
-            "{error}"
-        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_scheme_is_named_and_the_password_is_not() {
+        let error = connect("etcd://user:hunter2@host").await;
+        let error = error.expect_err("there is no such store").to_string();
+        assert!(error.contains("\"etcd\""), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[tokio::test]
+    async fn an_error_and_its_sources_do_not_repeat_each_other() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+        let closed = closed.expect("a free port");
+        for url in [&*format!("redis://{closed}"), "redis://host:port"] {
+            let error = connect(url).await.expect_err("there is no server");
+            let first: Box<dyn std::error::Error> = Box::new(error);
+            let chain = std::iter::successors(Some(&*first), |error| error.source());
+            let messages: Vec<_> = chain.map(ToString::to_string).collect();
+            assert!(messages.len() > 1, "{messages:?}");
+            for pair in messages.windows(2) {
+                assert!(!pair[0].contains(&pair[1]), "{messages:?}");
+            }
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[tokio::test]
+    async fn a_store_that_is_not_compiled_in_is_an_error_that_names_the_feature() {
+        for scheme in ["redis", "rediss", "valkey", "redis+cluster"] {
+            let error = connect(&format!("{scheme}://localhost")).await;
+            let error = error.expect_err("no such feature").to_string();
+            assert!(error.contains(scheme), "{error}");
+            assert!(error.contains("feature \"redis\""), "{error}");
+        }
     }
 }

@@ -55,6 +55,10 @@ impl RedisConfig {
             Some((credentials, hosts)) => (parse_credentials(credentials)?, hosts),
             None => (Credentials::default(), authority),
         };
+        // a query whose `?` is missing, which may contain a password
+        if hosts.contains('&') || path.contains('&') {
+            return Err(UrlError::Unencoded);
+        }
         let (topology, database) = parse_topology(kind, tls, hosts, path)?;
 
         let mut config = Self::new(topology);

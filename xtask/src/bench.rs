@@ -1,11 +1,11 @@
-//! The bench beside the peers, in a workspace of its own under `bench`.
+//! The benchmark of this project and its peers, a workspace of its own under `bench`.
 
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::programs;
 
-/// Builds every server as for production, and hands the rest of the command line to the harness.
+/// Builds every server in release mode and passes the arguments to the harness.
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     programs::provide_for_bench(sh)?;
     cmd!(
@@ -21,5 +21,5 @@ pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     .run()?;
     cmd!(sh, "cargo run --release --quiet --manifest-path {manifest} --package bench-harness -- {arguments...}")
         .run()
-        .context("the bench failed")
+        .context("the benchmark failed")
 }

@@ -1,15 +1,18 @@
-//! What can be said about the code without running it.
+//! Checks that do not run the code: formatting, circles between files, lints and documentation.
 
 use xshell::{Shell, cmd};
 
+use crate::modules;
+
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     cmd!(sh, "cargo fmt --all --check").run()?;
+    modules::check(sh)?;
     cmd!(
         sh,
         "cargo clippy --workspace --all-targets --all-features -- -D warnings"
     )
     .run()?;
-    // as an argument and not in the environment, so that it is printed with the command
+    // an argument instead of a variable of the environment, so that it is printed with the command
     let deny = r#"build.rustdocflags=["-Dwarnings"]"#;
     cmd!(
         sh,

@@ -1,14 +1,18 @@
-//! Every command a developer needs, as `cargo xtask <command>`. The gate runs the same ones.
+//! The commands of a developer, as `cargo xtask <command>`. The gate is `cargo xtask ci`.
 
 mod bench;
 mod check;
+mod explore;
 mod features;
+mod fuzz;
+mod modules;
+mod mutants;
 mod profile;
 mod programs;
 mod soak;
 mod test;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
 use xshell::Shell;
@@ -17,17 +21,52 @@ use xshell::Shell;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
-    /// Finds or installs the programs that tests need, and runs every test
+    /// Runs every test, and installs the programs that tests need
     Test,
-    /// Formatting, lints and documentation, with warnings denied
+    /// Checks formatting, circles between files, lints and documentation
     Check,
     /// Lints every published crate with each of its features alone, and with none
     Features,
+    /// Runs interleavings of requests and faults of a store; `cargo xtask explore --help` lists the options
+    #[command(disable_help_flag = true)]
+    Explore {
+        /// Options of the explorer
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Fuzzes the parsers of untrusted bytes; needs a nightly toolchain
+    Fuzz {
+        /// Run only this target
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Copy new inputs that add coverage to the committed corpus
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Prints which file of each crate refers to which other file
+    Modules {
+        /// Print only this crate
+        name: Option<String>,
+    },
     /// Counts the instructions of each kind of request and compares them with the baseline
     Profile {
-        /// Take what is counted for the new baseline
+        /// Write the counts to the baseline file
         #[arg(long)]
         bless: bool,
+    },
+    /// Tests whether the tests notice small changes of the code that decides and parses; takes an hour
+    Mutants {
+        /// Test only a part of the mutants, such as 0/4 or 3/4
+        #[arg(long)]
+        shard: Option<mutants::Shard>,
+        /// Test only the mutants of this file
+        #[arg(long)]
+        file: Option<String>,
+        /// Leave out the mutants that an earlier run has caught
+        #[arg(long)]
+        resume: bool,
     },
     /// Measures this project beside its peers; `cargo xtask bench --help` lists the options
     #[command(disable_help_flag = true)]
@@ -36,14 +75,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Long runs against real Redis servers: all of them, or one with its options, as in `soak races --races 1000`
+    /// Runs long scenarios against real Redis servers: all, or one with options such as `soak races --races 1000`
     #[command(disable_help_flag = true)]
     Soak {
         /// A scenario and its options
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Everything: check, features, profile and test
+    /// Runs the gate: check, features, profile, explore and test
     Ci,
 }
 
@@ -59,20 +98,52 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     let sh = Shell::new()?;
-    // the place of this file decides, so that the command works from any folder
+    // commands work from any folder of the workspace
     sh.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     match command {
         Command::Test => test::run(&sh),
         Command::Check => check::run(&sh),
         Command::Features => features::run(&sh),
+        Command::Explore { arguments } => explore::run(&sh, &arguments),
+        Command::Fuzz {
+            target,
+            seconds,
+            keep,
+        } => fuzz::run(&sh, target.as_deref(), seconds, keep),
+        Command::Modules { name } => modules::run(&sh, name.as_deref()),
+        Command::Mutants {
+            shard,
+            file,
+            resume,
+        } => {
+            let selection = mutants::Selection {
+                shard,
+                file,
+                resume,
+            };
+            mutants::run(&sh, &selection)
+        }
         Command::Bench { arguments } => bench::run(&sh, &arguments),
         Command::Profile { bless } => profile::run(&sh, bless),
         Command::Soak { arguments } => soak::run(&sh, &arguments),
-        Command::Ci => {
-            check::run(&sh)?;
-            features::run(&sh)?;
-            profile::run(&sh, false)?;
-            test::run(&sh)
-        }
+        Command::Ci => ci(&sh),
     }
+}
+
+/// Runs the gate and prints how long each step takes.
+fn ci(sh: &Shell) -> anyhow::Result<()> {
+    let steps: [(&str, &dyn Fn() -> anyhow::Result<()>); 5] = [
+        ("check", &|| check::run(sh)),
+        ("features", &|| features::run(sh)),
+        ("profile", &|| profile::run(sh, false)),
+        ("explore", &|| explore::run(sh, &[])),
+        ("test", &|| test::run(sh)),
+    ];
+    for (name, step) in steps {
+        let start = Instant::now();
+        let result = step();
+        println!("== {name}: {} s", start.elapsed().as_secs());
+        result?;
+    }
+    Ok(())
 }

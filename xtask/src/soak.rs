@@ -1,13 +1,13 @@
-//! The long runs against real Redis servers.
+//! Long scenarios against real Redis servers.
 
 use xshell::{Shell, cmd};
 
 use crate::programs;
 
-/// Each with its default counts; minutes in all.
+/// With their default counts they take minutes in all.
 const SCENARIOS: [&str; 4] = ["updates", "outage", "races", "recovery"];
 
-/// Runs one scenario with its flags, or all of them.
+/// Runs one scenario with its options, or all of them.
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     programs::provide(sh)?;
     let all = SCENARIOS.map(|scenario| vec![scenario.to_owned()]);

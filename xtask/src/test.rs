@@ -1,4 +1,4 @@
-//! Every test of the workspace.
+//! The tests of the workspace.
 
 use xshell::{Shell, cmd};
 
@@ -6,7 +6,7 @@ use crate::programs;
 
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     programs::provide(sh)?;
-    // first, so that the summary of the many stands last; a failure here does not keep the others from being run
+    // before the others, so that their summary comes last; all tests run even if these fail
     let docs = cmd!(
         sh,
         "cargo test --workspace --all-features --no-fail-fast --doc"

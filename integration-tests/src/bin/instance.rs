@@ -1,6 +1,7 @@
-//! One instance of the demo site with every store, as a process: what its own binary does, for tests that end processes.
+//! One instance of the demo site with every store, as a process, for tests that kill processes.
 //!
-//! A test finds the binaries of its own package only, so this one stands here and calls the demo's library.
+//! Cargo tells a test the paths of the binaries of its own package alone, so this package has one that calls the library of the
+//! demo.
 
 use std::{
     error::Error,
@@ -18,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    // the errors of an outage that a test brings about are no news
+    // tests cause outages, whose errors are expected
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,17 +1,11 @@
-//! The demo in a real browser: what only a browser can tell of a cookie, a history and a form.
+//! The demo in a real browser, for what only a browser does with cookies, its history and forms.
 //!
-//! Headless Chromium is driven through chromedriver. Where they are missing the test fails; on Debian they are the packages
+//! Headless Chromium is driven through chromedriver. The test fails if they are not installed. Their Debian packages are
 //! `chromium` and `chromium-driver`.
 
 use std::{
-    env,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     panic,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -20,25 +14,25 @@ use demo::options::Options;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
-use tempfile::TempDir;
+use test_support::ChromeDriver;
 use tokio::{net::TcpListener, time};
 
-/// Longest wait for one thing to show.
+/// Fails a test that waits longer for one change of the page.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest journey.
+/// Fails a test that takes longer in all.
 const LIMIT: Duration = Duration::from_secs(50);
 const DAY: u64 = 24 * 3600;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
+async fn a_browser_logs_in_and_out() {
     let site = start_demo().await;
-    let driver = Driver::start();
-    let client = driver.open().await;
+    let driver = ChromeDriver::start();
+    let client = open_browser(&driver).await;
     let visitor = Visitor {
         client: client.clone(),
         site: format!("http://{site}"),
     };
-    // in a task of its own, so that the browser is closed whatever happens there
+    // in a task of its own, so that the browser is closed also if it panics
     let journey = tokio::spawn(async move {
         let anonymous = visitor.counts_visits().await;
         let ann = visitor.logs_in(anonymous).await;
@@ -53,13 +47,13 @@ async fn a_browser_visits_logs_in_and_leaves_nothing_behind() {
     abort.abort();
     client.close().await.expect("the browser closes");
     drop(driver);
-    match journey.expect("the journey ends in time") {
+    match journey.expect("the test ends in time") {
         Ok(()) => {}
         Err(failed) => panic::resume_unwind(failed.into_panic()),
     }
 }
 
-/// Somebody in front of the browser.
+/// What a visitor does in the browser.
 struct Visitor {
     client: Client,
     site: String,
@@ -103,7 +97,11 @@ impl Visitor {
         let ann = self.cookie().await.expect("cookie");
         assert_ne!(ann.value(), anonymous.value(), "a login renews the token");
         assert_eq!(ann.expires(), None);
-        assert_eq!(self.text("#session-id").await, id, "and keeps the session");
+        assert_eq!(
+            self.text("#session-id").await,
+            id,
+            "the login keeps the session"
+        );
         ann
     }
 
@@ -120,7 +118,7 @@ impl Visitor {
     async fn logs_out(&self, ann: Cookie<'static>) {
         let id = self.text("#session-id").await;
         self.click("#logout").await;
-        self.eventually("the farewell shows", || async {
+        self.eventually("the farewell message is shown", || async {
             self.text("#goodbye").await.is_some()
         })
         .await;
@@ -128,7 +126,7 @@ impl Visitor {
         assert_ne!(
             self.text("#session-id").await,
             id,
-            "the old session does not return"
+            "the old session is not opened again"
         );
         let left = self.cookie().await;
         assert!(
@@ -137,7 +135,7 @@ impl Visitor {
         );
     }
 
-    /// The page before the logout was ann's; the browser must ask again instead of showing it.
+    /// The page before the logout is not cached, so the browser requests it again.
     async fn goes_back(&self) {
         self.client.back().await.expect("goes back");
         let url = format!("{}/", self.site);
@@ -159,7 +157,7 @@ impl Visitor {
         let cookie = self.cookie().await.expect("cookie");
         let expires_at = cookie
             .expires_datetime()
-            .expect("it outlives the browser")
+            .expect("it is persistent")
             .unix_timestamp();
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -233,7 +231,7 @@ impl Visitor {
         cookies.into_iter().find(|cookie| cookie.name() == "id")
     }
 
-    /// What an element says; `None` where there is none, or where the page is just being replaced.
+    /// The text of an element; `None` if the page has no such element, or is being replaced.
     async fn text(&self, selector: &str) -> Option<String> {
         let script = "return document.querySelector(arguments[0])?.textContent ?? null";
         self.client
@@ -266,83 +264,15 @@ impl Visitor {
     }
 }
 
-/// A chromedriver on a port of its own, ended with the value.
-struct Driver {
-    process: Child,
-    url: String,
-    chromium: PathBuf,
-    /// Kept until the browser is gone.
-    profile: TempDir,
-}
-
-impl Driver {
-    fn start() -> Self {
-        let chromium = on_path("chromium");
-        let profile = tempfile::tempdir().expect("a directory");
-        let mut process = Command::new(on_path("chromedriver"))
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let stdout = process.stdout.take().expect("piped");
-        let mut driver = Self {
-            process,
-            url: String::new(),
-            chromium,
-            profile,
-        };
-        // it says which port it took when it is ready; reading on keeps its pipe from filling up
-        let (port, told) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("successfully on port ") {
-                    let _ = port.send(rest.trim_end_matches('.').to_owned());
-                }
-            }
-        });
-        let port = told
-            .recv_timeout(PATIENCE)
-            .expect("chromedriver tells its port");
-        driver.url = format!("http://127.0.0.1:{port}");
-        driver
-    }
-
-    async fn open(&self) -> Client {
-        let profile = format!("--user-data-dir={}", self.profile.path().display());
-        let arguments = [
-            "--headless",
-            // as root, Chromium runs without its sandbox or not at all; it sees no page but the demo's
-            "--no-sandbox",
-            "--disable-gpu",
-            // containers give little shared memory
-            "--disable-dev-shm-usage",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            &profile,
-        ];
-        let options = json!({ "binary": self.chromium, "args": arguments });
-        let capabilities = [("goog:chromeOptions".to_owned(), options)]
-            .into_iter()
-            .collect();
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let connecting = builder.capabilities(capabilities).connect(&self.url);
-        time::timeout(PATIENCE * 3, connecting)
-            .await
-            .expect("the browser opens in time")
-            .expect("the browser opens")
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+async fn open_browser(driver: &ChromeDriver) -> Client {
+    let mut builder = ClientBuilder::new(HttpConnector::new());
+    let connecting = builder
+        .capabilities(driver.capabilities())
+        .connect(driver.url());
+    time::timeout(PATIENCE * 3, connecting)
+        .await
+        .expect("the browser opens in time")
+        .expect("the browser opens")
 }
 
 async fn start_demo() -> SocketAddr {
@@ -352,15 +282,4 @@ async fn start_demo() -> SocketAddr {
         .expect("flags");
     tokio::spawn(async move { demo::serve(listener, options).await.expect("serves") });
     address
-}
-
-/// The program of that name.
-fn on_path(program: &str) -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|program| program.is_file());
-    found.unwrap_or_else(|| {
-        panic!("{program} is not on PATH: this test needs Chromium and its driver (on Debian: apt-get install chromium chromium-driver)")
-    })
 }

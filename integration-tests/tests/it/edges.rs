@@ -1,31 +1,33 @@
-//! Sequences in which two things happen at once within one request, or a commit is done by halves.
+//! Requests that race with each other, and commits of which a part fails.
 
 use std::time::Duration;
 
 use http::Response;
-use integration_tests::{Backend, Browser, Call, TestStore};
+use integration_tests::Backend;
 use session_core::{
     CookieOptions, Key, Outcome, Session, SessionErrorKind, Sessions, StoreErrorKind,
+    testing::{Call, TestStore},
 };
+use test_support::Browser;
 
 use crate::visit::{begin, builder, finish, on_every_store, request, sessions, visit};
 
 type Tested = TestStore<Backend>;
 
 on_every_store! {
-    who_holds_an_old_token_never_gets_the_session_that_logged_in
-    what_one_user_writes_does_not_land_with_the_next
-    a_save_whose_answer_is_lost_counts_once
-    a_save_that_is_dropped_counts_once
-    a_renewal_whose_answer_is_lost_is_told_by_the_next_commit
-    what_is_written_after_a_discard_during_a_save_is_kept
-    a_regeneration_that_fails_hands_nothing_out
-    a_superseded_token_never_replaces_the_new_one
-    a_session_that_is_loaded_too_late_is_closed
-    a_logout_does_not_wait_for_its_farewell
-    half_a_regeneration_leaves_nothing_behind
-    an_ended_session_says_so_to_every_write
-    a_principal_counts_towards_the_limit
+    a_token_from_before_the_login_never_opens_the_session_after_it
+    a_slow_write_of_one_user_is_not_stored_for_the_next
+    a_save_whose_answer_is_lost_is_applied_once
+    a_save_that_is_dropped_is_applied_once
+    the_next_commit_sets_the_cookie_of_a_renewal_whose_answer_was_lost
+    a_write_after_a_discard_during_a_save_is_kept
+    a_failed_regeneration_sets_no_cookie
+    a_superseded_token_is_never_set_again
+    a_session_loaded_after_the_commit_is_closed
+    a_logout_holds_even_if_the_next_session_cannot_be_stored
+    a_destroy_after_half_a_regeneration_leaves_no_record
+    every_write_to_an_ended_session_is_an_error
+    the_principal_counts_towards_the_size_limit
 }
 
 const NUMBER: Key<u32> = Key::new("number");
@@ -54,8 +56,9 @@ async fn number(sessions: &Sessions, browser: &Browser) -> Option<u32> {
         .expect("a number")
 }
 
-/// A write that was let in before a login is kept; what it merged with is not shown, and cannot be renewed away.
-async fn who_holds_an_old_token_never_gets_the_session_that_logged_in(store: Tested) {
+/// A write of a request that loaded the session before the login is kept. The request does not see what it was merged with, and
+/// cannot renew the token.
+async fn a_token_from_before_the_login_never_opens_the_session_after_it(store: Tested) {
     let sessions = sessions(&store);
     let mut victim = visitor(&sessions).await;
     let mut attacker = victim.clone();
@@ -89,7 +92,7 @@ async fn who_holds_an_old_token_never_gets_the_session_that_logged_in(store: Tes
     );
 }
 
-async fn what_one_user_writes_does_not_land_with_the_next(store: Tested) {
+async fn a_slow_write_of_one_user_is_not_stored_for_the_next(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
     visit(&sessions, &mut browser, |session| {
@@ -111,7 +114,7 @@ async fn what_one_user_writes_does_not_land_with_the_next(store: Tested) {
     assert!(!begin(&sessions, &browser).await.1.contains("draft"));
 }
 
-async fn a_save_whose_answer_is_lost_counts_once(store: Tested) {
+async fn a_save_whose_answer_is_lost_is_applied_once(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
     let (handle, session) = begin(&sessions, &browser).await;
@@ -128,25 +131,31 @@ async fn a_save_whose_answer_is_lost_counts_once(store: Tested) {
     assert_eq!(number(&sessions, &browser).await, Some(2));
 }
 
-async fn a_save_that_is_dropped_counts_once(store: Tested) {
+async fn a_save_that_is_dropped_is_applied_once(store: Tested) {
+    let mut dropped_during_the_save = 0;
     for polls in 0..8 {
-        let store = store.fresh().yielding();
+        let store = store.inner().emptied().yielding();
         let sessions = sessions(&store);
         let mut browser = visitor(&sessions).await;
         let (handle, session) = begin(&sessions, &browser).await;
         add(&session);
+        store.take_calls();
+        let mut is_saved = false;
         {
             let mut saving = std::pin::pin!(session.save());
             for _ in 0..polls {
                 let once = std::future::poll_fn(|cx| {
                     std::task::Poll::Ready(saving.as_mut().poll(cx).is_ready())
                 });
-                if once.await {
+                is_saved = once.await;
+                if is_saved {
                     break;
                 }
                 tokio::task::yield_now().await;
             }
         }
+        let is_called = store.take_calls() == [Call::Save];
+        dropped_during_the_save += u32::from(is_called && !is_saved);
         let _ = finish(&sessions, &handle, &mut browser)
             .await
             .expect("no fault");
@@ -156,9 +165,10 @@ async fn a_save_that_is_dropped_counts_once(store: Tested) {
             "dropped after {polls} polls"
         );
     }
+    assert!(dropped_during_the_save > 0);
 }
 
-async fn a_renewal_whose_answer_is_lost_is_told_by_the_next_commit(store: Tested) {
+async fn the_next_commit_sets_the_cookie_of_a_renewal_whose_answer_was_lost(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
     let (handle, session) = begin(&sessions, &browser).await;
@@ -168,11 +178,7 @@ async fn a_renewal_whose_answer_is_lost_is_told_by_the_next_commit(store: Tested
         session.save().await.expect_err("unknown").kind(),
         SessionErrorKind::Timeout
     );
-    assert_eq!(
-        handle.settled_cookie(),
-        None,
-        "nothing is told that is not known"
-    );
+    assert_eq!(handle.settled_cookie(), None, "the outcome is unknown");
     let _ = finish(&sessions, &handle, &mut browser)
         .await
         .expect("no fault");
@@ -182,7 +188,7 @@ async fn a_renewal_whose_answer_is_lost_is_told_by_the_next_commit(store: Tested
     );
 }
 
-async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
+async fn a_write_after_a_discard_during_a_save_is_kept(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
     let (handle, session) = begin(&sessions, &browser).await;
@@ -210,10 +216,10 @@ async fn what_is_written_after_a_discard_during_a_save_is_kept(store: Tested) {
     );
 }
 
-/// The new session cannot be stored, or the old one cannot be ended: either way the old one lives, and alone.
-async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
+/// If the new session cannot be stored, or the old one not destroyed, the old one is the only one stored.
+async fn a_failed_regeneration_sets_no_cookie(store: Tested) {
     for call in [Call::Create, Call::Destroy] {
-        let store = store.fresh();
+        let store = store.inner().emptied();
         let sessions = sessions(&store);
         let mut browser = Browser::new();
         let (handle, session) = begin(&sessions, &browser).await;
@@ -223,7 +229,7 @@ async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
         store.fail(call, StoreErrorKind::Unavailable);
         let error = finish(&sessions, &handle, &mut browser)
             .await
-            .expect_err("half done");
+            .expect_err("a part fails");
         assert_eq!(
             (error.kind(), handle.settled_cookie()),
             (SessionErrorKind::Unavailable, None),
@@ -233,10 +239,10 @@ async fn a_regeneration_that_fails_hands_nothing_out(store: Tested) {
     }
 }
 
-/// A slow read of a lasting session, or of a rolling one, or under an older key, overlaps a login.
-async fn a_superseded_token_never_replaces_the_new_one(store: Tested) {
+/// A slow request that sets its cookie again, because it is rolling or persistent, overlaps a login.
+async fn a_superseded_token_is_never_set_again(store: Tested) {
     for rolling in [true, false] {
-        let store = store.fresh();
+        let store = store.inner().emptied();
         let lasting = CookieOptions::new().max_age(Duration::from_secs(3600));
         let cookie = if rolling {
             CookieOptions::new()
@@ -248,7 +254,7 @@ async fn a_superseded_token_never_replaces_the_new_one(store: Tested) {
             .rolling(rolling)
             .touch_after(Duration::ZERO)
             .build();
-        let sessions = built.expect("legal");
+        let sessions = built.expect("valid options");
         let mut browser = visitor(&sessions).await;
         let (slow, session) = begin(&sessions, &browser).await;
         session.touch();
@@ -267,7 +273,7 @@ async fn a_superseded_token_never_replaces_the_new_one(store: Tested) {
     }
 }
 
-async fn a_session_that_is_loaded_too_late_is_closed(store: Tested) {
+async fn a_session_loaded_after_the_commit_is_closed(store: Tested) {
     let sessions = sessions(&store);
     let browser = visitor(&sessions).await;
     let handle = sessions.begin(&request(&browser));
@@ -275,7 +281,7 @@ async fn a_session_that_is_loaded_too_late_is_closed(store: Tested) {
         .finish(&handle, &mut Response::new(()))
         .await
         .expect("no fault");
-    let late = handle.load().await.expect("it may be read");
+    let late = handle.load().await.expect("a closed session can be read");
     assert_eq!(late.get(NUMBER).expect("a number"), Some(0));
     assert_eq!(
         late.insert(NUMBER, &1).expect_err("late").kind(),
@@ -283,7 +289,7 @@ async fn a_session_that_is_loaded_too_late_is_closed(store: Tested) {
     );
 }
 
-async fn a_logout_does_not_wait_for_its_farewell(store: Tested) {
+async fn a_logout_holds_even_if_the_next_session_cannot_be_stored(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
     let (handle, session) = begin(&sessions, &browser).await;
@@ -293,15 +299,15 @@ async fn a_logout_does_not_wait_for_its_farewell(store: Tested) {
     store.fail(Call::Create, StoreErrorKind::Refused);
     assert!(
         finish(&sessions, &handle, &mut browser).await.is_err(),
-        "the farewell cannot be stored"
+        "the next session cannot be stored"
     );
     assert!(
         sessions.open(&token).await.expect("no fault").is_none(),
-        "the user is logged out"
+        "the session is destroyed"
     );
 }
 
-async fn half_a_regeneration_leaves_nothing_behind(store: Tested) {
+async fn a_destroy_after_half_a_regeneration_leaves_no_record(store: Tested) {
     let sessions = sessions(&store);
     let mut browser = visitor(&sessions).await;
     let (handle, session) = begin(&sessions, &browser).await;
@@ -316,7 +322,7 @@ async fn half_a_regeneration_leaves_nothing_behind(store: Tested) {
     assert!(store.inner().is_empty());
 }
 
-async fn an_ended_session_says_so_to_every_write(store: Tested) {
+async fn every_write_to_an_ended_session_is_an_error(store: Tested) {
     let sessions = sessions(&store);
     let browser = visitor(&sessions).await;
     let (_, session) = begin(&sessions, &browser).await;
@@ -336,8 +342,11 @@ async fn an_ended_session_says_so_to_every_write(store: Tested) {
     }
 }
 
-async fn a_principal_counts_towards_the_limit(store: Tested) {
-    let sessions = builder(&store).max_bytes(100).build().expect("legal");
+async fn the_principal_counts_towards_the_size_limit(store: Tested) {
+    let sessions = builder(&store)
+        .max_bytes(100)
+        .build()
+        .expect("valid options");
     let mut browser = visitor(&sessions).await;
     visit(&sessions, &mut browser, |session| {
         let error = session

@@ -5,7 +5,6 @@ mod balanced;
 mod browser;
 mod edges;
 mod express;
-mod express_matrix;
 mod outages;
 mod promises;
 mod requests;

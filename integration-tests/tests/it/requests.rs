@@ -1,13 +1,14 @@
-//! What each kind of request asks of Redis, counted by the server: commands and round trips.
+//! The commands and round trips of each kind of request, as the Redis server counts them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{Method, Request};
 use hyper::body::Incoming;
-use integration_tests::{App, Browser, Redis, Reply, keys, text};
+use integration_tests::{App, Reply, keys, text};
 use session_core::{Key, Sessions};
 use session_hyper::RequestSession;
 use session_redis::RedisStore;
+use test_support::{Browser, Meter, Redis};
 
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";
@@ -31,55 +32,37 @@ async fn handler(request: Request<Incoming>) -> Reply {
     text("")
 }
 
-/// Commands by name, and replies that the server wrote: one for each round trip.
+/// The commands by name, and the round trips, of one request.
 struct Counted {
-    commands: Vec<(String, u64)>,
+    commands: BTreeMap<String, u64>,
     round_trips: u64,
 }
 
-fn replies(server: &Redis) -> u64 {
-    let stats: String = server.command(&["INFO", "stats"]);
-    let count = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("total_writes_processed:"));
-    count
-        .expect("a server of version 6 or later")
-        .trim()
-        .parse()
-        .expect("a number")
-}
-
 impl Counted {
-    /// Counts one request, and nothing of the counting itself.
+    /// Counts one request.
     async fn of(server: &Redis, request: impl Future<Output = ()>) -> Self {
-        server.reset_counts();
-        let before = replies(server);
-        // what asking costs by itself: connecting, asking, as above
-        let asking = replies(server) - before;
-        let before = replies(server);
-        request.await;
-        let round_trips = replies(server) - before - asking;
+        let measured = Meter::new(server).measure(request).await;
         Self {
-            commands: server.counts(),
-            round_trips,
+            commands: measured.commands,
+            round_trips: measured.round_trips,
         }
     }
 }
 
-/// The promise in figures. What scripts do inside is counted by the server as commands too.
+/// The server counts commands that run in scripts too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_costs_what_is_promised() {
+async fn each_kind_of_request_sends_a_fixed_set_of_commands() {
     let server = Redis::start();
     let store = RedisStore::connect(&server.url())
         .await
         .expect("the server answers");
-    // a touch is due when more than five seconds would be regained
+    // a touch is due if it extends the expiry by more than five seconds
     let sessions = Sessions::builder(store)
         .signing_keys(keys())
         .idle_timeout(Duration::from_secs(60))
         .touch_after(Duration::from_secs(5))
         .build()
-        .expect("legal options");
+        .expect("valid options");
     let app = App::start(sessions, handler).await;
     let (addr, mut browser) = (app.addr(), Browser::new());
     let mut forged = Browser::new();
@@ -97,7 +80,7 @@ async fn every_request_costs_what_is_promised() {
     }
     #[track_caller]
     fn check(what: &str, counted: Counted, round_trips: u64, commands: &[(&str, u64)]) {
-        let commands: Vec<_> = commands
+        let commands = commands
             .iter()
             .map(|(name, count)| ((*name).to_owned(), *count))
             .collect();
@@ -117,9 +100,9 @@ async fn every_request_costs_what_is_promised() {
     ];
 
     let none = Counted::of(&server, get(&mut Browser::new(), &app, "/read")).await;
-    check("anonymous, looked at", none, 0, &[]);
+    check("read without a cookie", none, 0, &[]);
     let none = Counted::of(&server, get(&mut forged, &app, "/read")).await;
-    check("forged cookie", none, 0, &[]);
+    check("read with a forged cookie", none, 0, &[]);
     let first = Counted::of(&server, get(&mut browser, &app, "/write")).await;
     check("first write", first, 1, &[("evalsha", 1), ("set", 1)]);
     let none = Counted::of(&server, get(&mut browser, &app, "/untouched")).await;
@@ -131,7 +114,7 @@ async fn every_request_costs_what_is_promised() {
     let login = Counted::of(&server, get(&mut browser, &app, "/login")).await;
     check("login", login, 2, &save);
 
-    // the store's clock, moved: 50 of 60 seconds are left
+    // 10 of 60 seconds of the idle timeout pass
     for (key, _) in server.dump() {
         server.command::<u32>(&["PEXPIRE", &key, "50000"]);
     }
@@ -143,7 +126,7 @@ async fn every_request_costs_what_is_promised() {
         &[("get", 1), ("pexpire", 1), ("pttl", 1)],
     );
     let once = Counted::of(&server, get(&mut browser, &app, "/read")).await;
-    check("and none right after it", once, 1, &read);
+    check("read right after a touch", once, 1, &read);
 
     let other = Counted::of(&server, get(&mut browser, &app, "/regenerate")).await;
     let commands = [
@@ -165,9 +148,9 @@ async fn every_request_costs_what_is_promised() {
     check("after the logout", none, 0, &[]);
 }
 
-/// A cookie of a session that was only read goes out with a save, which proves its token: one script instead of a `PEXPIRE`.
+/// A cookie is set with a save alone, which proves that its token is current: one script instead of `PEXPIRE`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cookie_that_is_sent_again_costs_one_more() {
+async fn a_rolling_cookie_costs_a_save_instead_of_a_touch() {
     let server = Redis::start();
     let store = RedisStore::connect(&server.url())
         .await
@@ -176,7 +159,7 @@ async fn a_cookie_that_is_sent_again_costs_one_more() {
         .signing_keys(keys())
         .rolling(true)
         .build()
-        .expect("legal options");
+        .expect("valid options");
     let app = App::start(sessions, handler).await;
     let mut browser = Browser::new();
     for _ in 0..20 {
@@ -193,8 +176,6 @@ async fn a_cookie_that_is_sent_again_costs_one_more() {
         ("pttl", 1),
         ("set", 1),
     ];
-    let commands: Vec<_> = commands
-        .map(|(name, count)| (name.to_owned(), count))
-        .into();
-    assert_eq!((read.round_trips, read.commands), (2, commands));
+    let commands = commands.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!((read.round_trips, read.commands), (2, commands.into()));
 }

@@ -1,12 +1,16 @@
-//! One request without a socket: begin, load, do something, finish.
+//! One request without a socket: begin, load, change, finish.
 
 use http::{Request, Response, header};
-use integration_tests::{Browser, Call, TestStore, keys};
-use session_core::{Builder, Outcome, Session, SessionError, SessionHandle, Sessions, Store};
+use integration_tests::keys;
+use session_core::{
+    Builder, Outcome, Session, SessionError, SessionHandle, Sessions, Store,
+    testing::{Call, TestStore},
+};
+use test_support::Browser;
 
 /// Sessions with the defaults on this store.
 pub(crate) fn sessions<S: Store>(store: &TestStore<S>) -> Sessions {
-    builder(store).build().expect("legal options")
+    builder(store).build().expect("valid options")
 }
 
 /// Sessions on this store, to be configured.
@@ -30,7 +34,7 @@ pub(crate) async fn begin(sessions: &Sessions, browser: &Browser) -> (SessionHan
     (handle, session)
 }
 
-/// Finishes a request, and gives the response's cookies to the browser.
+/// Finishes a request, and stores the cookies of its response in the browser.
 pub(crate) async fn finish(
     sessions: &Sessions,
     handle: &SessionHandle,
@@ -42,7 +46,7 @@ pub(crate) async fn finish(
     Ok((outcome, response))
 }
 
-/// A whole request.
+/// Runs a whole request.
 pub(crate) async fn visit<T>(
     sessions: &Sessions,
     browser: &mut Browser,
@@ -56,7 +60,7 @@ pub(crate) async fn visit<T>(
     value
 }
 
-/// What a request of this browser asks of the store.
+/// The store calls of a request of this browser.
 pub(crate) async fn calls_of<S: Store>(
     sessions: &Sessions,
     store: &TestStore<S>,
@@ -68,7 +72,7 @@ pub(crate) async fn calls_of<S: Store>(
     store.take_calls()
 }
 
-/// The session cookies that a response sets or removes.
+/// The `Set-Cookie` headers of a response.
 pub(crate) fn set_cookies<B>(response: &Response<B>) -> Vec<String> {
     let all = response.headers().get_all(header::SET_COOKIE);
     all.iter()
@@ -76,20 +80,20 @@ pub(crate) fn set_cookies<B>(response: &Response<B>) -> Vec<String> {
         .collect()
 }
 
-/// Makes two tests of each function: on the store in memory, and on a Redis server.
+/// Defines two tests for each function: on the store in memory, and on a Redis server.
 macro_rules! on_every_store {
     ($($test:ident)*) => {
         mod in_memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(integration_tests::TestStore::memory()).await;
+                super::$test(integration_tests::Backend::memory()).await;
             })*
         }
 
         mod on_redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(integration_tests::TestStore::redis().await).await;
+                super::$test(integration_tests::Backend::redis().await).await;
             })*
         }
     };

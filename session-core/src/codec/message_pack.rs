@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use rmp::{decode, encode};
+use rmp::{Marker, encode};
 use serde::{Deserialize, de::IgnoredAny};
 
 /// The deepest nesting of a value.
@@ -105,43 +105,81 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of entries of a map.
-    pub(super) fn map(&mut self) -> Result<u32, Problem> {
-        self.read("a map", decode::read_map_len)
+    pub(super) fn map(&mut self) -> Result<usize, Problem> {
+        let len = match self.marker() {
+            Some(Marker::FixMap(len)) => Some(len.into()),
+            Some(Marker::Map16) => self.length::<2>(),
+            Some(Marker::Map32) => self.length::<4>(),
+            _ => None,
+        };
+        len.ok_or(Problem::Expected("a map"))
     }
 
     /// The number of elements of an array.
-    pub(super) fn array(&mut self) -> Result<u32, Problem> {
-        self.read("an array", decode::read_array_len)
+    pub(super) fn array(&mut self) -> Result<usize, Problem> {
+        let len = match self.marker() {
+            Some(Marker::FixArray(len)) => Some(len.into()),
+            Some(Marker::Array16) => self.length::<2>(),
+            Some(Marker::Array32) => self.length::<4>(),
+            _ => None,
+        };
+        len.ok_or(Problem::Expected("an array"))
     }
 
     pub(super) fn uint(&mut self) -> Result<u64, Problem> {
-        self.read("an unsigned integer", decode::read_int)
+        let value = match self.marker() {
+            Some(Marker::FixPos(value)) => Some(value.into()),
+            Some(Marker::U8) => self.number::<1>(),
+            Some(Marker::U16) => self.number::<2>(),
+            Some(Marker::U32) => self.number::<4>(),
+            Some(Marker::U64) => self.number::<8>(),
+            _ => None,
+        };
+        value.ok_or(Problem::Expected("an unsigned integer"))
     }
 
     pub(super) fn bool(&mut self) -> Result<bool, Problem> {
-        self.read("a boolean", decode::read_bool)
+        match self.marker() {
+            Some(Marker::True) => Ok(true),
+            Some(Marker::False) => Ok(false),
+            _ => Err(Problem::Expected("a boolean")),
+        }
     }
 
     pub(super) fn text(&mut self) -> Result<&'a str, Problem> {
-        let len = self.read("a string", decode::read_str_len)?;
-        let range = self.take(len, "a string")?;
-        let bytes: &'a [u8] = self.bytes;
-        std::str::from_utf8(&bytes[range]).map_err(|_| Problem::Expected("UTF-8"))
+        utf8(self.name()?)
     }
 
-    /// Where a byte string is.
-    pub(super) fn bin_range(&mut self) -> Result<Range<usize>, Problem> {
-        let len = self.read("bytes", decode::read_bin_len)?;
-        self.take(len, "bytes")
+    /// A string that may not be UTF-8.
+    pub(super) fn name(&mut self) -> Result<&'a [u8], Problem> {
+        let len = match self.marker() {
+            Some(Marker::FixStr(len)) => Some(len.into()),
+            Some(Marker::Str8) => self.length::<1>(),
+            Some(Marker::Str16) => self.length::<2>(),
+            Some(Marker::Str32) => self.length::<4>(),
+            _ => None,
+        };
+        len.and_then(|len| self.take(len))
+            .ok_or(Problem::Expected("a string"))
+    }
+
+    pub(super) fn bin(&mut self) -> Result<&'a [u8], Problem> {
+        let len = match self.marker() {
+            Some(Marker::Bin8) => self.length::<1>(),
+            Some(Marker::Bin16) => self.length::<2>(),
+            Some(Marker::Bin32) => self.length::<4>(),
+            _ => None,
+        };
+        len.and_then(|len| self.take(len))
+            .ok_or(Problem::Expected("bytes"))
     }
 
     /// A byte string of a fixed length.
-    pub(super) fn bin<const N: usize>(
+    pub(super) fn bin_array<const N: usize>(
         &mut self,
         expected: &'static str,
     ) -> Result<[u8; N], Problem> {
-        let range = self.bin_range()?;
-        self.bytes[range]
+        self.bin()?
             .try_into()
             .map_err(|_| Problem::Expected(expected))
     }
@@ -158,32 +196,27 @@ impl<'a> Reader<'a> {
         read(self).map(Some)
     }
 
-    /// A value of a type that `deserialize` knows.
+    /// A value that `deserialize` reads.
     pub(super) fn value<T>(
         &mut self,
         expected: &'static str,
         deserialize: impl FnOnce(&mut Deserializer<'_, 'a>) -> Result<T, rmp_serde::decode::Error>,
     ) -> Result<T, Problem> {
-        self.read(expected, |rest| {
-            let mut deserializer = rmp_serde::Deserializer::new(rest);
-            deserializer.set_max_depth(MAX_DEPTH);
-            deserialize(&mut deserializer)
-        })
+        let mut rest = &self.bytes[self.at..];
+        let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+        deserializer.set_max_depth(MAX_DEPTH);
+        let value = deserialize(&mut deserializer).map_err(|_| Problem::Expected(expected))?;
+        self.at = self.bytes.len() - rest.len();
+        Ok(value)
     }
 
     /// A value of any type, not decoded.
-    pub(super) fn raw(&mut self) -> Result<Bytes, Problem> {
+    pub(super) fn raw(&mut self) -> Result<&'a [u8], Problem> {
         let start = self.at;
         self.value("a value", |deserializer| {
             IgnoredAny::deserialize(deserializer)
         })?;
-        Ok(self.bytes.slice(start..self.at))
-    }
-
-    /// Room for so many elements, of at least so many bytes each. A buffer that ends before does
-    /// not get more.
-    pub(super) fn capacity(&self, len: u32, min_bytes: usize) -> usize {
-        (len as usize).min((self.bytes.len() - self.at) / min_bytes)
+        Ok(&self.bytes[start..self.at])
     }
 
     /// Where the last bytes that were read are.
@@ -191,31 +224,42 @@ impl<'a> Reader<'a> {
         self.at - len..self.at
     }
 
-    /// The part of the buffer that a text was read from.
-    pub(super) fn share(&self, text: &'a str) -> Bytes {
-        self.bytes.slice_ref(text.as_bytes())
+    /// Room for this many elements of at least `min_bytes` each, and for no more than the buffer
+    /// can hold.
+    pub(super) fn capacity(&self, len: usize, min_bytes: usize) -> usize {
+        len.min((self.bytes.len() - self.at) / min_bytes)
     }
 
-    /// Moves over so many bytes and returns where they are.
-    fn take(&mut self, len: u32, expected: &'static str) -> Result<Range<usize>, Problem> {
-        let start = self.at;
-        let end = start
-            .checked_add(len as usize)
-            .filter(|&end| end <= self.bytes.len());
-        self.at = end.ok_or(Problem::Expected(expected))?;
-        Ok(start..self.at)
+    fn marker(&mut self) -> Option<Marker> {
+        let marker = Marker::from_u8(*self.bytes.get(self.at)?);
+        self.at += 1;
+        Some(marker)
     }
 
-    fn read<T, E>(
-        &mut self,
-        expected: &'static str,
-        read: impl FnOnce(&mut &'a [u8]) -> Result<T, E>,
-    ) -> Result<T, Problem> {
-        let mut rest = &self.bytes[self.at..];
-        let value = read(&mut rest).map_err(|_| Problem::Expected(expected))?;
-        self.at = self.bytes.len() - rest.len();
-        Ok(value)
+    fn length<const BYTES: usize>(&mut self) -> Option<usize> {
+        usize::try_from(self.number::<BYTES>()?).ok()
     }
+
+    /// A number in network byte order.
+    fn number<const BYTES: usize>(&mut self) -> Option<u64> {
+        let digits = self.take(BYTES)?;
+        Some(
+            digits
+                .iter()
+                .fold(0, |number, digit| number << 8 | u64::from(*digit)),
+        )
+    }
+
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let taken = self.bytes[self.at..].get(..len)?;
+        self.at += len;
+        Some(taken)
+    }
+}
+
+/// Checks a name that is needed as text.
+pub(super) fn utf8(name: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(name).map_err(|_| Problem::Expected("UTF-8"))
 }
 
 /// Deserializes from the rest of a buffer.

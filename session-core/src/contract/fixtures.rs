@@ -14,7 +14,7 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 /// Expires soon.
 pub(super) const SHORT: Duration = Duration::from_millis(60);
 /// How long to wait for an expiry. A store may count in whole seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn id() -> SessionId {
     SessionId::from_bytes(random())

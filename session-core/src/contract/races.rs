@@ -120,14 +120,14 @@ pub async fn exactly_one_racing_conditional_destroy_succeeds(store: impl Store) 
 /// Saves and conditional destroys expect the same version.
 pub async fn exactly_one_racing_conditional_write_succeeds(store: impl Store) {
     let store = Arc::new(store);
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let (id, first) = (id(), record(b"first"));
         create(&store, &id, &first).await;
         let expected = first.version();
         let answers = race(TASKS, |n| {
             let (store, next) = (store.clone(), record(&[n as u8]));
             async move {
-                if n % 2 == 0 {
+                if n % 2 == round % 2 {
                     let saved = store.save(&id, expected, lasting(&next)).await;
                     matches!(saved.expect("save failed"), Saved::Saved(_)).then_some(Some(next))
                 } else {

@@ -2,18 +2,15 @@
 
 use session_core::{Destroy, Saved, Store, StoreErrorKind, Touched};
 use session_redis::{RedisConfig, RedisStore};
+use test_support::{Cluster, Redis};
 
-use crate::{
-    assert_fails, create, destroyed, id, record, saved,
-    server::{Cluster, Server},
-    touched, write,
-};
+use crate::{assert_fails, create, destroyed, id, record, saved, touched, write};
 
 const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink \
                      +eval +evalsha +ping +unwatch +role";
 const CLUSTER_RULES: &str = "+cluster|slots +asking";
 
-fn set_user(server: &Server, rules: &str) {
+fn set_user(server: &Redis, rules: &str) {
     let words = ["ACL", "SETUSER", "app"].into_iter();
     let words: Vec<&str> = words.chain(rules.split_ascii_whitespace()).collect();
     let () = server.command(&words);
@@ -41,9 +38,9 @@ async fn assert_permitted(store: &RedisStore) {
 
 #[tokio::test]
 async fn the_documented_user_may_run_every_operation() {
-    let server = Server::start();
+    let server = Redis::start();
     set_user(&server, RULES);
-    let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.address());
+    let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.addr());
     let store = RedisStore::connect(&url("session:"))
         .await
         .expect("a store");

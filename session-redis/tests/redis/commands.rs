@@ -1,99 +1,40 @@
 //! What is sent, as counted by the server.
 
-use std::{collections::BTreeMap, task::Poll};
+use std::task::Poll;
 
 use session_core::{Destroy, Destroyed, Saved, SessionId, Store, StoreErrorKind, Touched};
 use session_redis::RedisStore;
+use test_support::{Meter, Redis, eventually};
 
 use crate::{
-    LONG, assert_fails, create, created, destroyed, eventually, id, load, record, saved,
-    server::Server, touched, write,
+    LONG, assert_fails, create, created, destroyed, id, load, record, saved, touched, write,
 };
-
-/// Asks a server what it has received, over one connection: so asking costs the same each time.
-struct Meter(redis::Connection);
-
-impl Meter {
-    fn new(server: &Server) -> Self {
-        let client = redis::Client::open(server.url()).expect("a client");
-        Self(client.get_connection().expect("a connection"))
-    }
-
-    fn info(&mut self, section: &str) -> String {
-        let info = redis::cmd("INFO").arg(section).query(&mut self.0);
-        info.expect("a reply")
-    }
-
-    /// Returns how often the server has read from a socket.
-    fn reads(&mut self) -> u64 {
-        let stats = self.info("stats");
-        let mut lines = stats.lines();
-        let reads = lines.find_map(|line| line.trim().strip_prefix("total_reads_processed:"));
-        reads
-            .and_then(|reads| reads.parse().ok())
-            .expect("a number")
-    }
-
-    /// Returns the commands since the last reset, including those inside scripts.
-    fn commands(&mut self) -> BTreeMap<String, u64> {
-        let stats = self.info("commandstats");
-        let parse = |line: &str| {
-            let (name, fields) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-            let calls = fields.strip_prefix("calls=")?.split(',').next()?;
-            Some((name.to_owned(), calls.parse().ok()?))
-        };
-        let of_the_store = |(name, _): &(String, u64)| {
-            // Redis 6.2 does not count subcommands separately
-            let name = name.split('|').next().unwrap_or_default();
-            !["config", "info"].contains(&name)
-        };
-        stats
-            .lines()
-            .filter_map(parse)
-            .filter(of_the_store)
-            .collect()
-    }
-
-    fn reset(&mut self) {
-        // the server reads the end of connections that were closed a moment ago
-        for _ in 0..2 {
-            let _ = self.reads();
-        }
-        let reset = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut self.0);
-        let () = reset.expect("a reply");
-    }
-}
 
 /// Runs operations one after the other, and asserts the commands and the round trips.
 async fn assert_costs<T>(
-    server: &Server,
+    server: &Redis,
     expected: &[(&str, u64)],
     round_trips: u64,
     operations: impl Future<Output = T>,
 ) -> T {
-    let mut meter = Meter::new(server);
-    meter.reset();
-    let before = meter.reads();
-    let result = operations.await;
-    // the second question is itself read
-    let reads = meter.reads() - before - 1;
+    let measured = Meter::new(server).measure(operations).await;
     let expected = expected
         .iter()
         .map(|(name, calls)| (name.to_string(), *calls));
-    assert_eq!(meter.commands(), expected.collect());
-    assert_eq!(reads, round_trips, "round trips");
-    result
+    assert_eq!(measured.commands, expected.collect());
+    assert_eq!(measured.round_trips, round_trips, "round trips");
+    measured.result
 }
 
 /// Connects without a spare connection, which would connect while something is counted.
-async fn connect(server: &Server) -> RedisStore {
+async fn connect(server: &Redis) -> RedisStore {
     let url = format!("{}?connections=1", server.url());
     RedisStore::connect(&url).await.expect("a store")
 }
 
 #[tokio::test]
 async fn every_operation_is_one_round_trip_of_known_commands() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = &connect(&server).await;
     let (a, b, absent) = (id(), id(), id());
     let (first, second, third) = (record(b"1"), record(b"2"), record(b"3"));
@@ -164,7 +105,7 @@ async fn every_operation_is_one_round_trip_of_known_commands() {
 /// The store operations of a request that reads, touches, writes, or ends its session.
 #[tokio::test]
 async fn a_request_is_at_most_two_round_trips() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = &connect(&server).await;
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
     // the server learns the scripts
@@ -205,7 +146,7 @@ async fn a_request_is_at_most_two_round_trips() {
 
 #[tokio::test]
 async fn no_request_makes_or_checks_a_connection() {
-    let server = Server::start();
+    let server = Redis::start();
     let url = format!("{}?connections=3", server.url());
     let store = RedisStore::connect(&url).await.expect("a store");
     let id = id();
@@ -215,7 +156,7 @@ async fn no_request_makes_or_checks_a_connection() {
         list.lines().count()
     };
     // one more is the connection that asks
-    eventually("all are connected", || async { clients() == 4 }).await;
+    eventually("all are connected", async || clients() == 4).await;
     let loads = [("get", 500), ("pttl", 500)];
     assert_costs(&server, &loads, 500, async {
         for _ in 0..500 {
@@ -229,7 +170,7 @@ async fn no_request_makes_or_checks_a_connection() {
 /// On one thread, nothing is sent before every task that is ready has queued its operation.
 #[tokio::test]
 async fn operations_that_are_ready_together_share_one_write() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for id in &ids {
@@ -251,7 +192,7 @@ async fn operations_that_are_ready_together_share_one_write() {
 
 #[tokio::test]
 async fn an_error_reply_affects_only_its_own_operation() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = connect(&server).await;
     let ids: Vec<_> = (0..8).map(|_| id()).collect();
     for (n, id) in ids.iter().enumerate() {
@@ -281,7 +222,7 @@ async fn an_error_reply_affects_only_its_own_operation() {
 
 #[tokio::test]
 async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = connect(&server).await;
     let (id, record) = (id(), record(b""));
     assert_costs(&server, &[("get", 1), ("pttl", 1)], 1, async {
@@ -298,7 +239,7 @@ async fn an_operation_that_is_dropped_before_it_is_sent_is_not_applied() {
 
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_sent_as_source() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = &connect(&server).await;
     for _ in 0..2 {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));

@@ -1,17 +1,18 @@
 //! The suite that every store passes, on each topology.
 
 use session_redis::RedisStore;
+use test_support::{Cluster, Redis, Sentinels, Shared};
 
-use crate::server::{Cluster, Kept, Sentinels, Server, Shared};
+use crate::with_server::WithServer;
 
 mod standalone {
     use super::*;
 
-    static SERVER: Shared<Server> = Shared::new();
+    static SERVER: Shared<Redis> = Shared::new();
 
     session_core::contract!(|| async {
-        let server = SERVER.get(Server::start);
-        Kept(
+        let server = SERVER.get(Redis::start);
+        WithServer(
             RedisStore::connect(&server.url()).await.expect("a store"),
             server,
         )
@@ -25,7 +26,7 @@ mod sentinel {
 
     session_core::contract!(|| async {
         let servers = SERVERS.get(Sentinels::start);
-        Kept(
+        WithServer(
             RedisStore::connect(&servers.url()).await.expect("a store"),
             servers,
         )
@@ -39,7 +40,7 @@ mod cluster {
 
     session_core::contract!(|| async {
         let cluster = CLUSTER.get(Cluster::start);
-        Kept(
+        WithServer(
             RedisStore::connect(&cluster.url()).await.expect("a store"),
             cluster,
         )

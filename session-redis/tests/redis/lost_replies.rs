@@ -2,8 +2,9 @@
 
 use session_core::StoreErrorKind::{self, Timeout, Unavailable};
 use session_redis::{RedisConfig, RedisStore};
+use test_support::FakeRedis;
 
-use crate::{Operation, assert_fails, fake::Fake};
+use crate::{Operation, assert_fails};
 
 /// Closes the connection instead of replying.
 const LOST: &str = "";
@@ -12,19 +13,19 @@ const ABSENT: &str = ":0\r\n";
 const OTHER_VERSION: &str = "*2\r\n$13\r\n\x02versionBbody\r\n:1000\r\n";
 const NOT_A_RECORD: &str = "*2\r\n$6\r\nothers\r\n:1000\r\n";
 
-fn lazy(fake: &Fake) -> RedisStore {
+fn lazy(fake: &FakeRedis) -> RedisStore {
     let options = "connections=1&breaker_failures=100";
-    let config = RedisConfig::from_url(&format!("redis://{}?{options}", fake.address()));
+    let config = RedisConfig::from_url(&format!("redis://{}?{options}", fake.addr()));
     RedisStore::lazy(config.expect("a URL")).expect("a store")
 }
 
 /// Runs an operation against these replies, and asserts its answer and the number of commands.
 async fn assert_answer(operation: Operation, replies: &[&str], answer: &str, commands: usize) {
-    let fake = Fake::start(replies.to_vec()).await;
+    let fake = FakeRedis::with_replies(replies).await;
     let result = operation.run(&lazy(&fake)).await;
     let context = format!("{operation:?} with {replies:?}");
     assert_eq!(result.expect(&context), answer, "{context}");
-    assert_eq!(fake.asked(), commands, "{context}");
+    assert_eq!(fake.commands(), commands, "{context}");
 }
 
 async fn assert_error(
@@ -33,12 +34,12 @@ async fn assert_error(
     kind: StoreErrorKind,
     commands: usize,
 ) -> String {
-    let fake = Fake::start(replies.to_vec()).await;
+    let fake = FakeRedis::with_replies(replies).await;
     let result = operation.run(&lazy(&fake)).await;
     let context = format!("{operation:?} with {replies:?}");
     let error = result.expect_err(&context);
     assert_eq!(error.kind(), kind, "{context}");
-    assert_eq!(fake.asked(), commands, "{context}");
+    assert_eq!(fake.commands(), commands, "{context}");
     assert_fails::<()>(Err(error), kind)
 }
 
@@ -132,9 +133,8 @@ async fn an_unexpected_reply_leaves_every_write_in_doubt() {
             Operation::Load => Unavailable,
             _ => Timeout,
         };
-        let fake = Fake::start(vec![]).await;
         for reply in ["+what\r\n", ":7\r\n", "*0\r\n"] {
-            fake.always(reply);
+            let fake = FakeRedis::with_reply(reply).await;
             let cause = assert_fails(operation.run(&lazy(&fake)).await, kind);
             assert!(cause.contains("unexpected reply"), "{cause}");
         }

@@ -3,16 +3,15 @@
 mod acl;
 mod commands;
 mod contract;
-mod fake;
 mod lost_replies;
 mod outages;
 mod overload;
 mod replies;
-mod server;
 mod stored_values;
 #[cfg(feature = "tls")]
 mod tls;
 mod topologies;
+mod with_server;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -122,15 +121,4 @@ fn assert_fails<T: std::fmt::Debug>(result: Result<T, StoreError>, kind: StoreEr
     let cause = std::error::Error::source(&error).expect("a source");
     assert_eq!(error.kind(), kind, "{cause}");
     cause.to_string()
-}
-
-/// Polls until the condition holds. The limit only bounds a test that fails.
-async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never: {what}");
 }

@@ -1,55 +1,25 @@
 //! More operations than the connections accept.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use session_core::{Store, StoreErrorKind};
 use session_redis::RedisStore;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use test_support::{Fault, Proxy, Redis};
 
-use crate::{create, id, record, server::Server, write};
-
-/// Forwards connections to a server over a link with this latency.
-async fn slow_link(server: SocketAddr, latency: Duration) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let server = TcpStream::connect(server).await?;
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                tokio::spawn(
-                    async move { tokio::io::copy(&mut from_client, &mut to_server).await },
-                );
-                let mut bytes = vec![0; 4096];
-                loop {
-                    let count = from_server.read(&mut bytes).await?;
-                    if count == 0 {
-                        return std::io::Result::Ok(());
-                    }
-                    tokio::time::sleep(latency).await;
-                    to_client.write_all(&bytes[..count]).await?;
-                }
-            });
-        }
-    });
-    address
-}
+use crate::{create, id, record, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_that_gets_no_permit_in_time_is_overloaded_and_not_applied() {
-    let server = Server::start();
-    let address = server.address().parse().expect("an address");
-    let link = slow_link(address, Duration::from_millis(200)).await;
-    let url = format!(
-        "redis://{link}?connections=1&max_in_flight=1&total_timeout=2s&breaker_failures=1000"
-    );
-    let store = RedisStore::connect(&url).await.expect("a store");
+    let server = Redis::start();
+    let proxy = Proxy::start(server.addr()).await;
+    let options = "connections=1&max_in_flight=1&total_timeout=2s&breaker_failures=1000";
+    let store = RedisStore::connect(&format!("{}?{options}", proxy.url()))
+        .await
+        .expect("a store");
     // the server learns the script
     create(&store, &id(), &record(b"")).await;
+    // of requests and of replies: a round trip takes twice as long
+    proxy.set(Fault::Delay(Duration::from_millis(100)));
     let tasks: Vec<_> = (0..40)
         .map(|_| {
             let store = store.clone();

@@ -4,24 +4,19 @@ use std::sync::Arc;
 
 use session_core::{Created, Destroy, Store, StoreErrorKind};
 use session_redis::{ConnectError, RedisConfig, RedisStore};
+use test_support::{FakeRedis, Redis, eventually, port};
 
-use crate::{
-    LONG, Operation, assert_fails, create, destroyed, eventually,
-    fake::Fake,
-    id, load, record,
-    server::{Server, free_port},
-    touched, write,
-};
+use crate::{LONG, Operation, assert_fails, create, destroyed, id, load, record, touched, write};
 
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_not_printed() {
-    let server = Server::with(&["--requirepass", "hunter2"]);
+    let server = Redis::with_password("hunter2");
     for (credentials, code) in [
         ("", "NOAUTH"),
         (":hunter3@", "WRONGPASS"),
         ("nobody:hunter2@", "WRONGPASS"),
     ] {
-        let url = format!("redis://{credentials}{}", server.address());
+        let url = format!("redis://{credentials}{}", server.addr());
         let Err(ConnectError::Redis(error)) = RedisStore::connect(&url).await else {
             panic!("{url} is accepted")
         };
@@ -30,14 +25,14 @@ async fn a_wrong_password_is_refused_and_not_printed() {
         assert!(printed.contains(code), "{printed}");
         assert!(!printed.contains("hunter"), "{printed}");
     }
-    let url = format!("redis://:hunter2@{}", server.address());
+    let url = format!("redis://:hunter2@{}", server.addr());
     let store = RedisStore::connect(&url).await.expect("a store");
     assert_eq!(store.load(&id()).await.expect("load"), None);
 }
 
 #[tokio::test]
 async fn a_full_server_refuses_records_but_serves_reads_touches_and_logouts() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, other, first) = (id(), crate::id(), record(b"1"));
     create(&store, &id, &first).await;
@@ -69,7 +64,7 @@ async fn a_full_server_refuses_records_but_serves_reads_touches_and_logouts() {
 
 #[tokio::test]
 async fn a_replica_refuses_writes_until_it_is_a_primary_again() {
-    let (server, nobody) = (Server::start(), free_port());
+    let (server, nobody) = (Redis::start(), port::free());
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, first) = (id(), record(b"1"));
     create(&store, &id, &first).await;
@@ -110,20 +105,20 @@ async fn a_replica_refuses_writes_until_it_is_a_primary_again() {
 
 #[tokio::test]
 async fn a_server_that_runs_a_long_script_is_unavailable() {
-    let server = Arc::new(Server::with(&["--lua-time-limit", "1"]));
+    let server = Arc::new(Redis::with_options(&["--lua-time-limit", "1"]));
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let endless = server.clone();
     let script = tokio::task::spawn_blocking(move || {
         let _ = endless.try_command::<redis::Value>(&["EVAL", "while true do end", "0"]);
     });
-    let kind = || async { store.load(&id()).await.err().map(|error| error.kind()) };
-    eventually("the script runs", || async { kind().await.is_some() }).await;
-    eventually("the server reports it", || async {
+    let kind = async || store.load(&id()).await.err().map(|error| error.kind());
+    eventually("the script runs", async || kind().await.is_some()).await;
+    eventually("the server reports it", async || {
         kind().await == Some(StoreErrorKind::Unavailable)
     })
     .await;
     let () = server.command(&["SCRIPT", "KILL"]);
-    eventually("the script has ended", || async { kind().await.is_none() }).await;
+    eventually("the script has ended", async || kind().await.is_none()).await;
     script.await.expect("no panic");
 }
 
@@ -162,9 +157,8 @@ async fn an_error_reply_has_the_same_kind_for_every_operation() {
         ),
         ("ERR unknown command", Refused),
     ] {
-        let fake = Fake::start(vec![]).await;
-        fake.always(&format!("-{line}\r\n"));
-        let url = format!("redis://{}?connections=1", fake.address());
+        let fake = FakeRedis::with_reply(&format!("-{line}\r\n")).await;
+        let url = format!("redis://{}?connections=1", fake.addr());
         let config = RedisConfig::from_url(&url).expect("a URL");
         let store = RedisStore::lazy(config).expect("a store");
         for operation in Operation::ALL {
@@ -177,9 +171,8 @@ async fn an_error_reply_has_the_same_kind_for_every_operation() {
 #[tokio::test]
 async fn a_reply_that_is_not_redis_is_unavailable() {
     for reply in ["?what\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
-        let fake = Fake::start(vec![]).await;
-        fake.always(reply);
-        let url = format!("redis://{}?connections=1", fake.address());
+        let fake = FakeRedis::with_reply(reply).await;
+        let url = format!("redis://{}?connections=1", fake.addr());
         let config = RedisConfig::from_url(&url).expect("a URL");
         let store = RedisStore::lazy(config).expect("a store");
         assert_fails(store.load(&id()).await, StoreErrorKind::Unavailable);
@@ -188,7 +181,7 @@ async fn a_reply_that_is_not_redis_is_unavailable() {
 
 #[tokio::test]
 async fn a_taken_id_is_not_an_error() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, first) = (id(), record(b"1"));
     create(&store, &id, &first).await;
@@ -202,23 +195,20 @@ async fn a_taken_id_is_not_an_error() {
 
 #[tokio::test]
 async fn a_read_only_server_is_asked_again_on_a_new_connection() {
-    let fake = Fake::start(vec![]).await;
-    fake.always("-READONLY You can't write against a read only replica.\r\n");
-    let url = format!("redis://{}?connections=1", fake.address());
+    let fake = FakeRedis::with_replies(&[]).await;
+    fake.set_reply("-READONLY You can't write against a read only replica.\r\n");
+    let url = format!("redis://{}?connections=1", fake.addr());
     let config = RedisConfig::from_url(&url).expect("a URL");
     let store = RedisStore::lazy(config).expect("a store");
-    let commands = || async {
-        let before = fake.asked();
+    let commands = async || {
+        let before = fake.commands();
         let result = Operation::Touch.run(&store).await;
         let cause = assert_fails(result, StoreErrorKind::Refused);
         assert!(cause.starts_with("READONLY"), "{cause}");
-        fake.asked() - before
+        fake.commands() - before
     };
     // a young connection leads to the server that is there now, so it is kept
     assert_eq!(commands().await, 1);
-    eventually("the connection is replaced", || async {
-        commands().await == 2
-    })
-    .await;
+    eventually("the connection is replaced", async || commands().await == 2).await;
     assert_eq!(commands().await, 1, "the new connection is young");
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use session_core::{Created, Destroy, Record, Store, StoreErrorKind, Version};
 use session_redis::{RedisConfig, RedisStore};
+use test_support::{Redis, eventually};
 
 use crate::{
-    LONG, assert_fails, create, created, destroyed, eventually, id, load, record, saved,
-    server::Server, touched, write,
+    LONG, assert_fails, create, created, destroyed, id, load, record, saved, touched, write,
 };
 
 #[tokio::test]
 async fn a_record_is_stored_under_prefix_and_id_in_the_configured_database() {
-    let server = Server::start();
+    let server = Redis::start();
     let url = format!("{}/3?prefix=shop:", server.url());
     let (store, id) = (RedisStore::connect(&url).await.expect("a store"), id());
     let version = Version::from_bytes([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
@@ -38,7 +38,7 @@ async fn a_record_is_stored_under_prefix_and_id_in_the_configured_database() {
 
 #[tokio::test]
 async fn every_time_to_live_is_accepted() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     for ttl in [Duration::MAX, Duration::from_secs(u64::MAX), LONG] {
         let (id, first, second) = (id(), record(b"1"), record(b"2"));
@@ -58,7 +58,7 @@ async fn every_time_to_live_is_accepted() {
             .create(&id, session_core::Write::new(&record, ttl))
             .await;
         assert_eq!(result.expect("create"), created());
-        eventually("a millisecond passes", || async {
+        eventually("a millisecond passes", async || {
             store.load(&id).await.expect("load").is_none()
         })
         .await;
@@ -67,7 +67,7 @@ async fn every_time_to_live_is_accepted() {
 
 #[tokio::test]
 async fn a_value_that_is_not_a_record_is_corrupt_and_left_alone() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, mine) = (id(), record(b"mine"));
     let key = format!("session:{id}");
@@ -126,7 +126,7 @@ async fn a_value_that_is_not_a_record_is_corrupt_and_left_alone() {
 
 #[tokio::test]
 async fn a_record_without_expiry_is_loaded_without_a_time_to_live() {
-    let server = Server::start();
+    let server = Redis::start();
     let store = RedisStore::connect(&server.url()).await.expect("a store");
     let (id, record) = (id(), record(b""));
     create(&store, &id, &record).await;

@@ -1,66 +1,16 @@
 //! TLS: certificates and host names are verified.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use session_core::StoreErrorKind;
 use session_redis::{ConnectError, RedisConfig, RedisStore};
-use tempfile::TempDir;
+use test_support::tls::{Authority, TlsRedis};
 
-use crate::{
-    create, id, record,
-    server::{Server, free_port},
-};
-
-/// Returns a new certificate authority.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(vec![]).expect("parameters");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
-        .expect("a certificate")
-}
-
-/// Starts a server that also uses TLS, with a certificate for `name`.
-fn server(
-    authority: &CertifiedIssuer<'_, KeyPair>,
-    name: &str,
-    directory: &TempDir,
-) -> (Server, u16) {
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-    let certificate = params.signed_by(&key, authority).expect("a certificate");
-    let file = |name: &str, text: String| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).expect("a file");
-        path.to_string_lossy().into_owned()
-    };
-    let (certificate, key) = (
-        file("cert.pem", certificate.pem()),
-        file("key.pem", key.serialize_pem()),
-    );
-    let ca = file("ca.pem", authority.pem());
-    let port = free_port();
-    let server = Server::with(&[
-        "--tls-port",
-        &port.to_string(),
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-    ]);
-    (server, port)
-}
+use crate::{create, id, record};
 
 #[tokio::test]
 async fn certificate_and_host_name_are_verified() {
-    let (ours, theirs, directory) = (
-        authority(),
-        authority(),
-        TempDir::new().expect("a directory"),
-    );
-    let (_server, port) = server(&ours, "localhost", &directory);
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let server = TlsRedis::start(&ours, "localhost");
+    let port = server.tls_port();
     let config =
         |host: &str| RedisConfig::from_url(&format!("rediss://{host}:{port}")).expect("a URL");
 

@@ -10,15 +10,10 @@ use std::{
 
 use session_core::{Destroy, Record, Saved, SessionId, Store, Touched};
 use session_redis::RedisStore;
+use test_support::{Cluster, FakeRedis, Redis, Sentinels, eventually};
 use tokio::task::JoinHandle;
 
-use crate::{
-    LONG, create, destroyed, eventually,
-    fake::Fake,
-    id, load, record, saved,
-    server::{Cluster, Sentinels, Server, cli},
-    touched, write,
-};
+use crate::{LONG, create, destroyed, id, load, record, saved, touched, write};
 
 /// Tasks that increment counters, each in a session of its own.
 struct Workers {
@@ -56,7 +51,7 @@ impl Workers {
     /// Waits for writes that begin after this call.
     async fn assert_writing(&self) {
         let goal = self.acknowledged.load(Ordering::Relaxed) + 500;
-        eventually("writes are acknowledged", || async {
+        eventually("writes are acknowledged", async || {
             self.acknowledged.load(Ordering::Relaxed) >= goal
         })
         .await;
@@ -121,33 +116,24 @@ fn value(record: &Record) -> u64 {
     u64::from_be_bytes(record.body()[..].try_into().expect("eight bytes"))
 }
 
-fn node_id(node: &Server) -> String {
+fn node_id(node: &Redis) -> String {
     node.command(&["CLUSTER", "MYID"])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_lost_while_slots_move() {
-    let cluster = Cluster::start();
+    // of 16384 slots so many that they hold some of the sessions
+    const SLOTS: u32 = 4000;
+    let cluster = Arc::new(Cluster::start());
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let workers = Workers::start(&store, 64).await;
     workers.assert_writing().await;
-    let (from, to) = (node_id(&cluster.nodes[0]), node_id(&cluster.nodes[1]));
-    let address = cluster.nodes[0].address();
-    let reshard = tokio::task::spawn_blocking(move || {
-        cli(&[
-            "--cluster",
-            "reshard",
-            &address,
-            "--cluster-from",
-            &from,
-            "--cluster-to",
-            &to,
-            "--cluster-slots",
-            "1000",
-            "--cluster-yes",
-        ]);
-    });
+    let sessions = || cluster.nodes[1].command::<u64>(&["DBSIZE"]);
+    let before = sessions();
+    let resharding = cluster.clone();
+    let reshard = tokio::task::spawn_blocking(move || resharding.reshard(0, 1, SLOTS));
     reshard.await.expect("a reshard");
+    assert!(sessions() > before, "sessions have moved");
     workers.assert_writing().await;
     workers.assert_nothing_lost(&store).await;
 }
@@ -195,18 +181,18 @@ async fn a_slot_that_moves_is_served_by_both_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_serves_the_slots_of_a_dead_primary() {
-    let cluster = Cluster::of(6, 1);
+    let cluster = Cluster::with_replicas(1);
     let store = RedisStore::connect(&cluster.url()).await.expect("a store");
     let workers = Workers::start(&store, 32).await;
     workers.assert_writing().await;
     let mut nodes = cluster.nodes.iter();
-    let primary = nodes.find(|node| is_primary(node)).expect("a primary");
-    assert_replicated(primary).await;
+    let primary = nodes.find(|node| node.is_primary()).expect("a primary");
+    primary.wait_for_replica();
     primary.kill();
     // enough ids to meet every node
     let ids: Vec<_> = (0..48).map(|_| id()).collect();
     for id in &ids {
-        eventually("every slot is served", || async {
+        eventually("every slot is served", async || {
             store.load(id).await.is_ok()
         })
         .await;
@@ -221,11 +207,11 @@ async fn the_store_follows_the_sentinels_to_a_new_primary() {
     let store = RedisStore::connect(&all.url()).await.expect("a store");
     let workers = Workers::start(&store, 32).await;
     workers.assert_writing().await;
-    assert_replicated(&all.servers[0]).await;
+    all.servers[0].wait_for_replica();
     all.servers[0].kill();
     workers.assert_writing().await;
     workers.stop().await;
-    assert!(is_primary(&all.servers[1]));
+    assert!(all.servers[1].is_primary());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,11 +221,11 @@ async fn the_store_follows_a_planned_failover() {
     let (id, first, second) = (id(), record(b"1"), record(b"2"));
     create(&store, &id, &first).await;
     let () = all.sentinels[0].command(&["SENTINEL", "FAILOVER", "sessions"]);
-    eventually("the roles change", || async {
-        is_primary(&all.servers[1]) && !is_primary(&all.servers[0])
+    eventually("the roles change", async || {
+        all.servers[1].is_primary() && !all.servers[0].is_primary()
     })
     .await;
-    eventually("writes are acknowledged", || async {
+    eventually("writes are acknowledged", async || {
         let result = store.save(&id, first.version(), write(&second)).await;
         matches!(result, Ok(Saved::Saved(_)))
     })
@@ -253,12 +239,12 @@ async fn the_store_follows_a_planned_failover() {
 async fn a_primary_that_hung_gets_no_writes_when_it_continues() {
     let all = Sentinels::start();
     let store = RedisStore::connect(&all.url()).await.expect("a store");
-    let is_written = || async { store.create(&id(), write(&record(b""))).await.is_ok() };
+    let is_written = async || store.create(&id(), write(&record(b""))).await.is_ok();
     assert!(is_written().await);
-    all.servers[0].freeze();
+    all.servers[0].pause();
     eventually("another primary is used", is_written).await;
     let before: u64 = all.servers[1].command(&["DBSIZE"]);
-    all.servers[0].thaw();
+    all.servers[0].resume();
     for _ in 0..50 {
         assert!(
             is_written().await,
@@ -272,9 +258,9 @@ async fn a_primary_that_hung_gets_no_writes_when_it_continues() {
 /// The sentinel is a fake one, so that only one connection has a reason to ask it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_connections_leave_the_old_primary_when_one_finds_another() {
-    let (old, new) = (Server::start(), Server::start());
-    let sentinel = Fake::start(vec![]).await;
-    let name_primary = |server: &Server, epoch: u64| {
+    let (old, new) = (Redis::start(), Redis::start());
+    let sentinel = FakeRedis::with_replies(&[]).await;
+    let name_primary = |server: &Redis, epoch: u64| {
         let (port, epoch) = (server.port().to_string(), epoch.to_string());
         let fields = [
             ("ip", "127.0.0.1"),
@@ -284,9 +270,9 @@ async fn all_connections_leave_the_old_primary_when_one_finds_another() {
         ];
         let words = fields.iter().flat_map(|(name, value)| [name, value]);
         let words = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
-        sentinel.always(&format!("*8\r\n{}", words.collect::<String>()));
+        sentinel.set_reply(&format!("*8\r\n{}", words.collect::<String>()));
     };
-    let last_commands = |server: &Server| {
+    let last_commands = |server: &Redis| {
         let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
         let clients = clients.lines().filter_map(|client| {
             let field = |name| client.split(' ').find_map(|field| field.strip_prefix(name));
@@ -299,10 +285,10 @@ async fn all_connections_leave_the_old_primary_when_one_finds_another() {
     };
 
     name_primary(&old, 1);
-    let url = format!("redis+sentinel://{}/sessions", sentinel.address());
+    let url = format!("redis+sentinel://{}/sessions", sentinel.addr());
     let store = RedisStore::connect(&url).await.expect("a store");
     // the spare connection has only been asked for its role
-    eventually("the spare connection is made", || async {
+    eventually("the spare connection is made", async || {
         let _ = store.load(&id()).await;
         let clients = last_commands(&old);
         clients.len() == 2 && clients.iter().any(|(command, _)| command == "role")
@@ -314,7 +300,7 @@ async fn all_connections_leave_the_old_primary_when_one_finds_another() {
     let (_, spare) = spare.expect("the spare connection");
     let _: u64 = old.command(&["CLIENT", "KILL", "ID", spare]);
 
-    eventually("both connections lead to the new primary", || async {
+    eventually("both connections lead to the new primary", async || {
         let _ = store.load(&id()).await;
         last_commands(&old).is_empty() && last_commands(&new).len() == 2
     })
@@ -323,31 +309,4 @@ async fn all_connections_leave_the_old_primary_when_one_finds_another() {
     create(&store, &id, &record).await;
     let key = format!("session:{id}");
     assert_eq!(new.command::<u64>(&["EXISTS", &key]), 1);
-}
-
-/// Waits until the replica of a primary has what the primary has now.
-async fn assert_replicated(primary: &Server) {
-    let offset = replication_offsets(primary).0;
-    eventually("the replica has every session", || async {
-        replication_offsets(primary).1 >= offset
-    })
-    .await;
-}
-
-/// Returns the offset of a primary, and that of its replica.
-fn replication_offsets(primary: &Server) -> (u64, u64) {
-    let info: String = primary.command(&["INFO", "replication"]);
-    let field = |name| {
-        let (_, rest) = info.split_once(name)?;
-        rest.split([',', '\r']).next()?.parse().ok()
-    };
-    let online = info.contains("state=online");
-    let replica = online.then(|| field(",offset=")).flatten();
-    let primary = field("master_repl_offset:").expect("an offset");
-    (primary, replica.unwrap_or(0))
-}
-
-fn is_primary(server: &Server) -> bool {
-    let role: Vec<redis::Value> = server.command(&["ROLE"]);
-    role[0] == redis::Value::BulkString(b"master".into())
 }

@@ -1,12 +1,12 @@
-//! Long runs against real Redis servers, for what a test of seconds cannot show. Each scenario prints its figures and ends with
-//! an error when a promise was broken.
+//! Long runs against real Redis servers, for faults that a short test rarely meets. Each scenario prints its figures, and ends
+//! with an error if a promise was broken.
 //!
 //! ```text
 //! cargo run --release -p integration-tests --bin soak -- updates
 //! ```
 //!
-//! Every scenario takes its counts as flags; the defaults take minutes. Servers are started on free ports of the loopback
-//! interface and end with the run.
+//! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are started on free ports of the
+//! loopback interface and end with the run.
 
 mod outage;
 mod races;
@@ -19,17 +19,17 @@ use std::{error::Error, process::ExitCode};
 
 use clap::Parser;
 
-/// What is run.
+/// The scenarios.
 #[derive(Debug, Parser)]
 #[command(name = "soak")]
 enum Scenario {
-    /// Many processes update shared sessions at once; the sums must be exact
+    /// Many processes update shared sessions concurrently; the sums must be exact
     Updates(updates::Options),
     /// The same, while a process is killed and Redis is killed and started again
     Outage(outage::Options),
-    /// Slow writes against logout, renew and regenerate; nothing that has ended may live again
+    /// Slow writes race with logout, renew and regenerate; no session that ended may come back
     Races(races::Options),
-    /// How long each outage of each topology lasts, seen through a store that is not restarted
+    /// How long each outage of each topology lasts for a service that is not restarted
     Recovery(recovery::Options),
     /// One of the processes of `updates` and `outage`, which start it
     #[command(hide = true)]
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What ends a run: a promise that was broken, or a server that could not be used.
+/// What ends a run: a broken promise, or a server that cannot be used.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Prints a table, as Markdown.

@@ -1,13 +1,13 @@
-//! Updates, while one process is killed and Redis is killed and started again.
+//! Updates while a process is killed, and while Redis is killed and started again.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
-use integration_tests::Redis;
+use test_support::Redis;
 
 use crate::{
     Failure,
-    updates::{Crowd, Load},
+    updates::{Load, Workers},
 };
 
 #[derive(Debug, Args)]
@@ -21,20 +21,20 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     // every write is on disk before it is acknowledged
-    let mut server = Redis::durable();
-    let mut crowd = Crowd::start(&server.url(), &options.load).await?;
-    // what the others will have done, with room before, between and after
-    let part = crowd.goal_without_one() / (options.outages + 2);
-    crowd.wait(|progress| progress.acknowledged.load(Relaxed) >= part);
-    crowd.kill(0)?;
+    let server = Redis::start_durable();
+    let mut workers = Workers::start(&server.url(), &options.load).await?;
+    // the updates that the other processes make between two faults, and before and after them
+    let part = workers.goal_without_one() / (options.outages + 2);
+    workers.wait_until(|progress| progress.acknowledged.load(Relaxed) >= part);
+    workers.kill(0)?;
     for outage in 0..options.outages {
-        crowd.wait(|progress| progress.acknowledged.load(Relaxed) >= part * (outage + 2));
+        workers.wait_until(|progress| progress.acknowledged.load(Relaxed) >= part * (outage + 2));
         server.kill();
-        let noticed = crowd.progress().away.load(Relaxed) + 200;
-        crowd.wait(|progress| progress.away.load(Relaxed) >= noticed);
+        let noticed = workers.progress().unavailable.load(Relaxed) + 200;
+        workers.wait_until(|progress| progress.unavailable.load(Relaxed) >= noticed);
         server.restart();
     }
-    let totals = crowd.end().await?;
+    let totals = workers.end().await?;
     totals.print();
     totals.check()
 }

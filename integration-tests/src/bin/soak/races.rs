@@ -1,7 +1,7 @@
-//! Slow requests against the end of their session: a logout, a renewal, a new session in its place.
+//! Slow requests that race with the end of their session: with a logout, a renewal, or a regenerate.
 //!
-//! Two requests of one browser have loaded the session. One of them ends it, or its token; the other one writes. Either the
-//! slow request commits after the browser was told of the end, or both commit at once.
+//! Two requests of one browser have loaded the session. One of them ends the session or its token, and the slow one writes. The
+//! slow one commits either after the response of the other, or concurrently.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::Redis;
 use session_core::{CookieOptions, Key, Outcome, SessionError, SessionId, Sessions, Store};
 use session_redis::RedisStore;
+use test_support::Redis;
 use tokio::task::{JoinSet, yield_now};
 
 use crate::{
@@ -28,13 +28,13 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Races
+    /// The number of races
     #[arg(long, default_value_t = 100_000)]
     races: u64,
-    /// How many at once
+    /// The number of concurrent races
     #[arg(long, default_value_t = 32)]
-    at_once: usize,
-    /// Redis to use, by its URL; it must be empty [default: a server started for it]
+    concurrent: usize,
+    /// The URL of Redis, which must be empty [default: a server that is started for the run]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 }
@@ -54,15 +54,15 @@ enum Slow {
     Touch,
 }
 
-/// Which of them commits first.
+/// The order of the two commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Order {
-    /// The slow one, after the browser was told of the end.
+    /// The slow request commits after the response of the other one.
     SlowIsLast,
-    AtOnce,
+    Concurrent,
 }
 
-/// One race, told by its number.
+/// One race, as determined by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Race {
     ending: Ending,
@@ -75,19 +75,20 @@ impl Race {
         Self {
             ending: [Ending::Logout, Ending::Renew, Ending::Regenerate][(number % 3) as usize],
             slow: [Slow::Update, Slow::Touch][(number / 3 % 2) as usize],
-            order: [Order::AtOnce, Order::AtOnce, Order::SlowIsLast][(number / 6 % 3) as usize],
+            order: [Order::Concurrent, Order::Concurrent, Order::SlowIsLast]
+                [(number / 6 % 3) as usize],
         }
     }
 }
 
-/// How often each kind of race came to what, or broke which promise.
+/// How many races of each kind had which outcome, or broke which promise.
 type Outcomes = BTreeMap<(Race, Result<&'static str, String>), u64>;
 
 struct Arena {
     store: RedisStore,
-    /// Cookies that end with the browser are not sent again; those that last are, with every touch.
+    /// Cookies of a browser session are not set again. Persistent ones are, with every touch.
     transient: Sessions,
-    lasting: Sessions,
+    persistent: Sessions,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
@@ -100,12 +101,12 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let store = RedisStore::connect(&url).await?;
     let arena = Arc::new(Arena {
         transient: sessions(store.clone(), CookieOptions::new())?,
-        lasting: sessions(store.clone(), CookieOptions::new().max_age(DAY))?,
+        persistent: sessions(store.clone(), CookieOptions::new().max_age(DAY))?,
         store,
     });
     let (begun, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut runners = JoinSet::new();
-    for _ in 0..options.at_once {
+    for _ in 0..options.concurrent {
         let (arena, next, races) = (arena.clone(), next.clone(), options.races);
         runners.spawn(async move {
             let mut outcomes = Outcomes::new();
@@ -145,7 +146,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     };
     let rows: Vec<_> = outcomes.iter().map(row).collect();
     print_table(
-        &["ending", "slow request", "order", "it came to", "races"],
+        &["ending", "slow request", "order", "outcome", "races"],
         &rows,
     );
     println!(
@@ -169,13 +170,13 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl Arena {
-    /// Runs one race, and checks everything that must hold after it. Answers what the slow request came to.
+    /// Runs one race and checks the promises. Returns the outcome of the slow request.
     async fn run(&self, number: u64) -> Result<&'static str, Failure> {
         let race = Race::of(number);
         let sessions = if (number / 18).is_multiple_of(2) {
             &self.transient
         } else {
-            &self.lasting
+            &self.persistent
         };
         let cookie = create(sessions).await?;
         let (slow, ending) = (
@@ -198,8 +199,8 @@ impl Arena {
                 let ending = ending.finish().await;
                 (slow.finish().await, ending)
             }
-            // the first to be polled is the first to be sent, so each is that in turn, and with more or less of a lead
-            Order::AtOnce => {
+            // the first to be polled is the first to be sent, so that each goes first in turn, by a different number of polls
+            Order::Concurrent => {
                 let lead = number / 72 % 4;
                 let (slow_waits, ending_waits) = if (number / 36).is_multiple_of(2) {
                     (lead, 0)
@@ -224,16 +225,24 @@ impl Arena {
         slow: (Outcome, Option<SetCookie>),
         ending: (Outcome, Option<SetCookie>),
     ) -> Result<&'static str, Failure> {
-        let (outcome, told) = slow;
-        let said = match outcome {
+        let (outcome, set_cookie) = slow;
+        let name = match outcome {
             Outcome::Saved => "saved",
             Outcome::Touched => "touched",
             Outcome::Gone => "gone",
-            other => return Err(format!("the slow request came to {other:?}").into()),
+            other => return Err(format!("the outcome of the slow request is {other:?}").into()),
         };
-        // a cookie that the browser may get after the word of the end
-        if told.is_some() && (outcome == Outcome::Gone || race.order == Order::SlowIsLast) {
-            return Err(format!("a cookie is handed out for what has ended: {said}").into());
+        match set_cookie {
+            None => {}
+            // the browser may receive it after the response that ends the session
+            Some(_) if outcome == Outcome::Gone || race.order == Order::SlowIsLast => {
+                return Err(format!("a cookie is set for what has ended: {name}").into());
+            }
+            // a persistent cookie is set again with its new expiry
+            Some(SetCookie::Set(same)) if same == cookie => {}
+            Some(other) => {
+                return Err(format!("the slow request sets another cookie: {other:?}").into());
+            }
         }
         if !Visit::begin(sessions, Some(cookie)).load().await?.is_new() {
             return Err("the old cookie still opens a session".into());
@@ -246,11 +255,13 @@ impl Arena {
                 Some(new)
             }
             (_, ending) => {
-                return Err(format!("the end came to {ending:?}, stored: {is_stored}").into());
+                return Err(
+                    format!("the outcome of the end is {ending:?}, stored: {is_stored}").into(),
+                );
             }
         };
         let Some(survivor) = survivor else {
-            return Ok(said);
+            return Ok(name);
         };
 
         let visit = Visit::begin(sessions, Some(&survivor));
@@ -260,7 +271,7 @@ impl Arena {
         }
         let (sum, slow) = (session.get(SUM)?, session.get(SLOW)?);
         let expected = match (race.ending, race.slow) {
-            // nothing that was written is lost, and the session is the same
+            // no write is lost, and the session has the same id
             (Ending::Renew, Slow::Update)
                 if outcome == Outcome::Saved && session.id() == Some(old) =>
             {
@@ -268,20 +279,20 @@ impl Arena {
             }
             (Ending::Renew, Slow::Touch) if session.id() == Some(old) => (Some(0), None),
             (Ending::Regenerate, _) if session.id() != Some(old) => (None, None),
-            _ => return Err(format!("the slow request came to {outcome:?}").into()),
+            _ => return Err(format!("the outcome of the slow request is {outcome:?}").into()),
         };
         if (sum, slow) != expected {
             return Err(format!("the session holds {:?}, not {expected:?}", (sum, slow)).into());
         }
         session.destroy();
         let _ = visit.finish().await?;
-        Ok(said)
+        Ok(name)
     }
 }
 
 type Finished = Result<(Outcome, Option<SetCookie>), SessionError>;
 
-/// Ends a request after so many turns of the scheduler.
+/// Finishes a request after yielding so many times.
 async fn late(visit: Visit, turns: u64) -> Finished {
     for _ in 0..turns {
         yield_now().await;

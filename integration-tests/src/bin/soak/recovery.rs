@@ -1,8 +1,8 @@
-//! How long an outage lasts for a service that is not restarted, and what its users see meanwhile.
+//! How long an outage lasts for a service that is not restarted, and what its users see during it.
 //!
-//! Some readers and some writers, each with a session of its own, send one request after the other through one store. A fault is
-//! brought about and, where it does not end by itself, taken away. Times count from the moment at which Redis could serve again; in a
-//! failover that is for Redis to find out, so they count from the fault.
+//! Readers and writers, each with a session of its own, send one request after another through one store. A fault is injected and,
+//! if it does not end by itself, removed. Times are measured from the moment at which Redis can serve again. When a failover has
+//! made a new primary is unknown to the test, so that its times are measured from the fault.
 
 use std::{
     sync::{
@@ -13,9 +13,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::{Cluster, Fault, Proxy, Redis, Sentinels, wait};
 use session_core::{CookieOptions, SessionError, Sessions};
 use session_redis::RedisStore;
+use test_support::{Cluster, Fault, Proxy, Redis, Sentinels};
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
@@ -25,25 +25,27 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How long a fault lasts that does not end by itself, in seconds
+    /// The duration of a fault that does not end by itself, in seconds
     #[arg(long, default_value_t = 3)]
     outage: u64,
-    /// Readers, and as many writers
+    /// The number of readers, and of writers
     #[arg(long, default_value_t = 4)]
     pairs: usize,
-    /// Slots that are moved while requests go on
+    /// The number of slots that are moved under load
     #[arg(long, default_value_t = 1000)]
     slots: u32,
-    /// Only the outages whose name contains this
+    /// Run only the outages whose name contains this
     #[arg(long, default_value = "")]
     only: String,
 }
 
-/// Between two requests of one reader or writer.
+/// When the sentinels consider a silent primary down.
+const DOWN_AFTER: Duration = Duration::from_millis(500);
+/// The pause between two requests of a reader or writer.
 const PACE: Duration = Duration::from_millis(4);
-/// All is well when every one of them was served so often in a row.
+/// The service has recovered if every reader and writer was served so often in a row.
 const STREAK: u64 = 100;
-/// When a store that does not recover ends the run.
+/// Ends the run if the service has not recovered by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
@@ -71,12 +73,12 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
     let outage = Duration::from_secs(report.options.outage);
     if report.wants("standalone: kill -9, started again") {
-        let mut server = Redis::durable();
+        let server = Redis::start_durable();
         let probes = Probes::start(&server.url(), report.options.pairs, |_| true).await?;
         server.kill();
         sleep(outage).await;
         server.restart();
-        report.row(probes.healed().await?);
+        report.row(probes.ended_now().await?);
     }
     if report.wants("standalone: SIGSTOP, SIGCONT") {
         let server = Redis::start();
@@ -84,7 +86,7 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
         server.pause();
         sleep(outage).await;
         server.resume();
-        report.row(probes.healed().await?);
+        report.row(probes.ended_now().await?);
     }
     for (name, fault) in [
         ("standalone: network cut, connections closed", Fault::Cut),
@@ -97,77 +99,68 @@ async fn scenarios(report: &mut Report<'_>) -> Result<(), Failure> {
             proxy.set(fault);
             sleep(outage).await;
             proxy.set(Fault::None);
-            report.row(probes.healed().await?);
+            report.row(probes.ended_now().await?);
         }
     }
     if report.wants("Sentinel: kill -9 of the primary") {
-        let mut group = Sentinels::start();
+        let group = Sentinels::with_down_after(DOWN_AFTER);
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
-        let before = group.primary();
-        group.primary_server().kill();
-        let probes = probes.fault_was(Instant::now());
-        group.wait_for_another_primary(before);
-        report.row(probes.settled().await?);
+        let primary = group.primary();
+        primary.kill();
+        let probes = probes.since(Instant::now());
+        group.wait_for_failover(primary.port());
+        report.row(probes.ended_by_redis().await?);
     }
     if report.wants("Sentinel: SIGSTOP of the primary") {
-        let group = Sentinels::start();
+        let group = Sentinels::with_down_after(DOWN_AFTER);
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
-        let before = group.primary();
-        let old = group
-            .servers
-            .iter()
-            .position(|server| server.port() == before)
-            .ok_or("no primary")?;
-        group.servers[old].pause();
-        let probes = probes.fault_was(Instant::now());
-        group.wait_for_another_primary(before);
-        let row = probes.settled().await;
-        group.servers[old].resume();
+        let primary = group.primary();
+        primary.pause();
+        let probes = probes.since(Instant::now());
+        group.wait_for_failover(primary.port());
+        let row = probes.ended_by_redis().await;
+        primary.resume();
         report.row(row?);
     }
     if report.wants("Sentinel: SENTINEL FAILOVER") {
-        let group = Sentinels::start();
+        let group = Sentinels::with_down_after(DOWN_AFTER);
         let probes = Probes::start(&group.url(), report.options.pairs, |_| true).await?;
-        let probes = probes.fault_was(Instant::now());
+        let probes = probes.since(Instant::now());
         group.fail_over();
-        report.row(probes.settled().await?);
+        report.row(probes.ended_by_redis().await?);
     }
     if report.wants("Cluster: kill -9 of a primary") {
-        let mut cluster = Cluster::start();
+        let cluster = Cluster::with_replicas(1);
         let victim = *cluster.primaries().first().ok_or("no primary")?;
-        // one that has nothing yet is not promoted
-        wait("a replica", || {
-            cluster.nodes[victim]
-                .command::<String>(&["INFO", "replication"])
-                .contains("state=online")
-        });
+        // a replica without data is not promoted
+        cluster.nodes[victim].wait_for_replica();
         let probes = Probes::start(&cluster.url(), report.options.pairs, |id| {
             holds(&cluster.nodes[victim], id)
         })
         .await?;
         cluster.nodes[victim].kill();
-        report.row(probes.fault_was(Instant::now()).settled().await?);
+        report.row(probes.since(Instant::now()).ended_by_redis().await?);
     }
     let reshard = format!(
         "Cluster: {} slots moved to another primary",
         report.options.slots
     );
     if report.wants(&reshard) {
-        let cluster = Cluster::start();
+        let cluster = Cluster::with_replicas(1);
         let primaries = cluster.primaries();
         let (from, to) = (primaries[0], primaries[1]);
         let probes = Probes::start(&cluster.url(), report.options.pairs, |id| {
             holds(&cluster.nodes[from], id)
         })
         .await?;
-        let probes = probes.fault_was(Instant::now());
+        let probes = probes.since(Instant::now());
         cluster.reshard(from, to, report.options.slots);
-        report.row(probes.settled().await?);
+        report.row(probes.ended_by_redis().await?);
     }
     Ok(())
 }
 
-/// Whether this node of a cluster keeps the session.
+/// Whether a node of a cluster has the session.
 fn holds(node: &Redis, id: &str) -> bool {
     node.command::<Vec<String>>(&["KEYS", &format!("*{id}")])
         .len()
@@ -180,7 +173,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Whether this outage is asked for. Begins its row.
+    /// Whether this outage is selected. Begins its row.
     fn wants(&mut self, name: &str) -> bool {
         let wanted = name
             .to_lowercase()
@@ -198,7 +191,7 @@ impl Report<'_> {
     }
 }
 
-/// Readers and writers at work.
+/// Running readers and writers.
 struct Probes {
     fault: Instant,
     stop: Arc<AtomicBool>,
@@ -209,12 +202,12 @@ struct Probes {
 struct Probe {
     is_reader: bool,
     cookie: String,
-    /// How often it was served since it last failed.
+    /// The requests that were served since the last one that failed.
     streak: Arc<AtomicU64>,
     task: JoinHandle<Vec<Request>>,
 }
 
-/// One request that was made.
+/// When a request began and ended, and whether it was served.
 #[derive(Clone, Copy, Debug)]
 struct Request {
     begun: Instant,
@@ -223,7 +216,7 @@ struct Request {
 }
 
 impl Probes {
-    /// Starts them on sessions that are kept where they should be, and waits until all is well.
+    /// Starts them on sessions that `is_wanted` accepts by their id, and waits until all are served.
     async fn start(
         url: &str,
         pairs: usize,
@@ -265,28 +258,28 @@ impl Probes {
             sessions,
             tasks,
         };
-        probes.wait().await?;
-        Ok(probes.fault_was(Instant::now()))
+        probes.wait_until_served().await?;
+        Ok(probes.since(Instant::now()))
     }
 
-    /// Begins to count here.
-    fn fault_was(self, fault: Instant) -> Self {
+    /// Sets the instant of the fault.
+    fn since(self, fault: Instant) -> Self {
         Self { fault, ..self }
     }
 
     /// The row of an outage that ends now.
-    async fn healed(self) -> Result<[String; 6], Failure> {
+    async fn ended_now(self) -> Result<[String; 6], Failure> {
         let able = Instant::now();
         self.row(able).await
     }
 
-    /// The row of an outage that Redis ends itself.
-    async fn settled(self) -> Result<[String; 6], Failure> {
+    /// The row of an outage that Redis ends by itself.
+    async fn ended_by_redis(self) -> Result<[String; 6], Failure> {
         let fault = self.fault;
         self.row(fault).await
     }
 
-    async fn wait(&self) -> Result<(), Failure> {
+    async fn wait_until_served(&self) -> Result<(), Failure> {
         let begun = Instant::now();
         self.tasks
             .iter()
@@ -297,7 +290,7 @@ impl Probes {
             .any(|probe| probe.streak.load(Ordering::Relaxed) < STREAK)
         {
             if begun.elapsed() > PATIENCE {
-                return Err("the store does not recover".into());
+                return Err("the service does not recover".into());
             }
             sleep(PACE).await;
         }
@@ -305,7 +298,7 @@ impl Probes {
     }
 
     async fn row(self, able: Instant) -> Result<[String; 6], Failure> {
-        self.wait().await?;
+        self.wait_until_served().await?;
         self.stop.store(true, Ordering::Relaxed);
         let (mut reads, mut writes, mut lost) = (Vec::new(), Vec::new(), 0);
         for probe in self.tasks {
@@ -315,13 +308,13 @@ impl Probes {
                 lost += acknowledged
                     .saturating_sub(sum(&self.sessions, &probe.cookie).await?.unwrap_or(0));
             }
-            let since = requests
+            let recent = requests
                 .into_iter()
                 .filter(|request| request.ended >= self.fault);
             if probe.is_reader {
-                reads.extend(since)
+                reads.extend(recent)
             } else {
-                writes.extend(since)
+                writes.extend(recent)
             }
         }
         let all: Vec<_> = reads.iter().chain(&writes).copied().collect();
@@ -380,7 +373,7 @@ async fn request(sessions: &Sessions, cookie: &str, is_reader: bool) -> Result<(
     visit.finish().await.map(drop)
 }
 
-/// When the first request was served that began after one had failed.
+/// When the first request that began after a failure was served.
 fn first(requests: &[Request], able: Instant) -> String {
     let Some(failed) = requests
         .iter()

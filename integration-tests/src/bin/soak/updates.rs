@@ -1,4 +1,4 @@
-//! Updates of shared sessions by many processes at once, counted where they are acknowledged.
+//! Concurrent updates of shared sessions by many processes, which count the updates that are acknowledged.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,9 +12,9 @@ use std::{
 };
 
 use clap::Args;
-use integration_tests::Redis;
 use session_core::{CookieOptions, Sessions};
 use session_redis::RedisStore;
+use test_support::Redis;
 
 use crate::{
     Failure, print_table,
@@ -26,38 +26,38 @@ use crate::{
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) load: Load,
-    /// Redis to use, by its URL [default: a server started for it]
+    /// The URL of Redis [default: a server that is started for the run]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 }
 
-/// How much is done, and by how many.
+/// The size of a load.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
-    /// Processes
+    /// The number of processes
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     processes: u16,
-    /// Tasks of all processes together
+    /// The number of tasks, of all processes together
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     tasks: u16,
-    /// Updates of each task
+    /// The number of updates of each task
     #[arg(long, default_value_t = 10_000)]
     updates: u64,
-    /// Sessions that all of them share
+    /// The number of sessions, which all tasks share
     #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u16).range(1..))]
     sessions: u16,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
-    // ends with this function
+    // ends when the function returns
     let server = options.store.is_none().then(Redis::start);
     let url = options
         .store
         .clone()
         .or_else(|| server.as_ref().map(Redis::url))
         .expect("one of both");
-    let crowd = Crowd::start(&url, &options.load).await?;
-    let totals = crowd.end().await?;
+    let workers = Workers::start(&url, &options.load).await?;
+    let totals = workers.end().await?;
     totals.print();
     match totals.unknown() {
         0 => totals.check(),
@@ -67,8 +67,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// The processes at work.
-pub(crate) struct Crowd {
+/// Running processes.
+pub(crate) struct Workers {
     load: Load,
     begun: Instant,
     sessions: Sessions,
@@ -77,32 +77,32 @@ pub(crate) struct Crowd {
     workers: Vec<Worker>,
 }
 
-/// What all of them have told so far.
+/// The events that all processes have reported so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) acknowledged: AtomicU64,
-    pub(crate) away: AtomicU64,
+    pub(crate) unavailable: AtomicU64,
 }
 
 struct Worker {
     child: Child,
     reader: Option<JoinHandle<Result<Tally, String>>>,
-    /// It was killed, so that its last words are missing.
+    /// It was killed, so that the last events of its tasks are missing.
     killed: bool,
 }
 
-/// What one process has told: for each session, and for each of its tasks how far it came.
+/// The reports of one process, by session, and the progress of each of its tasks.
 struct Tally {
     first_task: usize,
     acknowledged: Vec<u64>,
     unknown: Vec<u64>,
     steps: Vec<u64>,
     contentions: u64,
-    away: u64,
+    unavailable: u64,
 }
 
-impl Crowd {
-    /// Makes the sessions, and starts the processes.
+impl Workers {
+    /// Stores the sessions and starts the processes.
     pub(crate) async fn start(url: &str, load: &Load) -> Result<Self, Failure> {
         let sessions = sessions(RedisStore::connect(url).await?, CookieOptions::new())?;
         let mut cookies = Vec::new();
@@ -132,7 +132,7 @@ impl Crowd {
         })
     }
 
-    /// How many updates there will be without those of one process.
+    /// The number of updates without those of one process.
     pub(crate) fn goal_without_one(&self) -> u64 {
         u64::from(self.load.tasks) * self.load.updates * (u64::from(self.load.processes) - 1)
             / u64::from(self.load.processes)
@@ -142,8 +142,8 @@ impl Crowd {
         &self.progress
     }
 
-    /// Waits until something holds, or nobody works any more.
-    pub(crate) fn wait(&self, holds: impl Fn(&Progress) -> bool) {
+    /// Waits until a condition holds or all processes have ended.
+    pub(crate) fn wait_until(&self, holds: impl Fn(&Progress) -> bool) {
         let is_over = || {
             self.workers
                 .iter()
@@ -154,20 +154,20 @@ impl Crowd {
         }
     }
 
-    /// Kills one process, as `kill -9`.
+    /// Kills one process with `SIGKILL`.
     pub(crate) fn kill(&mut self, number: usize) -> Result<(), Failure> {
         self.workers[number].killed = true;
         Ok(self.workers[number].child.kill()?)
     }
 
-    /// Waits for all processes, and reads what is stored.
+    /// Waits for all processes, and reads the sums that are stored.
     pub(crate) async fn end(mut self) -> Result<Totals, Failure> {
         let mut totals = Totals {
             load: self.load.clone(),
             took: Duration::ZERO,
             sums: vec![Sum::default(); self.cookies.len()],
             contentions: 0,
-            away: 0,
+            unavailable: 0,
         };
         for worker in &mut self.workers {
             let tally = worker
@@ -224,7 +224,7 @@ impl Worker {
             .stdout(Stdio::piped())
             .spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        // from here on it is ended with this value
+        // from here on it is killed when the value is dropped
         let mut worker = Self {
             child,
             reader: None,
@@ -237,13 +237,13 @@ impl Worker {
             unknown: vec![0; cookies.len()],
             steps: vec![0; tasks.len()],
             contentions: 0,
-            away: 0,
+            unavailable: 0,
         };
         worker.reader = Some(std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
                 let line = line.map_err(|error| error.to_string())?;
                 let (task, event) =
-                    Event::read(&line).ok_or_else(|| format!("a process says {line:?}"))?;
+                    Event::parse(&line).ok_or_else(|| format!("a process reports {line:?}"))?;
                 tally.add(task, event, &progress);
             }
             Ok(tally)
@@ -271,24 +271,24 @@ impl Tally {
             }
             Event::Unknown => self.unknown[session] += 1,
             Event::Contention => self.contentions += 1,
-            Event::Away => {
-                self.away += 1;
-                progress.away.fetch_add(1, Ordering::Relaxed);
+            Event::Unavailable => {
+                self.unavailable += 1;
+                progress.unavailable.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 }
 
-/// What was told and what is stored, in the end.
+/// What was acknowledged, and what is stored.
 pub(crate) struct Totals {
     load: Load,
     took: Duration,
     sums: Vec<Sum>,
     contentions: u64,
-    away: u64,
+    unavailable: u64,
 }
 
-/// The same of one session.
+/// The same for one session.
 #[derive(Clone, Debug, Default)]
 struct Sum {
     acknowledged: u64,
@@ -297,7 +297,7 @@ struct Sum {
 }
 
 impl Totals {
-    /// Adds what a process told. One that was killed did not tell of the update that each of its tasks was making.
+    /// Adds the reports of a process. Of one that was killed, the last update of each task is unknown.
     fn add(&mut self, tally: &Tally, killed_before: Option<u64>) {
         for (sum, (acknowledged, unknown)) in self
             .sums
@@ -314,14 +314,14 @@ impl Totals {
             }
         }
         self.contentions += tally.contentions;
-        self.away += tally.away;
+        self.unavailable += tally.unavailable;
     }
 
     fn acknowledged(&self) -> u64 {
         self.sums.iter().map(|sum| sum.acknowledged).sum()
     }
 
-    /// How many updates may or may not be stored.
+    /// The number of updates of which it is unknown whether they are stored.
     pub(crate) fn unknown(&self) -> u64 {
         self.sums.iter().map(|sum| sum.unknown).sum()
     }
@@ -335,12 +335,12 @@ impl Totals {
             ("sessions", self.load.sessions.to_string()),
             ("updates acknowledged", self.acknowledged().to_string()),
             ("updates of unknown outcome", self.unknown().to_string()),
-            ("sum that is stored", stored.to_string()),
+            ("sum of what is stored", stored.to_string()),
+            ("retried after contention", self.contentions.to_string()),
             (
-                "made again: others wrote first too often",
-                self.contentions.to_string(),
+                "retried while Redis was unavailable",
+                self.unavailable.to_string(),
             ),
-            ("made again: Redis was away", self.away.to_string()),
             ("seconds", format!("{:.1}", self.took.as_secs_f64())),
             ("updates per second", format!("{rate:.0}")),
         ];
@@ -350,7 +350,7 @@ impl Totals {
         );
     }
 
-    /// For each session: everything that was acknowledged, and nothing that nobody did.
+    /// Checks for each session that every acknowledged update is stored, and no update twice.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         for (number, sum) in self.sums.iter().enumerate() {
             let bounds = sum.acknowledged..=sum.acknowledged + sum.unknown;

@@ -1,4 +1,4 @@
-//! Requests as an adapter makes them, without a socket: begin, load, finish.
+//! Requests as an adapter handles them, without a socket: begin, load, finish.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use session_redis::RedisStore;
 
 use crate::Failure;
 
-/// What updates add to.
+/// The value that updates increment.
 pub(crate) const SUM: Key<u64> = Key::new("sum");
 
-/// Sessions in this store, the same in every process.
+/// Sessions on this store, configured alike in every process.
 pub(crate) fn sessions(store: RedisStore, cookie: CookieOptions) -> Result<Sessions, Failure> {
     Ok(Sessions::builder(store)
         .signing_keys(keys())
@@ -27,7 +27,7 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// Begins a request that brings this cookie, `name=value`, or none.
+    /// Begins a request with this cookie, `name=value`, or without one.
     pub(crate) fn begin(sessions: &Sessions, cookie: Option<&str>) -> Self {
         let mut request = Request::new(());
         if let Some(cookie) = cookie {
@@ -47,7 +47,7 @@ impl Visit {
         self.handle.load().await
     }
 
-    /// Ends it. Answers what became of the session, and what the browser is told.
+    /// Finishes the request. Returns the outcome, and the cookie that is set or removed.
     pub(crate) async fn finish(self) -> Result<(Outcome, Option<SetCookie>), SessionError> {
         let mut response = Response::new(());
         let outcome = self.sessions.finish(&self.handle, &mut response).await?;
@@ -61,12 +61,12 @@ impl Visit {
     }
 }
 
-/// What the browser is told about its cookie.
+/// A `Set-Cookie` header.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum SetCookie {
-    /// To send this, `name=value`.
+    /// Sets this cookie, `name=value`.
     Set(String),
-    /// To send it no more.
+    /// Removes the cookie.
     Removed,
 }
 
@@ -90,17 +90,17 @@ impl fmt::Debug for SetCookie {
     }
 }
 
-/// Makes a session, and answers its cookie.
+/// Stores a session, and returns its cookie.
 pub(crate) async fn create(sessions: &Sessions) -> Result<String, Failure> {
     let visit = Visit::begin(sessions, None);
     visit.load().await?.insert(SUM, &0)?;
     match visit.finish().await? {
         (Outcome::Created, Some(SetCookie::Set(cookie))) => Ok(cookie),
-        other => Err(format!("a new session came to {other:?}").into()),
+        other => Err(format!("the outcome of a new session is {other:?}").into()),
     }
 }
 
-/// Reads the sum in a session; `None` where the cookie opens nothing.
+/// Reads the sum in a session; `None` if the cookie opens nothing.
 pub(crate) async fn sum(sessions: &Sessions, cookie: &str) -> Result<Option<u64>, SessionError> {
     let session = Visit::begin(sessions, Some(cookie)).load().await?;
     if session.is_new() {

@@ -1,7 +1,7 @@
-//! A process of its own that updates sessions which others update too, and tells of every update as soon as it knows.
+//! A process that updates sessions which other processes update too, and reports the outcome of each update.
 //!
-//! It reads one cookie a line from its input until that ends, and writes one line for each event: the number of the task, and a
-//! letter ([`Event`]). A line is one write to a pipe, so that what was told before the process is killed arrives.
+//! It reads cookies from its standard input, one a line, and writes one line for each event: the number of the task, and a letter
+//! ([`Event`]). A line is one write to a pipe, so that everything reported before the process is killed arrives.
 
 use std::io::{self, BufRead, Write};
 
@@ -15,36 +15,36 @@ use crate::{
     visits::{SUM, Visit, sessions},
 };
 
-/// A pause before an update is tried again while Redis is away.
+/// The pause before an update is retried while Redis is unavailable.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Redis
+    /// The URL of Redis
     #[arg(long)]
     pub(crate) store: String,
-    /// Number of the first task, over all processes
+    /// The number of the first task, counted over all processes
     #[arg(long)]
     pub(crate) first_task: usize,
-    /// How many tasks
+    /// The number of tasks
     #[arg(long)]
     pub(crate) tasks: usize,
-    /// How many updates each task makes
+    /// The number of updates of each task
     #[arg(long)]
     pub(crate) updates: u64,
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The update is stored.
     Acknowledged,
-    /// Whether it is stored is not known. It is not made again.
+    /// It is unknown whether the update is stored. It is not retried.
     Unknown,
-    /// Others wrote first too many times in a row. Nothing was written; it is made again.
+    /// Too many conflicts in a row. Nothing was written, and the update is retried.
     Contention,
-    /// Redis was away. Nothing was written; it is made again.
-    Away,
+    /// Redis was unavailable. Nothing was written, and the update is retried.
+    Unavailable,
 }
 
 impl Event {
@@ -53,18 +53,18 @@ impl Event {
             Self::Acknowledged => 'a',
             Self::Unknown => 'u',
             Self::Contention => 'c',
-            Self::Away => 'w',
+            Self::Unavailable => 'w',
         }
     }
 
-    /// Reads a line: the task, and the event.
-    pub(crate) fn read(line: &str) -> Option<(usize, Self)> {
+    /// Parses a line into the task and the event.
+    pub(crate) fn parse(line: &str) -> Option<(usize, Self)> {
         let (task, letter) = line.split_once(' ')?;
         let events = [
             Self::Acknowledged,
             Self::Unknown,
             Self::Contention,
-            Self::Away,
+            Self::Unavailable,
         ];
         let event = events
             .into_iter()
@@ -72,16 +72,16 @@ impl Event {
         Some((task.parse().ok()?, event))
     }
 
-    /// Whether the task goes on to its next update.
+    /// Whether the task continues with its next update.
     pub(crate) fn is_last(self) -> bool {
         match self {
             Self::Acknowledged | Self::Unknown => true,
-            Self::Contention | Self::Away => false,
+            Self::Contention | Self::Unavailable => false,
         }
     }
 }
 
-/// Which session a task updates at this step: scattered, and known to whoever counts.
+/// The session that a task updates at this step. Pseudorandom, so that whoever counts can compute it.
 pub(crate) fn target(task: usize, step: u64, sessions: usize) -> usize {
     // splitmix64
     let mut x = (task as u64)
@@ -111,7 +111,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
                     match event {
                         Event::Acknowledged | Event::Unknown => break,
                         Event::Contention => {}
-                        Event::Away => sleep(PAUSE).await,
+                        Event::Unavailable => sleep(PAUSE).await,
                     }
                 }
             }
@@ -124,26 +124,28 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One request that adds one.
+/// Makes one request that increments the sum.
 async fn update(sessions: &Sessions, cookie: &str) -> Result<Event, Failure> {
     let visit = Visit::begin(sessions, Some(cookie));
     let session = match visit.load().await {
         Ok(session) if session.is_new() => return Err("a session is lost".into()),
         Ok(session) => session,
-        // nothing was written yet
+        // nothing was written
         Err(error) => match error.kind() {
-            SessionErrorKind::Unavailable | SessionErrorKind::Timeout => return Ok(Event::Away),
+            SessionErrorKind::Unavailable | SessionErrorKind::Timeout => {
+                return Ok(Event::Unavailable);
+            }
             _ => return Err(error.into()),
         },
     };
     session.update(SUM, |sum| sum.unwrap_or(0) + 1)?;
     match visit.finish().await {
         Ok((Outcome::Saved, None)) => Ok(Event::Acknowledged),
-        Ok(other) => Err(format!("an update came to {other:?}").into()),
+        Ok(other) => Err(format!("the outcome of an update is {other:?}").into()),
         Err(error) => match error.kind() {
             SessionErrorKind::Timeout => Ok(Event::Unknown),
             SessionErrorKind::Contention => Ok(Event::Contention),
-            SessionErrorKind::Unavailable => Ok(Event::Away),
+            SessionErrorKind::Unavailable => Ok(Event::Unavailable),
             _ => Err(error.into()),
         },
     }

@@ -1,10 +1,10 @@
-//! Section 1.8: the cookie object.
+//! The attributes of the cookie.
 
 use super::*;
 
-/// E96, E131: `HttpOnly`, `Secure`, `SameSite=Lax`, and the prefix that holds them.
+/// `HttpOnly`, `Secure`, `SameSite=Lax`, and the prefix `__Host-`, which requires them.
 #[tokio::test]
-async fn the_cookie_is_safe_by_default() -> TestResult {
+async fn the_default_attributes_are_safe() -> TestResult {
     let site = Site::new(|b| b);
     let answer = site
         .visit(get(None), async |session| session.insert(VALUE, &1))
@@ -19,9 +19,9 @@ async fn the_cookie_is_safe_by_default() -> TestResult {
     Ok(())
 }
 
-/// E98, E101, E106: the time left by the store's word, and the whole of it as configured, exactly.
+/// The time left is that of the store, the whole is that of the configuration.
 #[tokio::test]
-async fn max_age_is_what_is_left_and_original_max_age_the_whole() -> TestResult {
+async fn max_age_is_the_time_left_and_original_max_age_the_whole() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let cookie = site.begin().await?;
     for seconds in [0, 1, 10] {
@@ -47,9 +47,9 @@ async fn max_age_is_what_is_left_and_original_max_age_the_whole() -> TestResult 
     Ok(())
 }
 
-/// E99, E130, E131: `Max-Age` and `Expires`, from the one deadline that the store has too.
+/// Both are computed from the expiry in the store.
 #[tokio::test]
-async fn a_persistent_cookie_says_when_it_expires() -> TestResult {
+async fn a_persistent_cookie_has_max_age_and_expires() -> TestResult {
     let site = Site::new(|b| {
         b.cookie(CookieOptions::new().max_age(HOUR))
             .rolling(true)
@@ -102,7 +102,7 @@ async fn a_persistent_cookie_says_when_it_expires() -> TestResult {
     Ok(())
 }
 
-/// E102, E101: the lifetime is a fact of the record, not a difference of two clocks.
+/// It is part of the record, and not a difference of two clocks.
 #[tokio::test]
 async fn the_lifetime_does_not_drift() -> TestResult {
     let site = Site::new(|b| b);
@@ -124,7 +124,7 @@ async fn the_lifetime_does_not_drift() -> TestResult {
     Ok(())
 }
 
-/// E103: a deadline is one, however busy the session is; the idle timeout stays what it was.
+/// Neither requests nor the idle timeout extend it.
 #[tokio::test]
 async fn an_absolute_deadline_does_not_slide() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
@@ -157,9 +157,9 @@ async fn an_absolute_deadline_does_not_slide() -> TestResult {
     Ok(())
 }
 
-/// E104, E108: a lifetime that is over ends the session, and the cookie with it.
+/// The cookie is removed with it.
 #[tokio::test]
-async fn no_lifetime_left_ends_the_session() -> TestResult {
+async fn a_session_without_lifetime_left_is_destroyed() -> TestResult {
     let site = Site::new(|b| b);
     let changes: [Change; 3] = [
         |s| s.set_max_age(Some(Duration::ZERO)),
@@ -185,15 +185,15 @@ async fn no_lifetime_left_ends_the_session() -> TestResult {
             .await?;
         assert!(
             answer.set_cookies().is_empty() && site.store.take_calls().is_empty(),
-            "nothing to store, nothing to remove"
+            "no session is stored, and no cookie removed"
         );
     }
     Ok(())
 }
 
-/// E105, E125: made a cookie of the browser session, it is told once.
+/// It is set again once, and not by later writes.
 #[tokio::test]
-async fn a_lifetime_can_be_taken_back() -> TestResult {
+async fn a_persistent_cookie_can_become_a_browser_session_cookie() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let cookie = site.begin().await?;
     let answer = site
@@ -212,7 +212,6 @@ async fn a_lifetime_can_be_taken_back() -> TestResult {
     Ok(())
 }
 
-/// E107, E131, E132: every attribute as given.
 #[tokio::test]
 async fn attributes_are_written_as_configured() -> TestResult {
     let options = CookieOptions::new()
@@ -272,9 +271,9 @@ async fn attributes_are_written_as_configured() -> TestResult {
     Ok(())
 }
 
-/// E109: any length of time can be stored and written.
+/// Any lifetime can be stored.
 #[tokio::test]
-async fn a_very_long_lifetime_works() -> TestResult {
+async fn a_lifetime_is_written_up_to_400_days() -> TestResult {
     let site = Site::new(|b| b.absolute_timeout(None));
     for (max_age, written) in [
         (Duration::from_millis(3_000_000_000), 3_000_000),
@@ -286,15 +285,15 @@ async fn a_very_long_lifetime_works() -> TestResult {
                 session.set_max_age(Some(max_age))
             })
             .await?;
-        assert_eq!(answer.max_age(), Some(written), "browsers grant 400 days");
+        assert_eq!(answer.max_age(), Some(written), "browsers accept 400 days");
         assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
     }
     Ok(())
 }
 
-/// E110, E111: this response has them, later ones keep them, and for the rest the configuration of today holds.
+/// Later responses keep the overrides. All other attributes are those of the current configuration.
 #[tokio::test]
-async fn a_session_may_differ_from_the_configuration() -> TestResult {
+async fn a_session_can_override_attributes_of_its_cookie() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let cookie = site.begin().await?;
     let own = site.begin().await?;

@@ -1,10 +1,10 @@
-//! Section 1.5: change detection.
+//! Which changes are detected.
 
 use super::*;
 
-/// E62, E63, E64: nested changes and a value called `cookie` are seen; equal, reverted and reordered ones are none.
+/// Nested changes and a value named `cookie` are detected. Equal, reverted and reordered values are not changes.
 #[tokio::test]
-async fn what_differs_is_a_change_and_nothing_else_is() -> TestResult {
+async fn a_session_is_modified_if_a_value_differs_and_only_then() -> TestResult {
     type Nested = BTreeMap<String, BTreeMap<String, u32>>;
     fn nested(n: u32) -> Nested {
         BTreeMap::from([("a".to_owned(), BTreeMap::from([("cookie".to_owned(), n)]))])
@@ -47,7 +47,7 @@ async fn what_differs_is_a_change_and_nothing_else_is() -> TestResult {
     Ok(())
 }
 
-/// E65: a lifetime or an attribute of the cookie alone.
+/// Of its lifetime, and of an attribute.
 #[tokio::test]
 async fn a_change_of_the_cookie_is_a_change() -> TestResult {
     let site = Site::new(|b| b.absolute_timeout(None));
@@ -78,7 +78,7 @@ async fn a_change_of_the_cookie_is_a_change() -> TestResult {
     Ok(())
 }
 
-/// E67: an error of the call that brought the value, before any head is sent; the session is as it was.
+/// The error is that of the call with the value. The session stays as it was.
 #[tokio::test]
 async fn a_value_that_cannot_be_encoded_is_a_typed_error() -> TestResult {
     struct Circular;
@@ -99,7 +99,7 @@ async fn a_value_that_cannot_be_encoded_is_a_typed_error() -> TestResult {
             SessionErrorKind::TooLarge
         );
         assert!(!session.is_modified());
-        // what JSON bends is kept
+        // JSON would turn it into null
         session.insert("nan", &f64::NAN)?;
         assert!(session.get::<f64>("nan")?.is_some_and(f64::is_nan));
         assert_eq!(kind(session.get::<u32>("nan")), SessionErrorKind::Decode);

@@ -1,10 +1,10 @@
-//! Section 1.14: concurrency.
+//! Concurrent requests.
 
 use super::*;
 
-/// E174: other names are merged, and counters count every request.
+/// Values of different names are merged, and updates of one name are applied one after the other.
 #[tokio::test]
-async fn overlapping_changes_are_both_kept() -> TestResult {
+async fn concurrent_changes_are_both_kept() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let (first, one) = site.open(get(&*cookie)).await?;
@@ -21,9 +21,9 @@ async fn overlapping_changes_are_both_kept() -> TestResult {
     Ok(())
 }
 
-/// E175, E176: one that only read erases nothing and brings nothing back, with `resave` and without, by save and by touch.
+/// With `resave` (by save) and without it (by touch).
 #[tokio::test]
-async fn overlapping_reads_are_harmless() -> TestResult {
+async fn a_concurrent_read_neither_overwrites_nor_recreates() -> TestResult {
     for (resave, writes) in [(false, Call::Touch), (true, Call::Save)] {
         let site = Site::new(|b| b.resave(resave).touch_after(Duration::ZERO));
         let cookie = site.begin().await?;
@@ -55,9 +55,9 @@ async fn overlapping_reads_are_harmless() -> TestResult {
     Ok(())
 }
 
-/// E177: neither a logout nor a login is undone by a slow request.
+/// Neither after a destroy nor after a regenerate.
 #[tokio::test]
-async fn a_slow_writer_revives_nothing() -> TestResult {
+async fn a_slow_write_does_not_bring_an_ended_session_back() -> TestResult {
     let site = Site::new(|b| b);
     let ends: [Change; 2] = [
         |s| {

@@ -1,10 +1,9 @@
-//! Section 1.13: errors at the end.
+//! Commits that fail.
 
 use super::*;
 
-/// E170: the answer is an error, without the cookie of a session that is not stored.
 #[tokio::test]
-async fn a_commit_that_fails_is_not_a_success() -> TestResult {
+async fn a_failed_commit_is_a_503_without_a_cookie() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     for (call, request) in [(Call::Create, get(None)), (Call::Save, get(&*cookie))] {
@@ -27,9 +26,9 @@ async fn a_commit_that_fails_is_not_a_success() -> TestResult {
     Ok(())
 }
 
-/// E171: the request was served on what the store said; only the longer life is lost, and the cookie does not claim it.
+/// Only the extension is lost, and the cookie does not claim it.
 #[tokio::test]
-async fn a_touch_that_fails_is_logged_only() -> TestResult {
+async fn a_failed_touch_is_not_an_error() -> TestResult {
     let lasting = CookieOptions::new().max_age(HOUR);
     for (cookie, call) in [(CookieOptions::new(), Call::Touch), (lasting, Call::Save)] {
         let site = Site::new(|b| b.cookie(cookie.clone()).touch_after(Duration::ZERO));

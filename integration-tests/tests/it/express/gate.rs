@@ -1,8 +1,8 @@
-//! Section 1.2: which requests have a session.
+//! Which requests have a session.
 
 use super::*;
 
-/// E32: stacked services act both when their cookies differ; of two with one name only the outer acts.
+/// Stacked services with different cookies both act. Of two with one name, the outer one acts.
 #[tokio::test]
 async fn several_named_sessions_live_side_by_side() -> TestResult {
     let user = Site::new(|b| b.cookie(plain_cookie().name("user")));
@@ -44,7 +44,7 @@ async fn several_named_sessions_live_side_by_side() -> TestResult {
     Ok(())
 }
 
-/// E33, E34, E56: an outage is an error, for the handler to answer in its own way; the cookie stays, and the next try works.
+/// The handler may answer without its session. The cookie stays, and the next load works.
 #[tokio::test]
 async fn an_outage_is_an_error_and_never_an_empty_session() -> TestResult {
     let site = Site::new(|b| b);
@@ -52,13 +52,13 @@ async fn an_outage_is_an_error_and_never_an_empty_session() -> TestResult {
     site.store.fail(Call::Load, StoreErrorKind::Unavailable);
     let response = serve(&site.sessions, get(&*cookie), |request| async move {
         request.session().load().await?;
-        panic!("the handler goes no further")
+        panic!("the load fails")
     });
     let response = response.await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(set_cookies(response.headers()).is_empty());
 
-    // degraded by choice: the handler answers without its session
+    // the handler answers without its session
     site.store.fail(Call::Load, StoreErrorKind::Timeout);
     let handle = site.sessions.begin(&get(&*cookie));
     assert_eq!(kind(handle.load().await), SessionErrorKind::Timeout);
@@ -69,13 +69,13 @@ async fn an_outage_is_an_error_and_never_an_empty_session() -> TestResult {
         [header::VARY]
     );
 
-    // and the store is asked again as soon as somebody wants to know
+    // a second load calls the store again
     assert_eq!(handle.load().await?.get(VALUE)?, Some(1));
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
     Ok(())
 }
 
-/// E35, E36, E38, E40: RFC 6265 §5.1.4. Outside of the path nothing is parsed, asked or set.
+/// RFC 6265 §5.1.4. Other requests do not read the cookie, call the store, or set a cookie.
 #[tokio::test]
 async fn only_requests_below_the_cookie_path_have_a_session() -> TestResult {
     let site = Site::new(|b| {
@@ -134,9 +134,8 @@ async fn only_requests_below_the_cookie_path_have_a_session() -> TestResult {
     Ok(())
 }
 
-/// E37
 #[test]
-fn the_cookie_path_is_held_against_the_uri_that_the_browser_asked_for() {
+fn the_cookie_path_is_matched_against_the_original_uri() {
     #[derive(Clone)]
     struct Original(Uri);
     let site = Site::new(|b| {
@@ -154,7 +153,7 @@ fn the_cookie_path_is_held_against_the_uri_that_the_browser_asked_for() {
     assert!(!stripped("/foo/foo/bar", "/foo/bar"));
 }
 
-/// E41: failed logins are counted on an error page. `commit_if` narrows that where somebody wants it.
+/// A failed login may have to be counted. `commit_if` restricts the statuses.
 #[tokio::test]
 async fn every_method_and_every_status_commits() -> TestResult {
     let site = Site::new(|b| b);

@@ -1,10 +1,10 @@
-//! Section 1.4: generating and loading.
+//! Creating and loading sessions.
 
 use super::*;
 
-/// E52, E53: the store is asked when somebody wants the session, and not for one that cannot be there.
+/// A request without a cookie makes no store call.
 #[tokio::test]
-async fn a_session_is_loaded_when_it_is_asked_for() -> TestResult {
+async fn a_session_is_loaded_when_the_handler_asks_for_it() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let handle = site.sessions.begin(&get(&*cookie));
@@ -33,7 +33,7 @@ async fn a_session_is_loaded_when_it_is_asked_for() -> TestResult {
     Ok(())
 }
 
-/// E54: signed or not, an id that names nothing is never taken over.
+/// Even if it is signed.
 #[tokio::test]
 async fn an_id_that_is_not_stored_is_never_adopted() -> TestResult {
     let site = Site::new(|b| b);
@@ -50,9 +50,9 @@ async fn an_id_that_is_not_stored_is_never_adopted() -> TestResult {
     Ok(())
 }
 
-/// E55, E181: to the millisecond, at which it is over.
+/// To the millisecond.
 #[tokio::test]
-async fn an_expired_session_is_a_new_one() -> TestResult {
+async fn an_expired_session_is_replaced_by_a_new_one() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     site.clock.advance(HOUR - Duration::from_millis(1));
@@ -64,9 +64,9 @@ async fn an_expired_session_is_a_new_one() -> TestResult {
     Ok(())
 }
 
-/// E58: by default the request starts fresh and the record is left alone; or the request fails.
+/// The record is not overwritten.
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_answered_by_policy() -> TestResult {
+async fn an_undecodable_record_starts_a_new_session_or_fails_as_configured() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let id = site.id(&cookie).expect("signed");
@@ -94,9 +94,8 @@ async fn a_record_that_cannot_be_read_is_answered_by_policy() -> TestResult {
     Ok(())
 }
 
-/// E59, E84: an empty session is one.
 #[tokio::test]
-async fn a_record_needs_no_data() -> TestResult {
+async fn a_session_without_data_is_stored() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site
         .visit(get(None), async |session| session.regenerate())
@@ -107,9 +106,8 @@ async fn a_record_needs_no_data() -> TestResult {
     Ok(())
 }
 
-/// E60: a store that forgets to expire cannot stretch the absolute timeout.
 #[tokio::test]
-async fn the_absolute_timeout_holds_whatever_the_store_says() -> TestResult {
+async fn the_absolute_timeout_holds_even_if_the_store_keeps_the_record() -> TestResult {
     let clock = ManualClock::default();
     let store = TestStore::default(); // by the system's clock, which does not move here
     let sessions = Sessions::builder(store.clone())
@@ -134,9 +132,9 @@ async fn the_absolute_timeout_holds_whatever_the_store_says() -> TestResult {
     Ok(())
 }
 
-/// E61: a caller that has waited enough drops the load, and nothing is stuck. Stores on a network have deadlines of their own.
+/// Stores on a network have timeouts of their own besides.
 #[tokio::test]
-async fn a_load_that_hangs_can_be_given_up() -> TestResult {
+async fn a_load_that_hangs_can_be_dropped_and_repeated() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let handle = site.sessions.begin(&get(&*cookie));

@@ -1,10 +1,10 @@
-//! Section 1.7: methods.
+//! The methods of a session.
 
 use super::*;
 
-/// E69, E76, E81: gone for the handler at once, for the store at the commit, for the browser with the response.
+/// The handler sees the end at once, the store at the commit, the browser with the response.
 #[tokio::test]
-async fn destroy_ends_the_session_and_its_cookie() -> TestResult {
+async fn destroy_removes_the_record_and_the_cookie() -> TestResult {
     let options = CookieOptions::new()
         .path("/app")
         .domain("example.com")
@@ -40,9 +40,8 @@ async fn destroy_ends_the_session_and_its_cookie() -> TestResult {
     Ok(())
 }
 
-/// E78, E172: a logout that may not have happened is an error, and can be tried again.
 #[tokio::test]
-async fn a_destroy_that_fails_is_reported() -> TestResult {
+async fn a_failed_destroy_is_an_error_and_can_be_repeated() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     site.store.fail(Call::Destroy, StoreErrorKind::Unavailable);
@@ -54,7 +53,7 @@ async fn a_destroy_that_fails_is_reported() -> TestResult {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(
         set_cookies(response.headers()).is_empty(),
-        "the browser keeps what it needs to try again"
+        "the browser keeps its cookie, to try again"
     );
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
 
@@ -70,7 +69,7 @@ async fn a_destroy_that_fails_is_reported() -> TestResult {
     Ok(())
 }
 
-/// E73, E80: nobody need wait for `destroy`, the commit does.
+/// `destroy` is not asynchronous: the commit waits for the store.
 #[tokio::test]
 async fn the_response_waits_until_the_session_is_destroyed() -> TestResult {
     for unset in [false, true] {
@@ -95,9 +94,9 @@ async fn the_response_waits_until_the_session_is_destroyed() -> TestResult {
     Ok(())
 }
 
-/// E82, E66: a new id, no data, the options of today; `renew` is the variant that keeps session and data.
+/// `regenerate` makes a new id with the configured options. `renew` keeps the id and replaces the secret.
 #[tokio::test]
-async fn regenerate_begins_an_empty_session_and_renew_keeps_it() -> TestResult {
+async fn regenerate_starts_an_empty_session_and_renew_keeps_the_data() -> TestResult {
     let site = Site::new(|b| b.absolute_timeout(None));
     let cookie = site.begin().await?;
     site.visit(get(&*cookie), async |session| {
@@ -128,14 +127,14 @@ async fn regenerate_begins_an_empty_session_and_renew_keeps_it() -> TestResult {
     assert_eq!(
         site.value(&before, VALUE).await?,
         None,
-        "under a new secret"
+        "the old secret opens nothing"
     );
     Ok(())
 }
 
-/// E83: the new token is not handed out while the old one still opens the old session.
+/// As long as the old token opens the old session.
 #[tokio::test]
-async fn regenerate_fails_closed() -> TestResult {
+async fn a_regenerate_that_cannot_end_the_old_session_sets_no_cookie() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     site.store.fail(Call::Destroy, StoreErrorKind::Unavailable);
@@ -160,9 +159,9 @@ async fn regenerate_fails_closed() -> TestResult {
     Ok(())
 }
 
-/// E87, E89: what others wrote is seen and is no change; what was written here is lost.
+/// Changes of concurrent requests become visible and are not changes of this one.
 #[tokio::test]
-async fn reload_reads_the_session_anew() -> TestResult {
+async fn reload_discards_changes_and_reads_the_record() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let (handle, session) = site.open(get(&*cookie)).await?;
@@ -181,7 +180,7 @@ async fn reload_reads_the_session_anew() -> TestResult {
     Ok(())
 }
 
-/// E88, E89: however often it fails.
+/// Each time, and the values stay readable.
 #[tokio::test]
 async fn reloading_a_session_that_has_ended_is_an_error() -> TestResult {
     let site = Site::new(|b| b);
@@ -197,7 +196,7 @@ async fn reloading_a_session_that_has_ended_is_an_error() -> TestResult {
     assert_eq!(
         (session.get(VALUE)?, session.get(OTHER)?),
         (Some(1), Some(2)),
-        "as it was"
+        "the values are unchanged"
     );
     assert_eq!(site.finish(&handle).await?.outcome, Outcome::Gone);
     let (_, new) = site.open(get(None)).await?;
@@ -205,15 +204,18 @@ async fn reloading_a_session_that_has_ended_is_an_error() -> TestResult {
     Ok(())
 }
 
-/// E90, E91: now, and not again unless there is more.
 #[tokio::test]
-async fn save_writes_now_and_the_end_writes_the_rest() -> TestResult {
+async fn save_writes_at_once_and_the_commit_writes_only_later_changes() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let (handle, session) = site.open(get(&*cookie)).await?;
     session.insert(VALUE, &2)?;
     assert_eq!(session.save().await?, Outcome::Saved);
-    assert_eq!(site.value(&cookie, VALUE).await?, Some(2), "before the end");
+    assert_eq!(
+        site.value(&cookie, VALUE).await?,
+        Some(2),
+        "before the commit"
+    );
     site.store.take_calls();
     session.insert(VALUE, &2)?;
     assert_eq!(site.finish(&handle).await?.outcome, Outcome::Untouched);
@@ -230,9 +232,9 @@ async fn save_writes_now_and_the_end_writes_the_rest() -> TestResult {
     Ok(())
 }
 
-/// E92: a saved session has its full life, whether anything had changed or not.
+/// Whether a value has changed or not.
 #[tokio::test]
-async fn save_gives_full_life() -> TestResult {
+async fn save_resets_the_idle_timeout() -> TestResult {
     for change in [false, true] {
         let site = Site::new(|b| b);
         let cookie = site.begin().await?;
@@ -247,9 +249,9 @@ async fn save_gives_full_life() -> TestResult {
     Ok(())
 }
 
-/// E93: what an explicit save stores, the browser can name.
+/// Otherwise the stored session could not be opened.
 #[tokio::test]
-async fn an_explicit_save_sends_its_cookie() -> TestResult {
+async fn an_explicit_save_sets_the_cookie() -> TestResult {
     let site = Site::new(|b| b);
     let answer = site
         .visit(get(None), async |session| session.save().await.map(drop))
@@ -258,9 +260,8 @@ async fn an_explicit_save_sends_its_cookie() -> TestResult {
     Ok(())
 }
 
-/// E94
 #[tokio::test]
-async fn touch_gives_full_life() -> TestResult {
+async fn touch_resets_the_idle_timeout() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     site.clock.advance(SECOND);
@@ -277,9 +278,9 @@ async fn touch_gives_full_life() -> TestResult {
     Ok(())
 }
 
-/// E95: when the life in the store is extended, the browser's copy is too.
+/// If the expiry in the store is extended, that of the cookie is too.
 #[tokio::test]
-async fn cookie_and_store_expire_together() -> TestResult {
+async fn a_persistent_cookie_expires_with_the_record() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let cookie = site.begin().await?;
     for (wait, touched) in [
@@ -293,7 +294,7 @@ async fn cookie_and_store_expire_together() -> TestResult {
         assert_eq!(
             answer.outcome == Outcome::Saved,
             touched,
-            "a cookie goes out with a save"
+            "a cookie is set with a save alone"
         );
         assert_eq!(answer.set_cookies().len(), usize::from(touched));
         if touched {
@@ -309,9 +310,8 @@ async fn cookie_and_store_expire_together() -> TestResult {
     Ok(())
 }
 
-/// E95.
 #[tokio::test]
-async fn cookie_of_an_early_save() -> TestResult {
+async fn a_cookie_of_an_early_save_expires_with_the_record() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let answer = site.visit(get(None), async |session| {
         session.insert(VALUE, &1)?;
@@ -330,9 +330,8 @@ async fn cookie_of_an_early_save() -> TestResult {
     Ok(())
 }
 
-/// E94.
 #[tokio::test]
-async fn touch_shows_at_once() -> TestResult {
+async fn max_age_is_extended_by_a_touch_before_the_commit() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)));
     let cookie = site.begin().await?;
     site.clock.advance(HOUR / 2);

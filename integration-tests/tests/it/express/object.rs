@@ -1,10 +1,9 @@
-//! Section 1.6: the session object.
+//! The session object.
 
 use super::*;
 
-/// E68, E70: the names are the application's, all of them.
 #[tokio::test]
-async fn no_name_is_reserved() -> TestResult {
+async fn no_name_of_a_value_is_reserved() -> TestResult {
     let site = Site::new(|b| b);
     let mut names = [
         "id",
@@ -36,9 +35,9 @@ async fn no_name_is_reserved() -> TestResult {
     Ok(())
 }
 
-/// E72, E73, E74 by value; the calls are in the matrix.
+/// The store calls are in the matrix.
 #[tokio::test]
-async fn unset_keeps_or_destroys() -> TestResult {
+async fn unset_discards_changes_or_destroys_as_configured() -> TestResult {
     let write_and_unset = async |session: Session| {
         session.insert(VALUE, &2)?;
         session.unset();
@@ -60,9 +59,9 @@ async fn unset_keeps_or_destroys() -> TestResult {
     Ok(())
 }
 
-/// E75: with `unset` = destroy, an outage or an answer given before the session was there destroys nothing.
+/// An outage, and a response without a load, destroy nothing.
 #[tokio::test]
-async fn only_a_word_of_the_handler_destroys() -> TestResult {
+async fn only_the_handler_unsets_a_session() -> TestResult {
     let site = Site::new(|b| b.unset(Unset::Destroy));
     let cookie = site.begin().await?;
     site.store.fail(Call::Load, StoreErrorKind::Unavailable);

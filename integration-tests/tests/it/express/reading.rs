@@ -1,10 +1,10 @@
-//! Section 1.3: reading the cookie.
+//! Reading the cookie.
 
 use super::*;
 
-/// E42, E48: as browsers, proxies and other libraries write it.
+/// Browsers, proxies and other libraries write it differently.
 #[tokio::test]
-async fn the_cookie_is_found_however_it_is_written() -> TestResult {
+async fn the_cookie_is_found_in_every_form_that_clients_send() -> TestResult {
     let site = Site::new(|b| b.cookie(plain_cookie()));
     let cookie = site.begin().await?;
     let (_, value) = cookie.split_once('=').expect("a pair");
@@ -36,9 +36,8 @@ async fn the_cookie_is_found_however_it_is_written() -> TestResult {
     Ok(())
 }
 
-/// E43
 #[tokio::test]
-async fn each_cookie_of_the_name_is_tried() -> TestResult {
+async fn every_cookie_of_the_name_is_tried() -> TestResult {
     let site = Site::new(|b| b.cookie(plain_cookie()));
     let (good, ended) = (site.begin().await?, site.begin().await?);
     site.sessions
@@ -54,9 +53,9 @@ async fn each_cookie_of_the_name_is_tried() -> TestResult {
     Ok(())
 }
 
-/// E44, E45, E46, E47: no store call, a new id.
+/// The request makes no store call and gets a new id.
 #[tokio::test]
-async fn a_cookie_that_is_not_signed_is_no_cookie() -> TestResult {
+async fn a_cookie_without_a_valid_signature_is_ignored() -> TestResult {
     const SIGNED: &str = "0123456789abcdef0123456789abcdef";
     let site = Site::new(|b| {
         b.cookie(plain_cookie())
@@ -82,7 +81,7 @@ async fn a_cookie_that_is_not_signed_is_no_cookie() -> TestResult {
         format!("v1.{token}.x.{mac}"),
         format!("v1..{mac}"),
         String::new(),
-        // rightly signed by that key, and no token
+        // signed with the key of the test, but not a token
         "v1.x.IClHotivoojFgDx8u_fMnl_AvApK-jLCTWifHl7oqX8".into(),
     ] {
         let (_, session) = site.open(get(&*format!("id={forged}"))).await?;
@@ -92,9 +91,9 @@ async fn a_cookie_that_is_not_signed_is_no_cookie() -> TestResult {
     Ok(())
 }
 
-/// E49: off by default, because a response that races with a login would remove the new cookie.
+/// Off by default, because a response that races with a login would remove the new cookie.
 #[tokio::test]
-async fn a_cookie_that_opens_nothing_can_be_removed() -> TestResult {
+async fn a_cookie_that_opens_nothing_is_removed_if_configured() -> TestResult {
     let site = Site::new(|b| b);
     let ended = site.begin().await?;
     site.sessions
@@ -113,7 +112,11 @@ async fn a_cookie_that_opens_nothing_can_be_removed() -> TestResult {
         let answer = tidy
             .visit(get(cookie), async |session| session.insert(VALUE, &1))
             .await?;
-        assert_ne!(answer.max_age(), Some(0), "replaced, not removed");
+        assert_ne!(
+            answer.max_age(),
+            Some(0),
+            "the cookie is replaced, and not removed"
+        );
     }
     assert!(
         tidy.visit(get(None), async |_| Ok(()))
@@ -124,9 +127,8 @@ async fn a_cookie_that_opens_nothing_can_be_removed() -> TestResult {
     Ok(())
 }
 
-/// E9.
 #[tokio::test]
-async fn reissued_cookie_and_store_expire_together() -> TestResult {
+async fn a_reissued_cookie_expires_with_the_record() -> TestResult {
     let m = || CookieOptions::new().max_age(HOUR);
     let old = Site::new(|b| {
         b.cookie(m())
@@ -149,9 +151,8 @@ async fn reissued_cookie_and_store_expire_together() -> TestResult {
     Ok(())
 }
 
-/// E49.
 #[tokio::test]
-async fn rejected_cookie_with_a_write_taken_back() -> TestResult {
+async fn a_rejected_cookie_is_removed_even_if_a_write_is_undone() -> TestResult {
     let site = Site::new(|b| b.remove_rejected_cookie(true));
     let answer = site
         .visit(get("__Host-id=forged"), async |s| {

@@ -1,10 +1,10 @@
-//! Section 1.9: secure, proxy, auto.
+//! `Secure` and `SameSite` that depend on the request, and proxies.
 
 use super::*;
 
-/// E114, E115, E116, E117: whom each setting of `proxy` believes, as `secure` = auto shows it.
+/// Observed through `Secure::Auto`.
 #[tokio::test]
-async fn the_proxy_option_says_who_is_believed_about_tls() -> TestResult {
+async fn the_proxy_option_decides_which_headers_are_trusted() -> TestResult {
     use Transport::{ForwardedTls, Plain, Tls};
     let (proxy, stranger): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
     let listed = Proxy::TrustPeers(vec![proxy]);
@@ -71,9 +71,9 @@ async fn the_proxy_option_says_who_is_believed_about_tls() -> TestResult {
     Ok(())
 }
 
-/// E118: nothing is stored that no browser could name; the old session ends all the same.
+/// A session that is regenerated or destroyed ends all the same.
 #[tokio::test]
-async fn what_cannot_be_addressed_is_not_stored() -> TestResult {
+async fn a_session_whose_cookie_cannot_be_set_is_not_stored() -> TestResult {
     let site = Site::new(|b| b.save_uninitialized(true));
     let plain = |cookie: Option<&str>| over(get(cookie), Transport::Plain);
     let writes: [Change; 3] = [
@@ -101,7 +101,7 @@ async fn what_cannot_be_addressed_is_not_stored() -> TestResult {
     Ok(())
 }
 
-/// E119: for each response, and never back from TLS.
+/// It is not downgraded after a request over TLS.
 #[tokio::test]
 async fn auto_secure_is_decided_for_each_response_and_never_downgrades() -> TestResult {
     let site = Site::new(|b| b.cookie(plain_cookie().secure(Secure::Auto)).rolling(true));
@@ -123,7 +123,6 @@ async fn auto_secure_is_decided_for_each_response_and_never_downgrades() -> Test
     Ok(())
 }
 
-/// E120
 #[tokio::test]
 async fn auto_same_site_is_none_only_where_the_cookie_is_secure() -> TestResult {
     use cookie::SameSite::{Lax, None as Cross};

@@ -1,10 +1,9 @@
-//! Section 1.10: when the cookie is sent.
+//! When the cookie is set.
 
 use super::*;
 
-/// E121, E122, E127: from the session as it is when the head is made; afterwards it is closed.
 #[tokio::test]
-async fn a_change_after_the_head_is_an_error_and_is_dropped() -> TestResult {
+async fn a_change_after_the_commit_is_an_error_and_is_not_stored() -> TestResult {
     let site = Site::new(|b| b);
     let (handle, session) = site.open(get(None)).await?;
     let answer = site.finish(&handle).await?;
@@ -24,9 +23,9 @@ async fn a_change_after_the_head_is_an_error_and_is_dropped() -> TestResult {
     Ok(())
 }
 
-/// E123, E124, E125, E126 over several requests; every setting is in the matrix.
+/// Over several requests. Every setting is in the matrix.
 #[tokio::test]
-async fn a_browser_session_cookie_is_sent_once_and_a_rolling_one_always() -> TestResult {
+async fn a_browser_session_cookie_is_set_once_and_a_rolling_one_always() -> TestResult {
     for rolling in [false, true] {
         let site = Site::new(|b| b.rolling(rolling));
         assert!(
@@ -34,7 +33,7 @@ async fn a_browser_session_cookie_is_sent_once_and_a_rolling_one_always() -> Tes
                 .await?
                 .set_cookies()
                 .is_empty(),
-            "nothing to name yet"
+            "no session is stored yet"
         );
         let cookie = site.begin().await?;
         for n in 0..4 {
@@ -51,7 +50,7 @@ async fn a_browser_session_cookie_is_sent_once_and_a_rolling_one_always() -> Tes
     Ok(())
 }
 
-/// E128: what the handler set stays, also under the same name; ours is the last.
+/// Those that the handler set, even under the same name. The session cookie is the last.
 #[tokio::test]
 async fn other_cookies_of_the_response_are_kept() -> TestResult {
     let site = Site::new(|b| b.cookie(plain_cookie()));
@@ -69,9 +68,9 @@ async fn other_cookies_of_the_response_are_kept() -> TestResult {
     Ok(())
 }
 
-/// E133: the removal is in `destroy_ends_the_session_and_its_cookie`.
+/// `Vary` for a read, and `Cache-Control` too if a cookie is set.
 #[tokio::test]
-async fn caches_are_told_that_the_response_is_personal() -> TestResult {
+async fn a_response_that_depends_on_the_session_is_not_cached() -> TestResult {
     let site = Site::new(|b| b);
     let answer = site.visit(get(None), async |_| Ok(())).await?;
     assert_eq!(answer.response.headers()[header::VARY], "Cookie");
@@ -91,15 +90,15 @@ async fn caches_are_told_that_the_response_is_personal() -> TestResult {
     assert_eq!(
         response.headers()[header::CACHE_CONTROL],
         "max-age=5",
-        "the handler's word"
+        "the header of the handler is kept"
     );
     assert_eq!(response.headers().get_all(header::VARY).iter().count(), 1);
     Ok(())
 }
 
-/// E134: only those that write.
+/// Only those that write.
 #[tokio::test]
-async fn parallel_first_requests_begin_a_session_each() -> TestResult {
+async fn concurrent_first_requests_create_one_session_each() -> TestResult {
     let site = Site::new(|b| b);
     let mut open = vec![];
     for _ in 0..3 {
@@ -122,9 +121,8 @@ async fn parallel_first_requests_begin_a_session_each() -> TestResult {
     Ok(())
 }
 
-/// E159 by value: an empty session stays stored and alive.
 #[tokio::test]
-async fn an_emptied_session_lives_on() -> TestResult {
+async fn an_emptied_session_stays_stored() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     site.visit(get(&*cookie), async |session| {
@@ -136,9 +134,8 @@ async fn an_emptied_session_lives_on() -> TestResult {
     Ok(())
 }
 
-/// E130.
 #[tokio::test]
-async fn rolling_cookie_and_store_expire_together() -> TestResult {
+async fn a_rolling_cookie_expires_with_the_record() -> TestResult {
     let site = Site::new(|b| b.cookie(CookieOptions::new().max_age(HOUR)).rolling(true));
     let cookie = site.begin().await?;
     site.clock.advance(HOUR / 20);
@@ -153,9 +150,8 @@ async fn rolling_cookie_and_store_expire_together() -> TestResult {
     Ok(())
 }
 
-/// E126.
 #[tokio::test]
-async fn rolling_with_resave_under_conflict() -> TestResult {
+async fn a_rolling_cookie_is_set_again_after_a_conflict() -> TestResult {
     let site = Site::new(|b| b.rolling(true).resave(true));
     let cookie = site.begin().await?;
     let (reading, _) = site.open(get(&*cookie)).await?;
@@ -165,9 +161,8 @@ async fn rolling_with_resave_under_conflict() -> TestResult {
     Ok(())
 }
 
-/// E133.
 #[tokio::test]
-async fn a_load_that_failed_makes_the_response_vary_too() -> TestResult {
+async fn a_failed_load_makes_the_response_vary_on_the_cookie() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     site.store.fail(Call::Load, StoreErrorKind::Timeout);

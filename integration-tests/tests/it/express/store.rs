@@ -1,8 +1,8 @@
-//! Section 1.15: store protocol.
+//! Sessions and the store.
 
 use super::*;
 
-/// E179: by the token, for sockets and jobs.
+/// By the token, for WebSockets and jobs.
 #[tokio::test]
 async fn a_session_can_be_opened_outside_of_a_request() -> TestResult {
     let site = Site::new(|b| b);
@@ -19,7 +19,6 @@ async fn a_session_can_be_opened_outside_of_a_request() -> TestResult {
     Ok(())
 }
 
-/// E180
 #[tokio::test]
 async fn each_request_has_a_copy_of_its_own() -> TestResult {
     let site = Site::new(|b| b);
@@ -34,9 +33,9 @@ async fn each_request_has_a_copy_of_its_own() -> TestResult {
     Ok(())
 }
 
-/// E182: of what another request has written meanwhile, a touch moves the expiry and nothing else.
+/// A concurrent write is kept.
 #[tokio::test]
-async fn a_touch_leaves_the_data_alone() -> TestResult {
+async fn a_touch_changes_the_expiry_alone() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let (reading, session) = site.open(get(&*cookie)).await?;

@@ -1,0 +1,12 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use crate::users::Users;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) users: Users,
+    /// The name that this instance shows.
+    pub(crate) instance: Arc<str>,
+}

@@ -1,0 +1,207 @@
+//! What is explored at one go: who sends which requests in which situation, and what may go wrong.
+
+use std::{fmt, str::FromStr};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    executor::Budget,
+    script::{Party, Script},
+};
+
+/// What the browser holds when the history begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Situation {
+    /// No cookie.
+    Nobody,
+    /// The token of an anonymous session.
+    Anonymous,
+    /// The token of a session in which Ann is logged in.
+    LoggedIn,
+}
+
+/// How the sessions are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Configuration {
+    /// The defaults.
+    Plain,
+    /// The cookie outlives the browser session.
+    Persistent,
+    /// The cookie is set again by every due touch.
+    Rolling,
+    /// The browser's cookie was signed by a key that is not the first any more.
+    OldKey,
+    /// Every request writes the session.
+    Resave,
+    /// The session that the browser begins with has a cookie with attributes of its own.
+    OwnCookie,
+}
+
+/// Requests that run concurrently, and what may happen to them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Case {
+    /// What the browser holds at the beginning.
+    pub situation: Situation,
+    /// Long enough has passed since the last request that the next one extends the session's life.
+    pub due: bool,
+    /// How the sessions are configured.
+    pub configuration: Configuration,
+    /// All requests are served by one instance, rather than each by its own.
+    pub one_instance: bool,
+    /// The requests are GET rather than POST.
+    pub safe_method: bool,
+    /// How many faults happen at most.
+    pub faults: u8,
+    /// How often time passes, each time more than the grace of a renewal.
+    pub advances: u8,
+    /// Who sends what.
+    pub requests: Vec<(Party, Script)>,
+}
+
+impl Case {
+    /// Requests of the browser alone, without faults.
+    pub fn new(situation: Situation, scripts: impl IntoIterator<Item = Script>) -> Self {
+        let requests = scripts.into_iter().map(|script| (Party::Browser, script));
+        Self {
+            situation,
+            due: false,
+            configuration: Configuration::Plain,
+            one_instance: false,
+            safe_method: false,
+            faults: 0,
+            advances: 0,
+            requests: requests.collect(),
+        }
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        Budget {
+            faults: self.faults,
+            advances: self.advances,
+        }
+    }
+
+    /// The number of the first call of a request, among all calls of all requests.
+    pub(crate) fn first_number(&self, request: usize) -> u32 {
+        let before = self.requests[..request].iter();
+        let calls: usize = before.map(|(_, script)| script.0.len()).sum();
+        u32::try_from(calls).unwrap_or(u32::MAX)
+    }
+}
+
+const SITUATIONS: [(&str, Situation); 3] = [
+    ("nobody", Situation::Nobody),
+    ("anonymous", Situation::Anonymous),
+    ("logged_in", Situation::LoggedIn),
+];
+const CONFIGURATIONS: [(&str, Configuration); 6] = [
+    ("plain", Configuration::Plain),
+    ("persistent", Configuration::Persistent),
+    ("rolling", Configuration::Rolling),
+    ("old_key", Configuration::OldKey),
+    ("resave", Configuration::Resave),
+    ("own_cookie", Configuration::OwnCookie),
+];
+const ATTACKER: &str = "attacker:";
+
+fn name<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> &'static str {
+    let found = names.iter().find(|(_, other)| *other == value);
+    found.map_or("", |(name, _)| name)
+}
+
+fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
+    let found = names.iter().find(|(other, _)| *other == name);
+    found.map(|(_, value)| *value)
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name(&SITUATIONS, self.situation))?;
+        if self.configuration != Configuration::Plain {
+            write!(f, ",{}", name(&CONFIGURATIONS, self.configuration))?;
+        }
+        for (flag, set) in [
+            ("due", self.due),
+            ("one_instance", self.one_instance),
+            ("get", self.safe_method),
+        ] {
+            if set {
+                write!(f, ",{flag}")?;
+            }
+        }
+        for (budget, count) in [("faults", self.faults), ("advances", self.advances)] {
+            if count > 0 {
+                write!(f, ",{budget}={count}")?;
+            }
+        }
+        for (index, (party, script)) in self.requests.iter().enumerate() {
+            f.write_str(if index == 0 { ": " } else { " | " })?;
+            match party {
+                Party::Browser => {}
+                Party::Attacker => write!(f, "{ATTACKER} ")?,
+            }
+            write!(f, "{script}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Case {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (head, requests) = text
+            .split_once(':')
+            .context("a case is `situation: scripts`")?;
+        let mut words = head.split(',');
+        let situation = words.next().unwrap_or_default().trim();
+        let situation = named(&SITUATIONS, situation)
+            .with_context(|| format!("no situation is called {situation:?}"))?;
+        let mut case = Self::new(situation, []);
+        for word in words {
+            match word.trim().split_once('=') {
+                Some(("faults", count)) => case.faults = count.parse()?,
+                Some(("advances", count)) => case.advances = count.parse()?,
+                Some(_) => bail!("unknown option {word:?}"),
+                None => match word.trim() {
+                    "due" => case.due = true,
+                    "one_instance" => case.one_instance = true,
+                    "get" => case.safe_method = true,
+                    other => {
+                        case.configuration = named(&CONFIGURATIONS, other)
+                            .with_context(|| format!("unknown option {other:?}"))?;
+                    }
+                },
+            }
+        }
+        for request in requests.split('|') {
+            let request = request.trim();
+            let (party, script) = match request.strip_prefix(ATTACKER) {
+                Some(script) => (Party::Attacker, script),
+                None => (Party::Browser, request),
+            };
+            case.requests.push((party, script.parse()?));
+        }
+        Ok(case)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_survives_its_text() {
+        for text in [
+            "nobody: write | read",
+            "anonymous,due,one_instance,get,faults=1,advances=2: log_in(ann) save | attacker: nothing",
+            "logged_in,rolling: destroy | log_in(bob) | touch",
+        ] {
+            let case: Case = text.parse().expect("valid");
+            assert_eq!(case.to_string(), text);
+        }
+        for text in ["x: read", "nobody,x: read", "nobody: x", "nobody"] {
+            assert!(text.parse::<Case>().is_err(), "{text}");
+        }
+    }
+}

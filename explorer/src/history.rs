@@ -1,0 +1,266 @@
+//! What happened in one history, as facts that do not come from what the library reports.
+
+use std::time::Duration;
+
+use session_core::{Outcome, Session, SessionErrorKind, SessionId, SessionToken};
+
+use crate::{
+    browser::{Jar, SetCookie},
+    case::Case,
+    executor::End,
+    fault::Fault,
+    scheduled_store::Call,
+    script::{Party, Script},
+    verb::{Principal, TALLY, Verb},
+};
+
+/// The contents of a session, as somebody saw them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Who is logged in.
+    pub principal: Option<Principal>,
+    /// How often each update was applied: four bits each.
+    pub tally: u64,
+    /// Which writes are there, one bit each, by their number.
+    pub names: u64,
+}
+
+/// The bit of a value that an anonymous session begins with.
+pub(crate) const ORIGIN: (&str, u32) = ("origin", 62);
+/// The bit of a value that Ann's session begins with.
+pub(crate) const MAIL: (&str, u32) = ("mail", 63);
+
+impl Seen {
+    /// Looks at a session.
+    pub(crate) fn of(session: &Session) -> Self {
+        let mut names = 0;
+        for name in session.names() {
+            let bit = match name.strip_prefix('w').map(str::parse) {
+                Some(Ok(number)) => number,
+                _ => match name.as_str() {
+                    "origin" => ORIGIN.1,
+                    "mail" => MAIL.1,
+                    _ => continue,
+                },
+            };
+            names |= 1 << bit;
+        }
+        Self {
+            principal: session.principal().as_deref().and_then(Principal::named),
+            tally: session.get(TALLY).ok().flatten().unwrap_or(0),
+            names,
+        }
+    }
+
+    /// How often the update or write of this number is in it.
+    pub(crate) fn count(&self, number: u32) -> u64 {
+        (self.tally >> (4 * number) & 15).max(self.names >> number & 1)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A record, as one of its tokens opens it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Its contents.
+    pub seen: Seen,
+    /// The latest secret that opens it.
+    pub secret: [u8; 16],
+    /// The life that its timeouts give it at this moment.
+    pub life: Duration,
+    /// Its idle timeout.
+    pub idle: Duration,
+    /// The absolute timeout has passed.
+    pub over: bool,
+}
+
+/// A call of the store, with what it changed.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The call.
+    pub call: Call,
+    /// When it was applied, by the store's clock.
+    pub at: u64,
+    /// The record before; `None` if there was none.
+    pub before: Option<View>,
+    /// The record after; `None` if there is none.
+    pub after: Option<View>,
+    /// Whether the token that its request brought opens the record after it.
+    pub token_opens: bool,
+    /// It replaced the secret, and the one before opens the record after it, too.
+    pub earlier_opens: bool,
+}
+
+/// An event, as it was chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Happened {
+    /// The request that it belongs to; `None` if time passed.
+    pub owner: Option<usize>,
+    /// What it is called.
+    pub name: &'static str,
+    /// What went wrong.
+    pub fault: Option<Fault>,
+}
+
+/// One call of a handler.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// What was called.
+    pub verb: Verb,
+    /// Its number among all calls of the history.
+    pub number: u32,
+    /// The event during which it returned.
+    pub step: u32,
+    /// What it returned.
+    pub result: Result<Option<Outcome>, SessionErrorKind>,
+    /// What the handler saw before and after it.
+    pub seen: [Seen; 2],
+    /// The id of the session before and after it.
+    pub ids: [Option<SessionId>; 2],
+    /// The token of the session after it.
+    pub token: Option<SessionToken>,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct RequestLog {
+    /// Who sent it.
+    pub party: Party,
+    /// What its handler calls.
+    pub script: Script,
+    /// The event at which it was sent.
+    pub sent: Option<u32>,
+    /// The requests of the same party whose responses were there when it was sent, one bit each.
+    pub after: u32,
+    /// The tokens that it brought.
+    pub tokens: Vec<SessionToken>,
+    /// The one that counted: that opened a session, or else was superseded, or else the first.
+    pub presented: Option<SessionToken>,
+    /// One of them is known to name a session.
+    pub(crate) is_decided: bool,
+    /// What loading the session returned.
+    pub loaded: Option<Result<Seen, SessionErrorKind>>,
+    /// The calls that returned.
+    pub calls: Vec<Called>,
+    /// What finishing returned, and at which event.
+    pub finished: Option<(u32, Result<Outcome, SessionErrorKind>)>,
+    /// The id and the token of the session at the end.
+    pub session: Option<(Option<SessionId>, Option<SessionToken>)>,
+    /// The cookies of the response.
+    pub cookies: Vec<SetCookie>,
+    /// The response reached the client.
+    pub delivered: bool,
+}
+
+impl RequestLog {
+    pub(crate) fn new(party: Party, script: &Script) -> Self {
+        Self {
+            party,
+            script: script.clone(),
+            sent: None,
+            after: 0,
+            tokens: Vec::new(),
+            presented: None,
+            is_decided: false,
+            loaded: None,
+            calls: Vec::new(),
+            finished: None,
+            session: None,
+            cookies: Vec::new(),
+            delivered: false,
+        }
+    }
+
+    /// Who was logged in.
+    pub(crate) fn logins(&self) -> Vec<Principal> {
+        let calls = self.calls.iter().filter(|called| called.result.is_ok());
+        calls
+            .filter_map(|called| match called.verb {
+                Verb::LogIn(principal) => Some(principal),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether the response tells of success.
+    pub fn is_ok(&self) -> bool {
+        matches!(&self.finished, Some((_, Ok(outcome))) if outcome.lost.is_none())
+    }
+}
+
+/// One history.
+#[derive(Debug)]
+pub struct History<'c> {
+    /// What was explored.
+    pub case: &'c Case,
+    /// How it ended.
+    pub(crate) end: End,
+    /// The requests, in the order of the case.
+    pub requests: Vec<RequestLog>,
+    /// The calls of the store, in the order in which they were applied.
+    pub applied: Vec<Applied>,
+    /// Every event, in order.
+    pub events: Vec<Happened>,
+    /// The records at the beginning.
+    pub initial: Vec<(SessionId, View)>,
+    /// Tokens that were valid before the beginning and are not any more.
+    pub retired: Vec<SessionToken>,
+    /// What the parties held at the beginning.
+    pub initial_jars: [Jar; 2],
+    /// The records at the end.
+    pub records: Vec<(SessionId, View)>,
+    /// What the parties hold at the end.
+    pub jars: [Jar; 2],
+    /// The time at the end, by the store's clock.
+    pub now: u64,
+}
+
+impl History<'_> {
+    /// The record of this id at the end.
+    pub fn record(&self, id: SessionId) -> Option<&View> {
+        let found = self.records.iter().find(|(other, _)| *other == id);
+        found.map(|(_, view)| view)
+    }
+
+    /// The record of this id after an event.
+    pub fn record_at(&self, id: SessionId, step: u32) -> Option<&View> {
+        let changes = self.applied.iter().rev();
+        let last = changes
+            .filter(|applied| applied.call.id == id && applied.call.changed())
+            .find(|applied| applied.call.step <= step);
+        match last {
+            Some(applied) => applied.after.as_ref(),
+            None => {
+                let found = self.initial.iter().find(|(other, _)| *other == id);
+                found.map(|(_, view)| view)
+            }
+        }
+    }
+
+    /// The calls of one request, without those that arrived late.
+    pub fn calls_of(&self, request: usize) -> impl Iterator<Item = &Applied> {
+        let calls = self.applied.iter();
+        calls.filter(move |applied| applied.call.owner == request && !applied.call.late)
+    }
+
+    /// Whether a fault happened.
+    pub fn is_faulty(&self) -> bool {
+        self.events.iter().any(|event| event.fault.is_some())
+    }
+
+    /// Whether a fault happened to one request.
+    pub fn is_faulty_for(&self, request: usize) -> bool {
+        let mut events = self.events.iter();
+        events.any(|event| event.owner == Some(request) && event.fault.is_some())
+    }
+
+    /// Whether time passed after one event and before another.
+    pub fn time_passed(&self, from: u32, to: u32) -> bool {
+        let events = (0..).zip(&self.events);
+        let mut between = events.filter(|(step, _)| (from..to).contains(step));
+        between.any(|(_, event)| event.owner.is_none())
+    }
+}

@@ -1,0 +1,123 @@
+//! What must hold after each history. Each file has one of the promises of the design.
+
+mod browser;
+mod ends;
+mod lifetimes;
+mod renewals;
+mod round_trips;
+mod unchanged;
+mod updates;
+
+use std::fmt;
+
+use session_core::{SessionId, SessionToken};
+
+use crate::{
+    claims::Claims,
+    executor::End,
+    history::{History, View},
+    oracle::Oracle,
+};
+
+/// A promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// Every request ends.
+    Termination,
+    /// Every acknowledged update is applied exactly once, every unacknowledged one at most once.
+    Updates,
+    /// After an acknowledged `destroy`, no token of that session opens it.
+    Ends,
+    /// After an acknowledged `renew` or `log_in`, no earlier token opens the session, and no request with an earlier token reads or
+    /// changes what belongs to another principal.
+    Renewals,
+    /// When all responses have been delivered, the browser's cookie opens what its user expects; nobody is told that they are logged
+    /// out while the session lives.
+    Browser,
+    /// A session in use is not ended before its timeouts, and one that is not in use is not extended.
+    Lifetimes,
+    /// Of several concurrent requests with `require_unchanged` that write or claim, exactly one succeeds.
+    Unchanged,
+    /// An untouched request makes no store call, and no request makes more round trips than it needs.
+    RoundTrips,
+}
+
+impl Invariant {
+    /// A word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Termination => "termination",
+            Self::Updates => "updates",
+            Self::Ends => "ends",
+            Self::Renewals => "renewals",
+            Self::Browser => "browser",
+            Self::Lifetimes => "lifetimes",
+            Self::Unchanged => "unchanged",
+            Self::RoundTrips => "round trips",
+        }
+    }
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: Invariant,
+    /// How.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant.as_str(), self.what)
+    }
+}
+
+/// A history, and what its requests were promised.
+pub(crate) struct Evidence<'h> {
+    pub(crate) history: &'h History<'h>,
+    pub(crate) claims: Vec<Claims>,
+    oracle: &'h Oracle,
+}
+
+impl Evidence<'_> {
+    /// The session that a token opens at the end.
+    pub(crate) fn opens(&self, token: &SessionToken) -> Option<(SessionId, &View)> {
+        self.oracle.open(token)?;
+        Some((token.id(), self.history.record(token.id())?))
+    }
+}
+
+/// Checks every promise.
+pub(crate) fn check(history: &History<'_>, oracle: &Oracle) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut report = |invariant, what: String| violations.push(Violation { invariant, what });
+    match history.end {
+        End::Complete => {}
+        End::Abandoned => return violations,
+        End::Deadlock => report(
+            Invariant::Termination,
+            "requests wait for each other".into(),
+        ),
+        End::Endless => report(Invariant::Termination, "a request does not end".into()),
+    }
+    let evidence = Evidence {
+        history,
+        claims: history.requests.iter().map(Claims::of).collect(),
+        oracle,
+    };
+    for (invariant, check) in [
+        (Invariant::Updates, updates::check as Check),
+        (Invariant::Ends, ends::check),
+        (Invariant::Renewals, renewals::check),
+        (Invariant::Browser, browser::check),
+        (Invariant::Lifetimes, lifetimes::check),
+        (Invariant::Unchanged, unchanged::check),
+        (Invariant::RoundTrips, round_trips::check),
+    ] {
+        check(&evidence, &mut |what| report(invariant, what));
+    }
+    violations
+}
+
+type Check = fn(&Evidence<'_>, &mut dyn FnMut(String));

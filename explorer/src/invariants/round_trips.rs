@@ -1,0 +1,119 @@
+//! An untouched request makes no store call; without a conflict, claim, limit or doubt no request makes more round trips than the design
+//! lists.
+
+use super::Evidence;
+use crate::{
+    history::{History, RequestLog},
+    scheduled_store::{Effect, Op},
+    verb::Verb,
+};
+
+pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
+    let history = evidence.history;
+    for (owner, request) in history.requests.iter().enumerate() {
+        let calls = history.calls_of(owner).count();
+        if request.script.0.is_empty() && calls > 0 {
+            report(format!(
+                "request {owner} did not touch its session and called the store"
+            ));
+        }
+        if !is_alone(history, owner) {
+            continue;
+        }
+        let most = most_calls(history, owner, request);
+        if calls > most {
+            report(format!(
+                "request {owner} called the store {calls} times; {most} are enough"
+            ));
+        }
+    }
+}
+
+/// Whether nothing came between the calls of a request, and nothing went wrong.
+fn is_alone(history: &History<'_>, owner: usize) -> bool {
+    let own = |applied: &&crate::history::Applied| applied.call.owner == owner;
+    let mut calls = history.applied.iter().filter(own);
+    let smooth = calls.all(|applied| {
+        applied.call.fault.is_none()
+            && !applied.call.late
+            && applied.call.effect != Effect::Conflict
+    });
+    let steps: Vec<u32> = history
+        .calls_of(owner)
+        .map(|applied| applied.call.step)
+        .collect();
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+        return smooth;
+    };
+    let mut others = history
+        .applied
+        .iter()
+        .filter(|applied| applied.call.owner != owner);
+    smooth
+        && !history.is_faulty()
+        && !history.time_passed(*first, *last)
+        && !others.any(|other| (first..last).contains(&&other.call.step))
+}
+
+/// How many calls a request needs at most.
+fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
+    let load = history.calls_of(owner).next();
+    let load = load.filter(|applied| applied.call.op == Op::Load);
+    let opened = load.is_some_and(|applied| applied.token_opens);
+    // a login looks at a session that its token was superseded in
+    let superseded = load.is_some_and(|applied| applied.before.is_some() && !applied.token_opens);
+    let mut calls = match request.script.0.is_empty() {
+        true => 0,
+        false => request.tokens.len(),
+    };
+    calls += usize::from(superseded && request.script.logs_in());
+    let due = opened && (history.case.due || history.time_passed(0, u32::MAX));
+    let mut pending = Pending::default();
+    let mut principal = None;
+    if let Some(Ok(seen)) = request.loaded {
+        principal = seen.principal;
+    }
+    for called in &request.calls {
+        match called.verb {
+            Verb::Write
+            | Verb::Update
+            | Verb::Renew
+            | Verb::Extend
+            | Verb::SetCookie
+            | Verb::Touch => pending.writes = true,
+            Verb::LogIn(other) => {
+                pending.writes = true;
+                pending.ends |= principal.is_some_and(|held| held != other);
+                principal = Some(other);
+            }
+            Verb::Regenerate => {
+                pending = Pending {
+                    writes: true,
+                    ends: true,
+                }
+            }
+            Verb::Destroy => {
+                pending = Pending {
+                    writes: false,
+                    ends: true,
+                }
+            }
+            Verb::Reload => calls += 1,
+            Verb::Save => {
+                calls += usize::from(pending.ends) + 1;
+                pending = Pending::default();
+            }
+            Verb::Read | Verb::RequireUnchanged | Verb::Discard => {}
+        }
+    }
+    let resaves = history.case.configuration == crate::case::Configuration::Resave;
+    calls
+        + usize::from(pending.ends)
+        + usize::from(pending.writes || due || resaves && !request.script.0.is_empty())
+}
+
+#[derive(Default)]
+struct Pending {
+    writes: bool,
+    ends: bool,
+}

@@ -1,0 +1,269 @@
+//! Which cases there are, in an order that is always the same, so that an exploration can go on where another ended.
+
+use crate::{
+    case::{Case, Configuration, Situation},
+    script::{Party, Script},
+    verb::Verb,
+};
+
+const SITUATIONS: [Situation; 3] = [Situation::Anonymous, Situation::LoggedIn, Situation::Nobody];
+const CONFIGURATIONS: [Configuration; 5] = [
+    Configuration::Persistent,
+    Configuration::Rolling,
+    Configuration::OldKey,
+    Configuration::Resave,
+    Configuration::OwnCookie,
+];
+
+/// All cases, part by part.
+#[derive(Debug)]
+pub struct Plan {
+    /// Of up to one verb, up to two, and up to three.
+    scripts: [Vec<Script>; 3],
+    /// Of up to two verbs, rare ones among them.
+    rare: Vec<Script>,
+}
+
+/// Cases that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Two requests of up to two verbs.
+    Pairs,
+    /// The same, when a touch is due.
+    Due,
+    /// The same, served by one instance.
+    OneInstance,
+    /// The same, with one fault.
+    Faults,
+    /// The same, and time passes once.
+    Time,
+    /// A user and an attacker.
+    Attacker,
+    /// The same, with one fault.
+    AttackerFaults,
+    /// The same, and time passes once.
+    AttackerTime,
+    /// One request of up to three verbs, with two faults.
+    Alone,
+    /// Three requests of up to one verb.
+    ShortTriples,
+    /// Two requests with other options, when a touch is due.
+    Options,
+    /// Two requests with rare verbs.
+    Rare,
+    /// Two requests of up to three verbs.
+    LongPairs,
+    /// The same, with one fault.
+    LongFaults,
+}
+
+/// A part, and which of its cases the gate runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// The part.
+    pub part: Part,
+    /// What it is called.
+    pub name: &'static str,
+    /// The gate runs one case out of so many.
+    pub stride: usize,
+}
+
+/// The parts, in the order in which a deep exploration runs them.
+pub const SECTIONS: &[Section] = &[
+    section(Part::Pairs, "pairs", 1),
+    section(Part::Due, "pairs, touch due", 5),
+    section(Part::OneInstance, "pairs, one instance", 11),
+    section(Part::Alone, "alone, two faults", 3),
+    section(Part::ShortTriples, "short triples", 1),
+    section(Part::Attacker, "attacker", 3),
+    section(Part::AttackerTime, "attacker, time passes", 29),
+    section(Part::Time, "pairs, time passes", 53),
+    section(Part::Options, "pairs, options", 61),
+    section(Part::Rare, "pairs, rare verbs", 23),
+    section(Part::Faults, "pairs, one fault", 53),
+    section(Part::AttackerFaults, "attacker, one fault", 97),
+    section(Part::LongPairs, "long pairs", 997),
+    section(Part::LongFaults, "long pairs, one fault", 19_997),
+];
+
+const fn section(part: Part, name: &'static str, stride: usize) -> Section {
+    Section { part, name, stride }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let rare: Vec<Verb> = Verb::COMMON.iter().chain(Verb::RARE).copied().collect();
+        Self {
+            scripts: [1, 2, 3].map(|len| Script::all(Verb::COMMON, len)),
+            rare: Script::all(&rare, 2),
+        }
+    }
+}
+
+impl Plan {
+    fn up_to(&self, verbs: usize) -> &[Script] {
+        &self.scripts[verbs - 1]
+    }
+
+    /// How many cases a part has.
+    pub fn cases(&self, part: Part) -> usize {
+        let pairs = |scripts: &[Script]| pairs(scripts.len());
+        let short = pairs(self.up_to(2));
+        match part {
+            Part::Pairs | Part::Due | Part::OneInstance | Part::Faults | Part::Time => {
+                SITUATIONS.len() * short
+            }
+            Part::Attacker | Part::AttackerFaults | Part::AttackerTime => {
+                self.up_to(2).len().pow(2)
+            }
+            Part::Alone => SITUATIONS.len() * self.up_to(3).len(),
+            Part::ShortTriples => SITUATIONS.len() * self.up_to(1).len().pow(3),
+            Part::Options => CONFIGURATIONS.len() * SITUATIONS.len() * pairs(&self.rare),
+            Part::Rare => SITUATIONS.len() * pairs(&self.rare),
+            Part::LongPairs | Part::LongFaults => SITUATIONS.len() * pairs(self.up_to(3)),
+        }
+    }
+
+    /// One case of a part. Short scripts come first.
+    pub fn case(&self, part: Part, index: usize) -> Case {
+        let (situation, rest) = pick(&SITUATIONS, index);
+        let pair = |scripts: &[Script]| {
+            let (one, other) = unordered(rest);
+            Case::new(situation, [scripts[one].clone(), scripts[other].clone()])
+        };
+        let attacked = || {
+            let scripts = self.up_to(2);
+            let (user, attacker) = (index / scripts.len(), index % scripts.len());
+            let mut case = Case::new(Situation::Anonymous, [scripts[user].clone()]);
+            let script = scripts[attacker].by_attacker();
+            case.requests.push((Party::Attacker, script));
+            case
+        };
+        let short = self.up_to(2);
+        match part {
+            Part::Pairs => pair(short),
+            Part::Due => Case {
+                due: true,
+                ..pair(short)
+            },
+            Part::OneInstance => Case {
+                one_instance: true,
+                ..pair(short)
+            },
+            Part::Faults => Case {
+                faults: 1,
+                ..pair(short)
+            },
+            Part::Time => Case {
+                advances: 1,
+                ..pair(short)
+            },
+            Part::Attacker => attacked(),
+            Part::AttackerFaults => Case {
+                faults: 1,
+                ..attacked()
+            },
+            Part::AttackerTime => Case {
+                advances: 1,
+                ..attacked()
+            },
+            Part::Alone => Case {
+                faults: 2,
+                ..Case::new(situation, [self.up_to(3)[rest].clone()])
+            },
+            Part::ShortTriples => {
+                let scripts = self.up_to(1);
+                let (one, rest) = pick(scripts, rest);
+                let (two, rest) = pick(scripts, rest);
+                Case::new(situation, [one, two, scripts[rest].clone()])
+            }
+            Part::Options => {
+                let (configuration, rest) = pick(&CONFIGURATIONS, rest);
+                let (one, other) = unordered(rest);
+                Case {
+                    configuration,
+                    due: true,
+                    ..Case::new(
+                        situation,
+                        [self.rare[one].clone(), self.rare[other].clone()],
+                    )
+                }
+            }
+            Part::Rare => pair(&self.rare),
+            Part::LongPairs => pair(self.up_to(3)),
+            Part::LongFaults => Case {
+                faults: 1,
+                ..pair(self.up_to(3))
+            },
+        }
+    }
+
+    /// A case with three requests of up to two verbs, drawn at random.
+    pub(crate) fn triple(&self, mut draw: impl FnMut(usize) -> usize) -> Case {
+        let scripts = self.up_to(2);
+        let situation = SITUATIONS[draw(SITUATIONS.len())];
+        let mut case = Case::new(
+            situation,
+            (0..3).map(|_| scripts[draw(scripts.len())].clone()),
+        );
+        case.faults = u8::from(draw(2) == 0);
+        case.advances = u8::from(draw(4) == 0);
+        case.due = draw(4) == 0;
+        case.one_instance = draw(4) == 0;
+        case.safe_method = draw(8) == 0;
+        if draw(3) == 0 && case.situation != Situation::Nobody {
+            let script = case.requests[2].1.by_attacker();
+            case.requests[2] = (Party::Attacker, script);
+        }
+        case
+    }
+}
+
+fn pick<T: Clone>(values: &[T], index: usize) -> (T, usize) {
+    (values[index % values.len()].clone(), index / values.len())
+}
+
+/// How many pairs there are without regard to their order.
+fn pairs(len: usize) -> usize {
+    len * (len + 1) / 2
+}
+
+/// The pair of this number: the larger member does not decrease.
+fn unordered(index: usize) -> (usize, usize) {
+    let mut larger = (2 * index).isqrt();
+    while pairs(larger) > index {
+        larger -= 1;
+    }
+    while pairs(larger + 1) <= index {
+        larger += 1;
+    }
+    (larger, index - pairs(larger))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unordered_pair_has_one_number() {
+        let all: Vec<_> = (0..pairs(50)).map(unordered).collect();
+        let mut distinct = all.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), all.len());
+        assert!(all.iter().all(|(one, other)| *one < 50 && other <= one));
+    }
+
+    #[test]
+    fn the_last_case_of_every_part_exists() {
+        let plan = Plan::default();
+        for Section { part, .. } in SECTIONS {
+            let cases = plan.cases(*part);
+            assert_ne!(
+                plan.case(*part, 0),
+                plan.case(*part, cases - 1),
+                "{part:?} has more than one case"
+            );
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the handler of a request does to its session. A new verb is added here, and what it promises in `claims`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use session_core::{Outcome, SameSite, Session, SessionError};
+
+/// Somebody who logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// The user.
+    Ann,
+    /// Another user of the same browser.
+    Bob,
+    /// The attacker.
+    Mallory,
+}
+
+impl Principal {
+    const ALL: [Self; 3] = [Self::Ann, Self::Bob, Self::Mallory];
+
+    /// The name that the session stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ann => "ann",
+            Self::Bob => "bob",
+            Self::Mallory => "mallory",
+        }
+    }
+
+    /// The principal of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|other| other.as_str() == name)
+    }
+}
+
+/// A call of a handler. Every script loads the session first, unless it is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Reads. Every other verb reads before and after it, too.
+    Read,
+    /// Inserts a value under a name of its own.
+    Write,
+    /// Counts up a value that all requests share.
+    Update,
+    /// Saves now.
+    Save,
+    /// Resets the idle timer.
+    Touch,
+    /// Asks for a new secret.
+    Renew,
+    /// Logs in.
+    LogIn(Principal),
+    /// Begins a new session in place of this one.
+    Regenerate,
+    /// Logs out.
+    Destroy,
+    /// Makes concurrent changes an error.
+    RequireUnchanged,
+    /// Forgets the changes.
+    Discard,
+    /// Reads the session again.
+    Reload,
+    /// Gives the session a longer idle and absolute timeout of its own.
+    Extend,
+    /// Changes the attributes of the cookie.
+    SetCookie,
+}
+
+/// The value that `Verb::Update` counts up: how often each update of a history was applied, four bits each.
+pub(crate) const TALLY: &str = "tally";
+
+impl Verb {
+    /// The verbs of scripts that are enumerated.
+    pub const COMMON: &'static [Self] = &[
+        Self::Write,
+        Self::Update,
+        Self::Save,
+        Self::Touch,
+        Self::Renew,
+        Self::LogIn(Principal::Ann),
+        Self::LogIn(Principal::Bob),
+        Self::Regenerate,
+        Self::Destroy,
+        Self::RequireUnchanged,
+        Self::Discard,
+        Self::Reload,
+    ];
+    /// The verbs of scripts that are sampled, in addition.
+    pub const RARE: &'static [Self] = &[Self::Extend, Self::SetCookie];
+
+    /// Calls the session. `number` identifies this call among all of the history.
+    pub(crate) async fn call(
+        self,
+        session: &Session,
+        number: u32,
+    ) -> Result<Option<Outcome>, SessionError> {
+        match self {
+            Self::Read => {}
+            Self::Write => session.insert(&*format!("w{number}"), &number)?,
+            Self::Update => {
+                let one = 1u64 << (4 * number);
+                session.update(TALLY, move |tally: Option<u64>| tally.unwrap_or(0) + one)?;
+            }
+            Self::Save => return session.save().await.map(Some),
+            Self::Touch => session.touch()?,
+            Self::Renew => session.renew()?,
+            Self::LogIn(principal) => session.log_in(principal.as_str())?,
+            Self::Regenerate => session.regenerate()?,
+            Self::Destroy => session.destroy()?,
+            Self::RequireUnchanged => session.require_unchanged(),
+            Self::Discard => session.discard()?,
+            Self::Reload => session.reload().await?,
+            Self::Extend => {
+                session.set_max_age(Some(Duration::from_secs(150)))?;
+                session.set_absolute_timeout(Some(Duration::from_secs(5000)))?;
+            }
+            Self::SetCookie => session.set_cookie(|cookie| cookie.same_site(SameSite::Strict))?,
+        }
+        Ok(None)
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Update => "update",
+            Self::Save => "save",
+            Self::Touch => "touch",
+            Self::Renew => "renew",
+            Self::LogIn(principal) => return write!(f, "log_in({})", principal.as_str()),
+            Self::Regenerate => "regenerate",
+            Self::Destroy => "destroy",
+            Self::RequireUnchanged => "require_unchanged",
+            Self::Discard => "discard",
+            Self::Reload => "reload",
+            Self::Extend => "extend",
+            Self::SetCookie => "set_cookie",
+        })
+    }
+}
+
+impl FromStr for Verb {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let logins = Principal::ALL.map(Self::LogIn);
+        let mut verbs = std::iter::once(&Self::Read)
+            .chain(Self::COMMON)
+            .chain(Self::RARE)
+            .chain(&logins);
+        let found = verbs.find(|verb| verb.to_string() == text);
+        found
+            .copied()
+            .ok_or_else(|| anyhow::anyhow!("no verb is called {text:?}"))
+    }
+}

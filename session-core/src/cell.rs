@@ -1,0 +1,194 @@
+//! The state of a session, shared by the clones of its handle and by its commits.
+//!
+//! A commit works on a copy. What clones call while it is in flight is applied to the state that they see, and again to the
+//! state that the commit leaves behind. No function of the application runs under the lock.
+
+use std::{
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    answer::Progress,
+    error::SessionError,
+    headers::Credential,
+    outcome::Outcome,
+    state::{NewSession, State},
+    verbs::Verb,
+};
+
+#[derive(Debug)]
+pub(crate) struct Cell {
+    inner: Mutex<Inner>,
+    commit_lock: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    credential: Credential,
+    require_unchanged: bool,
+    closed: bool,
+    /// The calls since the commit that is in flight began, in order.
+    later: Option<Vec<Queued>>,
+}
+
+#[derive(Clone, Debug)]
+struct Queued {
+    verb: Verb,
+    new: Option<NewSession>,
+}
+
+impl Cell {
+    pub(crate) fn new(state: State) -> Self {
+        let inner = Inner {
+            state,
+            credential: Credential::default(),
+            require_unchanged: false,
+            closed: false,
+            later: None,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            commit_lock: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Looks at the state.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock().state)
+    }
+
+    pub(crate) fn credential(&self) -> Credential {
+        self.lock().credential.clone()
+    }
+
+    /// Applies a call of the handler, if `still` holds; otherwise returns `Ok(false)`.
+    ///
+    /// `new` makes a session that is not stored yet, if the call needs one.
+    pub(crate) fn call_if(
+        &self,
+        verb: Verb,
+        limit_bytes: usize,
+        still: impl Fn(&State) -> bool,
+        new: impl Fn() -> Result<NewSession, SessionError>,
+    ) -> Result<bool, SessionError> {
+        let mut made = None;
+        loop {
+            let mut inner = self.lock();
+            if inner.closed {
+                return Err(SessionError::closed());
+            }
+            if !still(&inner.state) {
+                return Ok(false);
+            }
+            if made.is_none() && verb.needs_new_session(&inner.state) {
+                drop(inner);
+                made = Some(new()?);
+                continue;
+            }
+            let state = mem::replace(&mut inner.state, State::Gone);
+            let queued = inner.later.is_some().then(|| verb.clone());
+            let new = made.clone();
+            let (state, result) = verb.apply(state, limit_bytes, made);
+            inner.state = state;
+            if let (Ok(()), Some(verb), Some(later)) = (&result, queued, &mut inner.later) {
+                later.push(Queued { verb, new });
+            }
+            return result.map(|()| true);
+        }
+    }
+
+    pub(crate) fn require_unchanged(&self) {
+        self.lock().require_unchanged = true;
+    }
+
+    /// The request extends the session's life.
+    pub(crate) fn extend_life(&self) {
+        let mut inner = self.lock();
+        match &mut inner.state {
+            State::Unmodified { base, .. }
+            | State::Modified { base, .. }
+            | State::Renewed { base, .. } => base.extends = true,
+            State::Uninitialized { .. }
+            | State::New { .. }
+            | State::Regenerated { .. }
+            | State::Destroyed { .. }
+            | State::Superseded { .. }
+            | State::InDoubt(_)
+            | State::Gone => {}
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// One commit or reload at a time.
+    pub(crate) async fn commit_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.commit_lock.lock().await
+    }
+
+    /// Looks at the state and at [`require_unchanged`](Self::require_unchanged), if no commit is in flight.
+    pub(crate) fn read_settled<T>(&self, look: impl FnOnce(&State, bool) -> T) -> Option<T> {
+        let _lock = self.commit_lock.try_lock().ok()?;
+        let inner = self.lock();
+        Some(look(&inner.state, inner.require_unchanged))
+    }
+
+    /// Begins a commit: from now on, calls are queued.
+    pub(crate) fn begin_commit(&self) -> (Progress, bool) {
+        let mut inner = self.lock();
+        inner.later = Some(Vec::new());
+        let progress = Progress {
+            state: inner.state.clone(),
+            outcome: Outcome::UNTOUCHED,
+            credential: inner.credential.clone(),
+        };
+        (progress, inner.require_unchanged)
+    }
+
+    /// Ends a commit with the state that it leaves behind, and repeats the calls that were made while it was in flight.
+    pub(crate) fn end_commit(
+        &self,
+        progress: &mut Progress,
+        limit_bytes: usize,
+        new: impl Fn() -> NewSession,
+    ) {
+        let mut state = mem::replace(&mut progress.state, State::Gone);
+        let credential = mem::take(&mut progress.credential);
+        loop {
+            let calls = {
+                let mut inner = self.lock();
+                let calls = inner.later.take().unwrap_or_default();
+                if calls.is_empty() {
+                    inner.state = state;
+                    inner.credential = credential;
+                    return;
+                }
+                inner.later = Some(Vec::new());
+                calls
+            };
+            // outside of the lock: an update may have to call its function again
+            for Queued { verb, new: made } in calls {
+                let made = verb
+                    .needs_new_session(&state)
+                    .then(|| made.unwrap_or_else(&new));
+                let (next, result) = verb.apply(state, limit_bytes, made);
+                state = next;
+                if let Err(error) = result {
+                    tracing::warn!(%error, "a change that was made during a save of the session is lost");
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // no function of the application runs under the lock, so the state is whole
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,44 @@
+//! The checked options of one service's sessions.
+
+use std::sync::Arc;
+
+use http::{Extensions, Uri, request::Parts};
+
+use crate::{
+    any_store::AnyStore,
+    clock::{Clock, Now},
+    contention::ContentionLocks,
+    cookie_options::CookieOptions,
+    cookie_spec::CookieSpec,
+    entropy::{Entropy, EntropyError},
+    format::Format,
+    id::SessionId,
+    policy::Policy,
+    request_scheme::Proxy,
+    sign::SigningKeys,
+};
+
+pub(crate) type IdSource = Arc<dyn Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync>;
+pub(crate) type CookieFn = Arc<dyn Fn(&Parts) -> CookieOptions + Send + Sync>;
+pub(crate) type OriginalUri = Arc<dyn Fn(&Extensions) -> Option<Uri> + Send + Sync>;
+
+pub(crate) struct Config {
+    pub(crate) store: AnyStore,
+    pub(crate) keys: SigningKeys,
+    pub(crate) cookie: Arc<CookieSpec>,
+    pub(crate) cookie_fn: Option<CookieFn>,
+    pub(crate) proxy: Proxy,
+    pub(crate) policy: Policy,
+    pub(crate) id_source: Option<IdSource>,
+    pub(crate) original_uri: Option<OriginalUri>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) format: Box<dyn Format>,
+    pub(crate) contention: ContentionLocks,
+}
+
+impl Config {
+    pub(crate) fn now(&self) -> Now {
+        Now::of(&*self.clock)
+    }
+}

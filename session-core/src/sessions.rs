@@ -1,0 +1,223 @@
+//! The sessions of one service: begins and finishes them around a request, and opens them outside of one.
+
+use std::{fmt, sync::Arc};
+
+use http::{Request, Response, Uri, request::Parts};
+
+use crate::{
+    commit,
+    config::Config,
+    cookie_header,
+    cookie_spec::CookieSpec,
+    decide::Trigger,
+    error::SessionError,
+    handle::{RequestStart, SessionHandle},
+    id::SessionId,
+    lookup::{self, Lookup},
+    outcome::Outcome,
+    request_context::{self, RequestContext},
+    response,
+    session::Session,
+    shared::Shared,
+    state::State,
+    store::{Destroy, Store},
+    token::SessionToken,
+};
+
+/// The sessions of a service: the store, the keys and every option. Cheap to clone.
+///
+/// An adapter calls [`begin`](Self::begin) with the request and [`finish`](Self::finish) with the response:
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # async fn serve(request: http::Request<()>) -> Result<http::Response<String>, Box<dyn std::error::Error>> {
+/// use session_core::{Key, MemoryStore, Sessions, SigningKeys};
+///
+/// const VIEWS: Key<u32> = Key::new("views");
+///
+/// let sessions = Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random()?).build()?;
+///
+/// let handle = sessions.begin(&request);
+/// let session = handle.load().await?;
+/// let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
+/// let mut response = http::Response::new(format!("{views} views"));
+/// sessions.finish(&handle, &mut response).await?;
+/// # Ok(response)
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Sessions(Arc<Config>);
+
+impl Sessions {
+    pub(crate) fn new(config: Config) -> Self {
+        Self(Arc::new(config))
+    }
+
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.0
+    }
+
+    /// Whether these are the same sessions, rather than others with equal options.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns the name of the cookie.
+    pub fn cookie_name(&self) -> &str {
+        self.0.cookie.name()
+    }
+
+    /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody asks for the session.
+    pub fn begin<B>(&self, request: &Request<B>) -> SessionHandle {
+        let config = &self.0;
+        let original = config
+            .original_uri
+            .as_ref()
+            .and_then(|find| find(request.extensions()));
+        let uri = original.as_ref().unwrap_or(request.uri());
+        let parts = (config.id_source.is_some() || config.cookie_fn.is_some())
+            .then(|| Box::new(head(request, uri)));
+        let (cookie, invalid) = match (&config.cookie_fn, &parts) {
+            (Some(options), Some(parts)) => match CookieSpec::check(options(parts)) {
+                Ok(spec) => (Arc::new(spec), None),
+                Err(error) => (config.cookie.clone(), Some(error.to_string())),
+            },
+            _ => (config.cookie.clone(), None),
+        };
+        SessionHandle::new(RequestStart {
+            in_scope: cookie.covers(uri.path()),
+            fields: cookie_header::fields(request.headers()),
+            secure: config.proxy.secure(request.extensions(), request.headers()),
+            safe_method: request_context::is_safe(request.method()),
+            config: config.clone(),
+            cookie,
+            invalid,
+            parts,
+        })
+    }
+
+    /// Commits what the request did to its session, and then sets the response's headers.
+    ///
+    /// Call it with every response, before its head is sent. On an error the response is as it was; answer with an error response
+    /// instead, prepared by [`reject`](Self::reject). Afterwards the session is closed: a later write is an error.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, the session could not be merged with concurrent changes before the commit deadline, a conflict is an error, or
+    /// writes were lost and [`OnLost`](crate::OnLost) says so.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the old record or the new one is stored, complete.
+    pub async fn finish<B>(
+        &self,
+        handle: &SessionHandle,
+        response: &mut Response<B>,
+    ) -> Result<Outcome, SessionError> {
+        match begin_finish(handle, response) {
+            Dispatch::Done(result) => result,
+            Dispatch::Commit(session) => finish_commit(&session, response).await,
+        }
+    }
+
+    /// Opens a session outside of a request, by a token that a request handed over ([`Session::token`]): for WebSockets, event streams
+    /// and jobs. `None` if the token opens nothing. Write with [`Session::save`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionHandle::load`].
+    pub async fn open(&self, token: &SessionToken) -> Result<Option<Session>, SessionError> {
+        match lookup::look_up(&self.0, token, true).await? {
+            Lookup::Found(base) => {
+                let request = RequestContext::outside(self.0.cookie.clone(), token.id());
+                let state = State::Unmodified {
+                    base,
+                    discarded: false,
+                };
+                Ok(Some(Session::new(Shared::new(
+                    self.0.clone(),
+                    request,
+                    state,
+                ))))
+            }
+            Lookup::Superseded(_) | Lookup::NotFound => Ok(None),
+        }
+    }
+
+    /// Ends a session by its id, without holding its token. Succeeds if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails; the session may then live on.
+    pub async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
+        let _ = self
+            .0
+            .store
+            .destroy(id, Destroy::any())
+            .await
+            .map_err(SessionError::from_write)?;
+        tracing::info!(session.id = %id, "session ended");
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("cookie", &self.0.cookie)
+            .field("keys", &self.0.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the end of a request proceeds.
+pub(crate) enum Dispatch {
+    /// It is finished.
+    Done(Result<Outcome, SessionError>),
+    /// The session has to be written.
+    Commit(Session),
+}
+
+/// Finishes a request as far as that needs no answer of the store.
+pub(crate) fn begin_finish<B>(handle: &SessionHandle, response: &mut Response<B>) -> Dispatch {
+    handle.close_session();
+    let Some(session) = handle.loaded() else {
+        if handle.is_accessed() {
+            // the response depends on the cookie, even if the session could not be loaded
+            response::vary_by_cookie(response.headers_mut());
+        }
+        return Dispatch::Done(Ok(Outcome::UNTOUCHED));
+    };
+    let shared = session.shared();
+    let commit_if = shared.config.policy.commit_if.as_ref();
+    let commits = commit_if.is_none_or(|commit_if| commit_if(response.status()));
+    let outcome = if commits {
+        commit::try_commit(shared)
+    } else {
+        Some(Outcome::UNTOUCHED)
+    };
+    match outcome {
+        Some(outcome) => Dispatch::Done(response::finish(shared, outcome, response)),
+        None => Dispatch::Commit(session.clone()),
+    }
+}
+
+/// Writes the session and sets the response's headers.
+pub(crate) async fn finish_commit<B>(
+    session: &Session,
+    response: &mut Response<B>,
+) -> Result<Outcome, SessionError> {
+    let outcome = commit::commit(session.shared(), Trigger::Finish).await?;
+    response::finish(session.shared(), outcome, response)
+}
+
+/// The head of a request, for the functions of the configuration that take it.
+fn head<B>(request: &Request<B>, uri: &Uri) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = uri.clone();
+    parts.version = request.version();
+    parts.headers = request.headers().clone();
+    parts.extensions = request.extensions().clone();
+    parts
+}

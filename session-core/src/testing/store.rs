@@ -1,0 +1,292 @@
+//! A store around a store, which records every call and fails or waits on command.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use crate::{
+    id::SessionId,
+    memory::MemoryStore,
+    record::Version,
+    store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    store_error::{StoreError, StoreErrorKind},
+};
+
+/// An operation of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `Store::load`
+    Load,
+    /// `Store::create`
+    Create,
+    /// `Store::save`
+    Save,
+    /// `Store::touch`
+    Touch,
+    /// `Store::destroy`
+    Destroy,
+}
+
+/// A store for tests: a wrapper that records every call, and fails or holds the ones that the test names.
+///
+/// Clones are the same store. Faults and gates apply to the next call of their operation that has none yet, each to one call.
+#[derive(Debug)]
+pub struct TestStore<S = MemoryStore> {
+    inner: Arc<S>,
+    shared: Arc<Mutex<Shared>>,
+    /// Yields to the runtime before and after every operation.
+    yields: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    calls: Vec<Call>,
+    faults: VecDeque<Fault>,
+    gates: Vec<(Call, Gate)>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    call: Call,
+    kind: StoreErrorKind,
+    /// The operation is carried out; only its answer is lost.
+    applied: bool,
+}
+
+/// Holds one operation until it is opened. [`TestStore::hold`] makes one.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    arrived: Arc<Semaphore>,
+    open: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// Waits until the operation has arrived at the gate.
+    pub async fn arrived(&self) {
+        self.arrived.acquire().await.expect("never closed").forget();
+    }
+
+    /// Lets the operation continue.
+    pub fn open(&self) {
+        self.open.add_permits(1);
+    }
+}
+
+impl<S> Clone for TestStore<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: self.shared.clone(),
+            yields: self.yields,
+        }
+    }
+}
+
+impl Default for TestStore {
+    fn default() -> Self {
+        Self::new(MemoryStore::new())
+    }
+}
+
+impl<S: Store> TestStore<S> {
+    /// Wraps a store.
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            shared: Arc::default(),
+            yields: false,
+        }
+    }
+
+    /// Yields to the runtime before and after every operation, so that a test can drop the caller there.
+    pub fn yielding(self) -> Self {
+        Self {
+            yields: true,
+            ..self
+        }
+    }
+
+    /// The store inside. Calls to it are not recorded, and they neither fail nor wait.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns the calls since the last call of this method.
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.shared().calls)
+    }
+
+    /// Makes the next call of this operation fail before it has any effect.
+    pub fn fail(&self, call: Call, kind: StoreErrorKind) {
+        self.shared().faults.push_back(Fault {
+            call,
+            kind,
+            applied: false,
+        });
+    }
+
+    /// Carries out the next call of this operation, and then reports a timeout.
+    pub fn lose_answer(&self, call: Call) {
+        self.shared().faults.push_back(Fault {
+            call,
+            kind: StoreErrorKind::Timeout,
+            applied: true,
+        });
+    }
+
+    /// Holds the next call of this operation before it has any effect.
+    pub fn hold(&self, call: Call) -> Gate {
+        let gate = Gate {
+            arrived: Arc::new(Semaphore::new(0)),
+            open: Arc::new(Semaphore::new(0)),
+        };
+        self.shared().gates.push((call, gate.clone()));
+        gate
+    }
+
+    /// How many faults have not been injected yet, because their operation was not called.
+    ///
+    /// A test that ends with such a fault has not shown what it claims.
+    pub fn pending_faults(&self) -> usize {
+        self.shared().faults.len()
+    }
+
+    /// Removes the faults that have not been injected.
+    pub fn clear_faults(&self) {
+        self.shared().faults.clear();
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run<T>(
+        &self,
+        call: Call,
+        run: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let (gate, fault) = {
+            let mut shared = self.shared();
+            shared.calls.push(call);
+            let gate = shared
+                .gates
+                .iter()
+                .position(|(held, _)| *held == call)
+                .map(|index| shared.gates.remove(index).1);
+            let fault = shared.faults.iter().position(|fault| fault.call == call);
+            (gate, fault.and_then(|index| shared.faults.remove(index)))
+        };
+        if let Some(gate) = gate {
+            gate.arrived.add_permits(1);
+            gate.open.acquire().await.expect("never closed").forget();
+        }
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
+        let outcome = match fault {
+            None => run.await,
+            Some(Fault { kind, applied, .. }) => {
+                if applied {
+                    run.await?;
+                }
+                Err(StoreError::new(kind, "injected by the test"))
+            }
+        };
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
+        outcome
+    }
+}
+
+impl<S: Store> Store for TestStore<S> {
+    async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
+        self.run(Call::Load, self.inner.load(id)).await
+    }
+
+    async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
+        self.run(Call::Create, self.inner.create(id, write)).await
+    }
+
+    async fn save(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        write: Write<'_>,
+    ) -> Result<Saved, StoreError> {
+        self.run(Call::Save, self.inner.save(id, expected, write))
+            .await
+    }
+
+    async fn touch(
+        &self,
+        id: &SessionId,
+        expected: Version,
+        ttl: Duration,
+    ) -> Result<Touched, StoreError> {
+        self.run(Call::Touch, self.inner.touch(id, expected, ttl))
+            .await
+    }
+
+    async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
+        self.run(Call::Destroy, self.inner.destroy(id, options))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    fn id() -> SessionId {
+        SessionId::from_bytes([1; SessionId::BYTES])
+    }
+
+    #[tokio::test]
+    async fn a_fault_applies_to_one_call_of_its_operation() {
+        let store = TestStore::default();
+        store.fail(Call::Load, StoreErrorKind::Refused);
+        assert!(store.destroy(&id(), Destroy::any()).await.is_ok());
+        assert_eq!(store.pending_faults(), 1);
+        let error = store.load(&id()).await.expect_err("the fault");
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        assert_eq!(store.pending_faults(), 0);
+        assert!(store.load(&id()).await.is_ok());
+        assert_eq!(store.take_calls(), [Call::Destroy, Call::Load, Call::Load]);
+    }
+
+    #[tokio::test]
+    async fn an_operation_whose_answer_is_lost_is_carried_out() {
+        let store = TestStore::default();
+        store.lose_answer(Call::Create);
+        let record = Record::new(Version::from_bytes([1; 8]), "a body");
+        let write = Write::new(&record, Duration::from_secs(1));
+        let created = store.create(&id(), write).await;
+        assert_eq!(
+            created.expect_err("the fault").kind(),
+            StoreErrorKind::Timeout
+        );
+        assert_eq!(store.inner().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_held_operation_waits_until_its_gate_is_opened() {
+        let store = TestStore::default();
+        let gate = store.hold(Call::Load);
+        let loading = tokio::spawn({
+            let store = store.clone();
+            async move { store.load(&id()).await }
+        });
+        gate.arrived().await;
+        assert!(!loading.is_finished());
+        gate.open();
+        let loaded = loading.await.expect("no panic").expect("no fault");
+        assert_eq!(loaded, None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Concurrent requests of one session: merging, deadlines, turns.
+
+use std::time::Duration;
+
+use session_core::{
+    OutcomeKind, SessionErrorKind, Store,
+    testing::{Call, ManualClock, TestStore},
+};
+
+use crate::visit::{Jar, builder, get, post, sessions, visit};
+
+#[tokio::test]
+async fn concurrent_writes_are_merged() {
+    let sessions = sessions(&TestStore::default());
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("kept", &0)).await;
+    let (one, two) = (post(&sessions, &jar).await, post(&sessions, &jar).await);
+    one.session.insert("one", &1).expect("a write");
+    two.session.insert("two", &2).expect("a write");
+    two.session.remove::<u32>("kept").expect("a number");
+    let _ = one.finish(&mut jar).await.expect("no fault");
+    let _ = two.finish(&mut jar).await.expect("merged");
+    assert_eq!(get(&sessions, &jar).await.session.names(), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_logout_during_a_slow_write_is_final() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.log_in("ann")).await;
+    let slow = post(&sessions, &jar).await;
+    slow.session.insert("note", &1).expect("a write");
+    visit(&sessions, &mut jar, |session| session.destroy()).await;
+    assert_eq!(jar.cookie(), None);
+    let error = slow.session.save().await.expect_err("ended");
+    assert_eq!(error.kind(), SessionErrorKind::Gone);
+    let error = slow.session.insert("note", &2).expect_err("ended");
+    assert_eq!(error.kind(), SessionErrorKind::Gone);
+    let outcome = slow.finish(&mut jar).await.expect("reported already");
+    assert_eq!(outcome.kind(), OutcomeKind::Untouched);
+    assert_eq!(jar.cookie(), None);
+    assert!(store.inner().is_empty());
+}
+
+/// A store in which somebody else always writes first.
+#[derive(Clone)]
+struct AlwaysBusy {
+    inner: std::sync::Arc<session_core::MemoryStore>,
+    clock: ManualClock,
+}
+
+impl Store for AlwaysBusy {
+    async fn load(
+        &self,
+        id: &session_core::SessionId,
+    ) -> Result<Option<session_core::Loaded>, session_core::StoreError> {
+        self.inner.load(id).await
+    }
+
+    async fn create(
+        &self,
+        id: &session_core::SessionId,
+        write: session_core::Write<'_>,
+    ) -> Result<session_core::Created, session_core::StoreError> {
+        self.inner.create(id, write).await
+    }
+
+    async fn save(
+        &self,
+        id: &session_core::SessionId,
+        _: session_core::Version,
+        _: session_core::Write<'_>,
+    ) -> Result<session_core::Saved, session_core::StoreError> {
+        self.clock.advance(Duration::from_millis(100));
+        let current = self.inner.load(id).await?;
+        Ok(current.map_or(session_core::Saved::Gone, session_core::Saved::Conflict))
+    }
+
+    async fn touch(
+        &self,
+        id: &session_core::SessionId,
+        expected: session_core::Version,
+        ttl: Duration,
+    ) -> Result<session_core::Touched, session_core::StoreError> {
+        self.inner.touch(id, expected, ttl).await
+    }
+
+    async fn destroy(
+        &self,
+        id: &session_core::SessionId,
+        options: session_core::Destroy,
+    ) -> Result<session_core::Destroyed, session_core::StoreError> {
+        self.inner.destroy(id, options).await
+    }
+}
+
+#[tokio::test]
+async fn merging_ends_at_the_deadline_of_the_monotonic_clock() {
+    let clock = ManualClock::default();
+    let busy = AlwaysBusy {
+        inner: std::sync::Arc::default(),
+        clock: clock.clone(),
+    };
+    let store = TestStore::new(busy);
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .commit_deadline(Duration::from_secs(1))
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
+    for jump in [Duration::ZERO, Duration::from_secs(600)] {
+        let request = post(&sessions, &jar).await;
+        // the wall clock may be set forward at any time
+        clock.set_wall(session_core::Clock::now(&clock) + jump);
+        request.session.insert("note", &2).expect("a write");
+        store.take_calls();
+        let error = request.finish(&mut jar).await.expect_err("always busy");
+        assert_eq!(error.kind(), SessionErrorKind::Contention);
+        let saves = store
+            .take_calls()
+            .iter()
+            .filter(|call| **call == Call::Save)
+            .count();
+        assert_eq!(saves, 10, "a tenth of a second each");
+    }
+}
+
+#[tokio::test]
+async fn contention_on_one_session_does_not_delay_another() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let (mut busy, mut quiet) = (Jar::default(), Jar::default());
+    visit(&sessions, &mut busy, |session| session.insert("n", &0)).await;
+    visit(&sessions, &mut quiet, |session| session.insert("n", &0)).await;
+    // a commit that met a conflict holds its session's turn while its second save waits
+    let slow = post(&sessions, &busy).await;
+    visit(&sessions, &mut busy, |session| session.insert("n", &1)).await;
+    slow.session.insert("slow", &1).expect("a write");
+    let first = store.hold(Call::Save);
+    let second = store.hold(Call::Save);
+    let slow = tokio::spawn(async move { slow.finish(&mut Jar::default()).await });
+    first.arrived().await;
+    first.open();
+    second.arrived().await;
+    for jar in [&mut quiet, &mut Jar::default()] {
+        let (one, two) = (post(&sessions, jar).await, post(&sessions, jar).await);
+        one.session.insert("one", &1).expect("a write");
+        two.session.insert("two", &1).expect("a write");
+        let _ = one.finish(&mut jar.clone()).await.expect("no fault");
+        let _ = two.finish(jar).await.expect("not delayed");
+    }
+    second.open();
+    let _ = slow.await.expect("no panic").expect("merged");
+}
+
+#[tokio::test]
+async fn an_id_that_an_id_source_repeats_is_not_the_same_session() {
+    let clock = ManualClock::default();
+    let store = TestStore::default();
+    let id = session_core::SessionId::from_bytes([7; 16]);
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .id_source(move |_| Ok(id))
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("old", &1)).await;
+    let slow = post(&sessions, &jar).await;
+    slow.session.insert("slow", &1).expect("a write");
+    visit(&sessions, &mut jar, |session| session.destroy()).await;
+    clock.advance(Duration::from_secs(1));
+    visit(&sessions, &mut jar, |session| session.insert("new", &1)).await;
+    let error = slow
+        .finish(&mut Jar::default())
+        .await
+        .expect_err("its session has ended");
+    assert_eq!(error.kind(), SessionErrorKind::Gone);
+    assert_eq!(get(&sessions, &jar).await.session.names(), ["new"]);
+}

@@ -1,0 +1,321 @@
+//! Writes whose answer is lost.
+
+use session_core::{
+    Key, OutcomeKind, SessionErrorKind, Sessions, Store, StoreErrorKind,
+    testing::{Call, TestStore},
+};
+
+use crate::visit::{Jar, get, post, sessions, visit};
+
+const COUNT: Key<u32> = Key::new("count");
+
+fn increment(session: &session_core::Session) -> Result<u32, session_core::SessionError> {
+    session.update(COUNT, |count| count.unwrap_or(0) + 1)
+}
+
+async fn count(sessions: &Sessions, jar: &Jar) -> u32 {
+    get(sessions, jar)
+        .await
+        .session
+        .get(COUNT)
+        .expect("a number")
+        .unwrap_or(0)
+}
+
+async fn counted() -> (TestStore, Sessions, Jar) {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, increment).await;
+    (store, sessions, jar)
+}
+
+#[tokio::test]
+async fn a_save_that_was_applied_is_found_by_one_load() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.lose_answer(Call::Save);
+    store.take_calls();
+    let outcome = request.finish(&mut jar).await.expect("settled");
+    assert_eq!(outcome.kind(), OutcomeKind::Saved);
+    assert_eq!(store.take_calls(), [Call::Save, Call::Load]);
+    assert_eq!(count(&sessions, &jar).await, 2);
+}
+
+#[tokio::test]
+async fn a_save_that_was_not_applied_is_sent_again() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.fail(Call::Save, StoreErrorKind::Timeout);
+    store.take_calls();
+    let outcome = request.finish(&mut jar).await.expect("settled");
+    assert_eq!(outcome.kind(), OutcomeKind::Saved);
+    assert_eq!(store.take_calls(), [Call::Save, Call::Load, Call::Save]);
+    assert_eq!(count(&sessions, &jar).await, 2);
+}
+
+#[tokio::test]
+async fn an_unknown_write_is_neither_forgotten_nor_applied_twice() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.lose_answer(Call::Save);
+    store.fail(Call::Load, StoreErrorKind::Unavailable);
+    let error = request
+        .session
+        .save()
+        .await
+        .expect_err("cannot be settled yet");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    let error = request.session.insert("more", &1).expect_err("in doubt");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+
+    // somebody else writes on top of it
+    visit(&sessions, &mut jar, increment).await;
+    for _ in 0..3 {
+        let error = request
+            .session
+            .save()
+            .await
+            .expect_err("cannot be settled any more");
+        assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    }
+    assert_eq!(
+        count(&sessions, &jar).await,
+        3,
+        "each increment counts once"
+    );
+
+    request.session.reload().await.expect("stored");
+    assert_eq!(request.session.get(COUNT).expect("a number"), Some(3));
+    increment(&request.session).expect("writable again");
+    let _ = request.finish(&mut jar).await.expect("no fault");
+    assert_eq!(count(&sessions, &jar).await, 4);
+    assert_eq!(store.pending_faults(), 0);
+}
+
+#[tokio::test]
+async fn discarding_gives_up_a_write_in_doubt() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.fail(Call::Save, StoreErrorKind::Timeout);
+    store.fail(Call::Load, StoreErrorKind::Unavailable);
+    let error = request.session.save().await.expect_err("cannot be settled");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    request.session.discard().expect("open");
+    request
+        .session
+        .insert("note", "kept")
+        .expect("writable again");
+    let _ = request.finish(&mut jar).await.expect("no fault");
+    let session = get(&sessions, &jar).await.session;
+    assert_eq!(session.names(), ["count", "note"]);
+    assert_eq!(count(&sessions, &jar).await, 1);
+}
+
+#[tokio::test]
+async fn a_save_that_certainly_failed_leaves_no_doubt() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.fail(Call::Save, StoreErrorKind::Unavailable);
+    let error = request.session.save().await.expect_err("the fault");
+    assert_eq!(error.kind(), SessionErrorKind::Unavailable);
+    visit(&sessions, &mut jar, increment).await;
+    let _ = request.session.save().await.expect("merged with the other");
+    let _ = request.finish(&mut jar).await.expect("no fault");
+    assert_eq!(count(&sessions, &jar).await, 3);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_renewal_does_not_kill_the_session() {
+    let (store, sessions, mut jar) = counted().await;
+    let old = jar.clone();
+    let request = post(&sessions, &jar).await;
+    request.session.renew().expect("open");
+    store.lose_answer(Call::Save);
+    let outcome = request.finish(&mut jar).await.expect("settled");
+    assert_eq!(outcome.kind(), OutcomeKind::Renewed);
+    assert_ne!(old, jar);
+    assert_eq!(count(&sessions, &jar).await, 1);
+    assert!(get(&sessions, &old).await.session.is_new());
+}
+
+#[tokio::test]
+async fn a_renewal_is_recognized_under_the_write_of_another_request() {
+    let (store, sessions, mut jar) = counted().await;
+    let writing = post(&sessions, &jar).await;
+    let request = post(&sessions, &jar).await;
+    request.session.renew().expect("open");
+    store.lose_answer(Call::Save);
+    let gate = store.hold(Call::Load);
+    let renewing = tokio::spawn(async move {
+        let mut jar = Jar::default();
+        (request.finish(&mut jar).await, jar)
+    });
+    gate.arrived().await;
+    increment(&writing.session).expect("a number");
+    let _ = writing.finish(&mut jar).await.expect("merged");
+    gate.open();
+    let (outcome, renewed) = renewing.await.expect("no panic");
+    assert_eq!(outcome.expect("settled").kind(), OutcomeKind::Renewed);
+    assert_eq!(count(&sessions, &renewed).await, 2);
+}
+
+#[tokio::test]
+async fn a_create_in_doubt_is_never_repeated_under_its_id() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    let request = post(&sessions, &jar).await;
+    let first = request.session.id();
+    increment(&request.session).expect("a number");
+    store.fail(Call::Create, StoreErrorKind::Timeout);
+    store.take_calls();
+    let session = request.session.clone();
+    let outcome = request.finish(&mut jar).await.expect("settled");
+    assert_eq!(outcome.kind(), OutcomeKind::Created);
+    assert_eq!(
+        store.take_calls(),
+        [Call::Create, Call::Load, Call::Destroy, Call::Create]
+    );
+    assert_ne!(session.id(), first);
+    assert_eq!(count(&sessions, &jar).await, 1);
+}
+
+#[tokio::test]
+async fn a_destroy_in_doubt_is_repeated_until_the_session_is_gone() {
+    for applied in [true, false] {
+        let (store, sessions, mut jar) = counted().await;
+        let request = post(&sessions, &jar).await;
+        request.session.destroy().expect("open");
+        match applied {
+            true => store.lose_answer(Call::Destroy),
+            false => store.fail(Call::Destroy, StoreErrorKind::Timeout),
+        }
+        let outcome = request.finish(&mut jar).await.expect("settled");
+        assert_eq!(outcome.kind(), OutcomeKind::Destroyed);
+        assert!(store.inner().is_empty());
+        assert_eq!(jar.cookie(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_claim_by_a_destroy_in_doubt_is_in_doubt() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    request.session.require_unchanged();
+    request.session.destroy().expect("open");
+    store.lose_answer(Call::Destroy);
+    let error = request
+        .finish(&mut jar)
+        .await
+        .expect_err("another may have ended it");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+}
+
+#[tokio::test]
+async fn destroying_a_session_in_doubt_does_not_end_the_session_of_somebody_else() {
+    let (store, sessions, mut victim) = counted().await;
+    let attack = post(&sessions, &victim).await;
+    visit(&sessions, &mut victim, |session| session.log_in("ann")).await;
+    attack.session.destroy().expect("noted");
+    store.fail(Call::Destroy, StoreErrorKind::Timeout);
+    let error = attack
+        .finish(&mut Jar::default())
+        .await
+        .expect_err("no authority");
+    assert_eq!(error.kind(), SessionErrorKind::Superseded);
+    let session = get(&sessions, &victim).await.session;
+    assert_eq!(session.principal().as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn a_dropped_commit_is_settled_by_the_next_one() {
+    for polls in 0..8 {
+        let store = TestStore::default().yielding();
+        let sessions = sessions(&store);
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, increment).await;
+        let request = post(&sessions, &jar).await;
+        increment(&request.session).expect("a number");
+        drop_after(polls, request.session.save()).await;
+        let _ = request.finish(&mut jar).await.expect("settled");
+        assert_eq!(
+            count(&sessions, &jar).await,
+            2,
+            "dropped after {polls} polls"
+        );
+    }
+}
+
+/// Polls a future so many times and drops it.
+async fn drop_after<F: Future>(polls: usize, future: F) {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 || future.as_mut().poll(context).is_ready() {
+            return std::task::Poll::Ready(());
+        }
+        left -= 1;
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cookies_of_what_is_confirmed_go_out_with_an_error_response() {
+    let (store, sessions, mut jar) = counted().await;
+    let old = jar.clone();
+    let request = post(&sessions, &jar).await;
+    request.session.log_in("ann").expect("open");
+    let _ = request.session.save().await.expect("no fault");
+    increment(&request.session).expect("a number");
+    store.fail(Call::Save, StoreErrorKind::Unavailable);
+    let error = request.finish(&mut jar).await.expect_err("the fault");
+    assert_eq!(error.kind(), SessionErrorKind::Unavailable);
+    assert_ne!(old, jar);
+    let session = get(&sessions, &jar).await.session;
+    assert_eq!(session.principal().as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn an_outage_is_an_error_and_leaves_the_cookie_alone() {
+    for kind in [
+        StoreErrorKind::Unavailable,
+        StoreErrorKind::Timeout,
+        StoreErrorKind::Refused,
+        StoreErrorKind::Overloaded,
+    ] {
+        let (store, sessions, jar) = counted().await;
+        let mut request = http::Request::new(());
+        let cookie = jar.header().parse().expect("a header");
+        request.headers_mut().insert(http::header::COOKIE, cookie);
+        let handle = sessions.begin(&request);
+        store.fail(Call::Load, kind);
+        let error = handle.load().await.expect_err("the fault");
+        let expected = match kind {
+            StoreErrorKind::Overloaded => SessionErrorKind::Overloaded,
+            _ => SessionErrorKind::Unavailable,
+        };
+        assert_eq!(error.kind(), expected);
+        let mut response = http::Response::new(());
+        let _ = sessions
+            .finish(&handle, &mut response)
+            .await
+            .expect("nothing to commit");
+        assert!(crate::visit::set_cookies(&response).is_empty());
+        assert_eq!(response.headers()["vary"], "Cookie");
+        assert_eq!(count(&sessions, &jar).await, 1);
+        assert!(
+            store
+                .inner()
+                .load(&handle.presented_id().expect("signed"))
+                .await
+                .is_ok()
+        );
+    }
+}

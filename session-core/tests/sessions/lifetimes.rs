@@ -1,0 +1,205 @@
+//! Timeouts, touches and clocks.
+
+use std::time::Duration;
+
+use session_core::{
+    MemoryStore, OutcomeKind, SessionErrorKind, Sessions,
+    testing::{Call, ManualClock, TestStore},
+};
+
+use crate::visit::{Jar, builder, get, post, visit};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn timed(configure: impl FnOnce(session_core::Builder) -> session_core::Builder) -> Timed {
+    let clock = ManualClock::default();
+    let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+    let builder = builder(&store).clock(clock.clone());
+    let sessions = configure(builder).build().expect("valid options");
+    Timed {
+        clock,
+        store,
+        sessions,
+        jar: Jar::default(),
+    }
+}
+
+struct Timed {
+    clock: ManualClock,
+    store: TestStore,
+    sessions: Sessions,
+    jar: Jar,
+}
+
+impl Timed {
+    async fn lives(&self) -> bool {
+        !get(&self.sessions, &self.jar).await.session.is_new()
+    }
+
+    async fn read(&mut self) -> OutcomeKind {
+        let request = get(&self.sessions, &self.jar).await;
+        request
+            .finish(&mut self.jar)
+            .await
+            .expect("no fault")
+            .kind()
+    }
+}
+
+#[tokio::test]
+async fn idle_and_absolute_timeout_apply_together() {
+    let mut timed = timed(|builder| builder.absolute_timeout(100 * MINUTE));
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    for _ in 0..3 {
+        timed.clock.advance(29 * MINUTE);
+        assert_eq!(timed.read().await, OutcomeKind::Touched);
+    }
+    timed.clock.advance(13 * MINUTE);
+    assert!(!timed.lives().await, "100 minutes old");
+}
+
+#[tokio::test]
+async fn requests_that_do_not_overlap_touch_at_most_ten_times_per_idle_timeout() {
+    let mut timed = timed(|builder| builder);
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    timed.store.take_calls();
+    for _ in 0..30 * 6 {
+        timed.clock.advance(MINUTE / 6);
+        timed.read().await;
+    }
+    let touches = timed
+        .store
+        .take_calls()
+        .iter()
+        .filter(|call| **call == Call::Touch)
+        .count();
+    assert!((5..=10).contains(&touches), "{touches}");
+}
+
+#[tokio::test]
+async fn a_session_with_a_short_idle_timeout_of_its_own_lives_as_long_as_it_is_used() {
+    let mut timed = timed(|builder| builder.touch_after(20 * MINUTE));
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.set_idle_timeout(Some(10 * MINUTE))?;
+        session.insert("a", &1)
+    })
+    .await;
+    for _ in 0..10 {
+        timed.clock.advance(8 * MINUTE);
+        assert_eq!(timed.read().await, OutcomeKind::Touched);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_view_does_not_end_a_session_that_was_just_extended() {
+    let mut timed = timed(|builder| {
+        builder
+            .absolute_timeout(60 * MINUTE)
+            .idle_timeout(50 * MINUTE)
+    });
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    timed.clock.advance(40 * MINUTE);
+    timed.read().await;
+    timed.clock.advance(19 * MINUTE);
+    let stale = get(&timed.sessions, &timed.jar).await;
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.set_absolute_timeout(Some(600 * MINUTE))
+    })
+    .await;
+    timed.clock.advance(2 * MINUTE);
+    let outcome = stale.finish(&mut timed.jar).await.expect("no fault");
+    assert_eq!(outcome.ended, None);
+    assert!(timed.lives().await);
+}
+
+#[tokio::test]
+async fn a_session_that_expires_during_a_request_ends_with_it() {
+    let mut timed = timed(|builder| {
+        builder
+            .absolute_timeout(60 * MINUTE)
+            .idle_timeout(59 * MINUTE)
+    });
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    timed.clock.advance(40 * MINUTE);
+    timed.read().await;
+    let (reading, writing) = (
+        get(&timed.sessions, &timed.jar).await,
+        post(&timed.sessions, &timed.jar).await,
+    );
+    writing.session.insert("b", &1).expect("a write");
+    timed.clock.advance(20 * MINUTE);
+    let error = writing
+        .finish(&mut Jar::default())
+        .await
+        .expect_err("too late");
+    assert_eq!(error.kind(), SessionErrorKind::Gone);
+    let outcome = reading.finish(&mut timed.jar).await.expect("a read");
+    assert_eq!(outcome.lost, None);
+    assert!(!timed.lives().await);
+}
+
+#[tokio::test]
+async fn a_lifetime_of_zero_ends_the_session() {
+    let mut timed = timed(|builder| builder);
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    let request = post(&timed.sessions, &timed.jar).await;
+    request
+        .session
+        .set_max_age(Some(Duration::ZERO))
+        .expect("open");
+    let outcome = request.finish(&mut timed.jar).await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::Destroyed);
+    assert_eq!(timed.jar.cookie(), None);
+    assert!(timed.store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_touch_does_not_change_the_life_that_a_concurrent_write_has_set() {
+    let mut timed = timed(|builder| builder.absolute_timeout(None));
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    timed.clock.advance(10 * MINUTE);
+    let slow = get(&timed.sessions, &timed.jar).await;
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.set_idle_timeout(Some(30 * 24 * 60 * MINUTE))
+    })
+    .await;
+    let _ = slow.finish(&mut timed.jar.clone()).await.expect("no fault");
+    timed.clock.advance(24 * 60 * MINUTE);
+    assert!(timed.lives().await);
+}
+
+#[tokio::test]
+async fn the_wall_clock_may_jump_while_a_request_runs() {
+    let mut timed = timed(|builder| builder);
+    visit(&timed.sessions, &mut timed.jar, |session| {
+        session.insert("a", &1)
+    })
+    .await;
+    let request = get(&timed.sessions, &timed.jar).await;
+    let now = session_core::Clock::now(&timed.clock);
+    timed.clock.set_wall(now + 20 * MINUTE);
+    let outcome = request.finish(&mut timed.jar).await.expect("no fault");
+    assert_eq!(
+        outcome.kind(),
+        OutcomeKind::Untouched,
+        "the idle time is not measured by it"
+    );
+}

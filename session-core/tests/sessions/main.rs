@@ -1,0 +1,13 @@
+//! Sessions around requests, through the public API: commits, conflicts, faults and time.
+
+mod conflicts;
+mod cookies;
+mod doubt;
+mod lifecycle;
+mod lifetimes;
+mod logins;
+mod lookup;
+mod superseded;
+mod unchanged;
+mod updates;
+mod visit;

@@ -1,0 +1,10 @@
+//! The service, the layers and the extractors around sessions on a store that fails on command.
+
+#[cfg(feature = "metrics")]
+mod counters;
+#[cfg(feature = "axum")]
+mod extractors;
+mod service;
+mod stacked_layers;
+mod status_codes;
+mod support;

@@ -1,0 +1,47 @@
+//! The harness that the workspace's tests share: real servers on free ports of the loopback interface, a proxy that injects
+//! network faults, and clients.
+//!
+//! | module | starts |
+//! |---|---|
+//! | [`redis`], [`sentinel`], [`cluster`] | Redis servers: alone, behind sentinels, in a cluster |
+//! | [`tls`] | a Redis server that speaks TLS, under a certificate authority made for the test |
+//! | [`fake_redis`] | a server that greets like Redis and then gives scripted replies |
+//! | [`proxy`] | a TCP proxy that cuts, stalls, delays or loses what passes |
+//! | [`balancer`] | haproxy with the deployed configuration |
+//! | [`demo`] | instances of the demo site |
+//! | [`chromedriver`] | a driver for headless Chromium |
+//! | [`browser`] | nothing: an HTTP client that keeps cookies |
+//! | [`meter`] | nothing: it measures what a Redis server receives |
+//!
+//! Every value ends what it started when it is dropped, also if a test panics. The crate knows no other crate of the workspace, so
+//! that the tests of each of them can use it.
+
+pub mod balancer;
+pub mod browser;
+pub mod chromedriver;
+pub mod cluster;
+pub mod demo;
+pub mod fake_redis;
+pub mod meter;
+pub mod port;
+pub mod process;
+pub mod program;
+pub mod proxy;
+pub mod redis;
+pub mod sentinel;
+pub mod shared;
+pub mod tls;
+pub mod wait;
+
+pub use balancer::Balancer;
+pub use browser::Browser;
+pub use chromedriver::ChromeDriver;
+pub use cluster::Cluster;
+pub use demo::Demo;
+pub use fake_redis::FakeRedis;
+pub use meter::Meter;
+pub use proxy::{Fault, Proxy};
+pub use redis::Redis;
+pub use sentinel::Sentinels;
+pub use shared::Shared;
+pub use wait::{eventually, wait_until};
