@@ -234,6 +234,9 @@ fn invalid_urls_name_the_offending_part() {
     assert_rejected("redis://u:pa?ss@h", UrlError::Unencoded);
     assert_rejected("redis://u:pa#ss@h", UrlError::Unencoded);
     assert_rejected("redis://h?sentinel_password=pa&ss", UrlError::Unencoded);
+    // the query lacks its question mark
+    assert_rejected("redis://h&sentinel_password=pass", UrlError::Unencoded);
+    assert_rejected("redis://h/1&sentinel_password=pass", UrlError::Unencoded);
     assert!(
         parse("redis://h?prefix=")
             .expect("a URL")
