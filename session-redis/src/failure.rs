@@ -1,4 +1,4 @@
-//! Why an attempt to carry out an operation failed, what to do next, and the error if nothing is.
+//! Why an attempt failed, whether to retry, and the error that the operation ends with.
 //!
 //! | failure | may be applied | kind for a load | kind for a write |
 //! |---|---|---|---|

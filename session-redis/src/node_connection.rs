@@ -94,7 +94,7 @@ impl NodeConnection {
 
     /// Waits until the first attempts to connect have succeeded or failed.
     pub(crate) async fn connecting(&self) {
-        self.breaker.settled().await;
+        self.breaker.connecting_ended().await;
         if matches!(self.breaker.state(), Breaker::Idle) {
             // the repair was aborted: if that is because this runtime shuts down, it must be able
             // to drop this operation
