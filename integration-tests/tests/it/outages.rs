@@ -1,5 +1,5 @@
-//! Redis killed, hung, slow, unreachable, or with lost replies: what users see, and that the service
-//! recovers without a restart.
+//! Redis killed, hung, slow, unreachable, or with lost replies: what users see, and that the
+//! service recovers without a restart.
 
 use std::time::{Duration, Instant};
 
@@ -269,8 +269,8 @@ async fn a_write_whose_replies_are_all_lost_is_settled_by_a_load_and_counts_once
     }
 }
 
-/// Thousands of concurrent requests on two connections, ten of them with a session of 10 MB. Each is
-/// served or refused.
+/// Thousands of concurrent requests on two connections, ten of them with a session of 10 MB. Each
+/// is served or refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overloaded_store_serves_or_refuses_every_request() {
     let server = Redis::start();

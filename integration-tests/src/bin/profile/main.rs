@@ -1,10 +1,11 @@
-//! Repeats one kind of request so that its instructions can be counted: `profile <request> <times>`.
-//! `cargo xtask profile` runs it under callgrind.
+//! Repeats one kind of request so that its instructions can be counted: `profile <request>
+//! <times>`. `cargo xtask profile` runs it under callgrind.
 //!
 //! Entropy, time and the store's answers are fixed, so that two runs execute the same instructions.
-//! The kinds that begin with `redis-` are the same requests on the Redis store. Its server is a task
-//! of the same single-threaded runtime behind a unix socket: a write is readable at the other end at
-//! once, so that the tasks take turns in a fixed order. The server's instructions are counted too.
+//! The kinds that begin with `redis-` are the same requests on the Redis store. Its server is a
+//! task of the same single-threaded runtime behind a unix socket: a write is readable at the other
+//! end at once, so that the tasks take turns in a fixed order. The server's instructions are
+//! counted too.
 
 mod fake_redis;
 mod slot;
@@ -136,7 +137,8 @@ async fn request(
     black_box(response);
 }
 
-/// Stores a session of about 300 bytes without a principal, as the benchmark does, and returns its `Cookie` header.
+/// Stores a session of about 300 bytes without a principal, as the benchmark does, and returns its
+/// `Cookie` header.
 async fn create(sessions: &Sessions) -> String {
     let handle = sessions.begin(&Request::new(()));
     let session = handle.load().await.expect("the store works");

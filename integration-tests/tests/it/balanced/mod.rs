@@ -1,5 +1,5 @@
-//! Several instances of the demo, each a process, behind haproxy with the deployed configuration, on
-//! one Redis server.
+//! Several instances of the demo, each a process, behind haproxy with the deployed configuration,
+//! on one Redis server.
 
 mod users;
 
@@ -195,7 +195,8 @@ async fn killing_an_instance_under_load_loses_no_session() {
     site.wait_for_instance(NAMES[1]).await;
     load.assert_progress().await;
     let failures = load.end(&site).await;
-    // the killed instance was serving at most one request of each user, and the balancer sends the others elsewhere
+    // the killed instance was serving at most one request of each user, and the balancer sends the
+    // others elsewhere
     assert!(failures.len() <= USERS, "{failures:?}");
 }
 
@@ -218,7 +219,8 @@ async fn a_rolling_restart_with_draining_fails_no_request() {
     assert!(failures.is_empty(), "{failures:?}");
 }
 
-/// After `SIGTERM` an instance answers the requests that it has read. A connection that it has not read from yet is lost.
+/// After `SIGTERM` an instance answers the requests that it has read. A connection that it has not
+/// read from yet is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_without_draining_loses_no_session() {
     let mut site = Site::start(Redis::start());
@@ -235,8 +237,8 @@ async fn a_rolling_restart_without_draining_loses_no_session() {
 }
 
 /// First every instance verifies with the new key, then every instance signs with it, and then the
-/// old key is removed. The cookie of a user is signed again as the session is used; that of a visitor
-/// is not, because a concurrent login might just have replaced it.
+/// old key is removed. The cookie of a user is signed again as the session is used; that of a
+/// visitor is not, because a concurrent login might just have replaced it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signing_keys_are_rotated_one_instance_after_another() {
     let mut site = Site::start(Redis::start());
@@ -341,7 +343,8 @@ async fn all_instances_recover_when_redis_is_back() {
                 let health = user.browser.get(instance.addr(), "/healthz").await;
                 assert_eq!(health.status(), StatusCode::OK);
             }
-            // the instances stay healthy, so that users get their responses and not those of the balancer
+            // the instances stay healthy, so that users get their responses and not those of the
+            // balancer
             let response = user.browser.get(site.addr(), "/api/session").await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(served_by(&response).is_some(), "{}", response.body());

@@ -144,7 +144,8 @@ impl Load {
         .await;
     }
 
-    /// Ends the load, reads every session from every instance, and returns the errors of the balancer.
+    /// Ends the load, reads every session from every instance, and returns the errors of the
+    /// balancer.
     pub(super) async fn end(self, site: &Site) -> Vec<StatusCode> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();

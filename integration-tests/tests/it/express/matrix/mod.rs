@@ -1,10 +1,10 @@
 //! The store calls of each kind of request, in order, and whether its response sets the cookie, for
-//! every combination of `resave`, `saveUninitialized`, `rolling`, `cookie.maxAge` and `unset`, beside
-//! those of express-session.
+//! every combination of `resave`, `saveUninitialized`, `rolling`, `cookie.maxAge` and `unset`,
+//! beside those of express-session.
 //!
 //! What this crate does must be [`Case::ours`]. A case whose calls differ from those of
-//! express-session under any setting must have a reason in [`Case::differs`], and any other case must
-//! have none. `get` stands for `load`, `set` for `create` or `save`.
+//! express-session under any setting must have a reason in [`Case::differs`], and any other case
+//! must have none. `get` stands for `load`, `set` for `create` or `save`.
 //!
 //! A touch is due in each request with a session, as it always is in express-session.
 
