@@ -10,14 +10,7 @@ mod updates;
 
 use std::fmt;
 
-use session_core::{SessionId, SessionToken};
-
-use crate::{
-    claims::Claims,
-    executor::End,
-    history::{History, View},
-    oracle::Oracle,
-};
+use crate::{evidence::Evidence, executor::End, history::History, oracle::Oracle};
 
 /// A promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,21 +66,6 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A history, and what its requests were promised.
-pub(crate) struct Evidence<'h> {
-    pub(crate) history: &'h History<'h>,
-    pub(crate) claims: Vec<Claims>,
-    oracle: &'h Oracle,
-}
-
-impl Evidence<'_> {
-    /// The session that a token opens at the end.
-    pub(crate) fn opens(&self, token: &SessionToken) -> Option<(SessionId, &View)> {
-        self.oracle.open(token)?;
-        Some((token.id(), self.history.record(token.id())?))
-    }
-}
-
 /// Checks every promise.
 pub(crate) fn check(history: &History<'_>, oracle: &Oracle) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -101,11 +79,7 @@ pub(crate) fn check(history: &History<'_>, oracle: &Oracle) -> Vec<Violation> {
         ),
         End::Endless => report(Invariant::Termination, "a request does not end".into()),
     }
-    let evidence = Evidence {
-        history,
-        claims: history.requests.iter().map(Claims::of).collect(),
-        oracle,
-    };
+    let evidence = Evidence::of(history, oracle);
     for (invariant, check) in [
         (Invariant::Updates, updates::check as Check),
         (Invariant::Ends, ends::check),

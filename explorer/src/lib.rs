@@ -4,6 +4,7 @@ mod browser;
 mod campaign;
 mod case;
 mod claims;
+mod evidence;
 mod executor;
 mod explorer;
 mod fault;

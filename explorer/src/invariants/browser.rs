@@ -4,9 +4,9 @@
 
 use session_core::{SessionErrorKind, SessionId, SessionToken};
 
-use super::Evidence;
 use crate::{
     case::Configuration,
+    evidence::Evidence,
     history::RequestLog,
     script::Party,
     verb::{Principal, Verb},

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use session_core::SessionToken;
 
-use super::Evidence;
 use crate::{
     case::Situation,
+    evidence::Evidence,
     history::{MAIL, RequestLog, Seen},
     script::Party,
     verb::{Principal, Verb},

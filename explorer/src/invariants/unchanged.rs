@@ -2,8 +2,7 @@
 
 use session_core::{SessionId, SessionToken};
 
-use super::Evidence;
-use crate::{history::RequestLog, verb::Verb};
+use crate::{evidence::Evidence, history::RequestLog, verb::Verb};
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;
