@@ -197,8 +197,8 @@ fn one() -> i64 {
     1
 }
 
-/// Adds to an integer, which stops at its limits. Concurrent additions all count; the returned value
-/// is the one before they are merged.
+/// Adds to an integer, which stops at its limits. Concurrent additions all count; the returned
+/// value is the one before they are merged.
 async fn add(
     session: &Session,
     name: &str,

@@ -106,8 +106,8 @@ mod tests {
         );
         assert_eq!(
             meaning_and_default("idle_timeout"),
-            "The longest gap between two requests of a session. [default: 30 minutes, or the max_age \
-             of the cookie]"
+            "The longest gap between two requests of a session. [default: 30 minutes, or the \
+             max_age of the cookie]"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The flags of the program, each with an environment variable, and the [`Sessions`] they describe.
 //!
-//! A flag has the name of the option that it sets. One that is not given leaves the library's default.
+//! A flag has the name of the option that it sets. One that is not given leaves the library's
+//! default.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -21,8 +22,8 @@ const DEVELOPMENT_KEY: &str = "development-key";
 
 /// A small site on server-side sessions.
 ///
-/// Log in as ann with "correct horse", or as bob with "battery staple". A TIME is a number of seconds or
-/// has a unit, as in 90, 30m or 12h.
+/// Log in as ann with "correct horse", or as bob with "battery staple". A TIME is a number of
+/// seconds or has a unit, as in 90, 30m or 12h.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "demo", version)]
 pub struct Options {
@@ -54,8 +55,8 @@ pub struct Options {
     )]
     pub(crate) store: Secret,
 
-    #[arg(long = "session-keys", env = "SESSION_KEYS", value_name = "KEY,..", hide_env_values = true,
-        help = meaning("signing_keys") + " [default: a random key]")]
+    #[arg(long = "session-keys", env = "SESSION_KEYS", value_name = "KEY,..",
+        hide_env_values = true, help = meaning("signing_keys") + " [default: a random key]")]
     pub(crate) signing_keys: Option<Secret>,
 
     #[arg(long, env = "SESSION_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration,
@@ -181,8 +182,8 @@ impl Options {
         let mut keys = keys.reveal().split(',').map(str::trim);
         if keys.clone().any(|key| key.starts_with(DEVELOPMENT_KEY)) {
             tracing::warn!(
-                "a signing key for development is in use, with which anybody can forge cookies: set \
-                 SESSION_KEYS"
+                "a signing key for development is in use, with which anybody can forge cookies: \
+                 set SESSION_KEYS"
             );
         }
         Ok(SigningKeys::new(&mut keys)?)

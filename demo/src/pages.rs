@@ -108,9 +108,14 @@ pub(crate) fn session(session: &Session, instance: &str) -> Markup {
             section {
                 (facts(session))
                 p { "Idle timeout " strong { (format_duration(session.idle_timeout())) }
-                    ", longest life " strong { (session.absolute_timeout().map_or("unlimited".into(), format_duration)) }
+                    ", longest life " strong {
+                        (session.absolute_timeout().map_or("unlimited".into(), format_duration))
+                    }
                     ", cookie ends " strong {
-                        (session.original_max_age().map_or("with the browser".into(), |age| format!("after {}", format_duration(age))))
+                        @match session.original_max_age() {
+                            Some(age) => { "after " (format_duration(age)) }
+                            None => { "with the browser" }
+                        }
                     } "." }
                 p { "Served by instance " strong #instance { (instance) } }
             }
@@ -183,7 +188,8 @@ fn advice(kind: SessionErrorKind) -> &'static str {
             "Your session cannot be reached at the moment. It is not lost: please try again."
         }
         SessionErrorKind::InDoubt => {
-            "It is not known whether your last change was stored. Please check before you repeat it."
+            "It is not known whether your last change was stored. Please check before you repeat \
+             it."
         }
         SessionErrorKind::Gone | SessionErrorKind::Superseded | SessionErrorKind::Rejected(_) => {
             "Your session changed in another window, and your last change was not stored. Please \
@@ -214,6 +220,8 @@ fn login_form(username: &str) -> Markup {
 /// Who is logged in, and the id, the age and the remaining life of the session.
 fn facts(session: &Session) -> Markup {
     let now = SystemTime::now();
+    let id = session.id().map(|id| id.to_string());
+    let principal = session.principal();
     let created_at = session.created_at();
     let age = created_at
         .and_then(|at| now.duration_since(at).ok())
@@ -223,11 +231,12 @@ fn facts(session: &Session) -> Markup {
         .and_then(|at| at.duration_since(now).ok());
     html! {
         dl {
-            dt { "Session" } dd { code #session-id { (session.id().map(|id| id.to_string()).unwrap_or_default()) } }
-            dt { "Logged in" } dd #principal { (session.principal().as_deref().unwrap_or("nobody")) }
+            dt { "Session" } dd { code #session-id { (id.unwrap_or_default()) } }
+            dt { "Logged in" } dd #principal { (principal.as_deref().unwrap_or("nobody")) }
             dt { "New" } dd #is-new { (if session.is_new() { "yes" } else { "no" }) }
             @if let Some(at) = created_at {
-                dt { "Began" } dd { (humantime::format_rfc3339_seconds(at)) ", " (format_duration(age)) " ago" }
+                dt { "Created" }
+                dd { (humantime::format_rfc3339_seconds(at)) ", " (format_duration(age)) " ago" }
             }
             dt { "Time left" } dd { (left.map_or("unlimited".into(), format_duration)) }
         }

@@ -58,8 +58,8 @@ impl Server {
         })
     }
 
-    /// Serves HTTP/1 and HTTP/2 (prior knowledge) until `shutdown` is ready. It then accepts no more
-    /// connections, and waits a few seconds for requests in progress.
+    /// Serves HTTP/1 and HTTP/2 (prior knowledge) until `shutdown` is ready. It then accepts no
+    /// more connections, and waits a few seconds for requests in progress.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let address = listener
             .local_addr()
@@ -130,7 +130,8 @@ fn serve_connection(
                 site.call(request).await?
             };
             add_security_headers(response.headers_mut());
-            tracing::info!(%method, path, status = response.status().as_u16(), elapsed = ?started_at.elapsed(), "response");
+            let status = response.status().as_u16();
+            tracing::info!(%method, path, status, elapsed = ?started_at.elapsed(), "response");
             Ok::<_, SessionError>(if method == Method::HEAD {
                 without_body(response)
             } else {
@@ -156,7 +157,8 @@ fn serve_connection(
 
 /// Adds headers that restrict what a page may load and who may embed it.
 fn add_security_headers(headers: &mut HeaderMap) {
-    const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; \
+        form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(POLICY),

@@ -10,7 +10,8 @@ use serde::de::IgnoredAny;
 use session_hyper::{Key, Session, SessionError};
 use tokio::{sync::Semaphore, task};
 
-/// Failed logins since the last successful one. The page shows the count; it does not limit guesses.
+/// Failed logins since the last successful one. The page shows the count; it does not limit
+/// guesses.
 pub(crate) const FAILED_LOGINS: Key<u32> = Key::new("failed_logins");
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

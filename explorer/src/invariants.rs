@@ -10,13 +10,7 @@ mod updates;
 
 use std::fmt;
 
-use session_core::{SessionId, SessionToken};
-
-use crate::{
-    claims::Claims,
-    executor::End,
-    history::{History, View},
-};
+use crate::{evidence::Evidence, executor::End, history::History};
 
 /// A promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,19 +66,6 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A history, and what its requests were promised.
-pub(crate) struct Evidence<'h> {
-    pub(crate) history: &'h History<'h>,
-    pub(crate) claims: Vec<Claims>,
-}
-
-impl Evidence<'_> {
-    /// The session that a token opens at the end.
-    pub(crate) fn opens(&self, token: &SessionToken) -> Option<(SessionId, &View)> {
-        self.history.opens(token)
-    }
-}
-
 /// Checks every promise.
 pub(crate) fn check(history: &History<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -98,10 +79,7 @@ pub(crate) fn check(history: &History<'_>) -> Vec<Violation> {
         ),
         End::Endless => report(Invariant::Termination, "a request does not end".into()),
     }
-    let evidence = Evidence {
-        history,
-        claims: history.requests.iter().map(Claims::of).collect(),
-    };
+    let evidence = Evidence::of(history);
     for (invariant, check) in [
         (Invariant::Updates, updates::check as Check),
         (Invariant::Ends, ends::check),

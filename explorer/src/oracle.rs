@@ -6,9 +6,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use session_core::{Clock, Session, SessionId, SessionToken, Sessions};
 
 use crate::{
-    history::{Seen, View},
     point,
     surroundings::{Counter, ManualClock},
+    view::{Seen, View},
 };
 
 /// Opens sessions with any secret that was ever drawn.

@@ -9,8 +9,9 @@ use crate::{
     browser::{Jar, SetCookie},
     fault::Fault,
     footprint::{Footprint, JAR},
-    history::{Called, RequestLog, Seen},
+    history::{Called, RequestLog},
     point::{self, Event},
+    view::Seen,
 };
 
 /// What the requests of a history share.

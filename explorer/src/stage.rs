@@ -12,7 +12,7 @@ use crate::{
     browser::{Jar, SetCookie},
     case::{Case, Configuration, Situation},
     executor::{self, Choice, Strategy, Surroundings},
-    history::{Applied, Happened, History, MAIL, ORIGIN, RequestLog, View},
+    history::{Applied, Happened, History, RequestLog},
     map_store::MapStore,
     oracle::Oracle,
     point::{self, Task},
@@ -21,12 +21,14 @@ use crate::{
     script::Party,
     surroundings::{Counter, Drawn, ManualClock},
     verb::Principal,
+    view::{MAIL, ORIGIN, View},
 };
 
 /// Requests of a case at most, and so instances.
 pub(crate) const MAX_REQUESTS: usize = 4;
 pub(crate) const IDLE: Duration = Duration::from_secs(100);
-const ABSOLUTE: Duration = Duration::from_secs(1000);
+/// So short that it limits the life of a session that is not new.
+const ABSOLUTE: Duration = Duration::from_secs(110);
 const GRACE: Duration = Duration::from_secs(10);
 /// More than the grace, and more than a tenth of the idle timeout.
 pub(crate) const ADVANCE: Duration = Duration::from_secs(11);

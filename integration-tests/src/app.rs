@@ -36,20 +36,8 @@ impl App {
     where
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::start_with(|service| SessionService::new(sessions, service), handler).await
-    }
-
-    /// As [`start`](Self::start), with a session service that the test configures.
-    pub async fn start_with<F>(
-        wrap: impl FnOnce(Endpoint) -> SessionService<Endpoint>,
-        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = Reply> + Send + 'static,
-    {
-        let service = wrap(Endpoint(Arc::new(move |request| {
-            Box::pin(handler(request))
-        })));
+        let handler = Endpoint(Arc::new(move |request| Box::pin(handler(request))));
+        let service = SessionService::new(sessions, handler);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let accept = tokio::spawn(async move {
@@ -81,13 +69,7 @@ impl Drop for App {
 
 /// A handler as a service.
 #[derive(Clone)]
-pub struct Endpoint(Handler);
-
-impl std::fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Endpoint")
-    }
-}
+struct Endpoint(Handler);
 
 impl hyper::service::Service<Request<Incoming>> for Endpoint {
     type Response = Response<Full<Bytes>>;

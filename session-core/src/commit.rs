@@ -70,6 +70,7 @@ fn facts(shared: &Shared, trigger: Trigger, require_unchanged: bool) -> Facts<'_
         request: shared.request.facts(),
         trigger,
         require_unchanged,
+        committed: false,
         late: false,
     }
 }
@@ -186,6 +187,8 @@ impl<'s> InFlight<'s> {
         };
         self.repeats |= is_conflict(&answer);
         let result = self.progress.apply_answer(answer, context);
+        let outcome = &self.progress.outcome;
+        self.facts.committed = outcome.created || outcome.saved || outcome.touched;
         self.repeats |= matches!(self.progress.state, State::InDoubt(_));
         result
     }

@@ -152,6 +152,8 @@ pub(crate) struct Facts<'r> {
     pub(crate) trigger: Trigger,
     /// A concurrent change is an error.
     pub(crate) require_unchanged: bool,
+    /// This commit has stored or touched the session.
+    pub(crate) committed: bool,
     /// The deadline has passed, and concurrent requests or the store are the reason.
     pub(crate) late: bool,
 }
@@ -392,6 +394,10 @@ impl Context<'_> {
             // it neither extends the life of the session nor proves anything
             return Step::Done(None);
         }
+        if self.facts.committed {
+            // what was stored or touched has a full life, also if a moment has passed since
+            return Step::Done(None);
+        }
         let lifetime = &base.contents().lifetime;
         let ttl = self
             .policy
@@ -417,7 +423,7 @@ impl Context<'_> {
                 reissue,
             });
         }
-        let asked = base.touch_requested || self.facts.trigger == Trigger::Save && !base.written;
+        let asked = base.touch_requested || self.facts.trigger == Trigger::Save;
         if (due || asked) && !self.facts.late {
             return Step::Touch { base, ttl, reissue };
         }

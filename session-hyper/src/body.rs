@@ -14,6 +14,23 @@ pin_project! {
     /// it.
     ///
     /// Its default is the default body of the inner service.
+    ///
+    /// # Examples
+    ///
+    /// A response to `HEAD` without its body, outside of the session service:
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use http_body_util::Full;
+    /// use session_hyper::SessionBody;
+    ///
+    /// type Page = Response<SessionBody<Full<Bytes>>>;
+    ///
+    /// fn without_body(page: Page) -> Page {
+    ///     page.map(|_| SessionBody::default())
+    /// }
+    /// ```
     #[derive(Debug)]
     pub struct SessionBody<B> {
         #[pin]

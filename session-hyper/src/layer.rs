@@ -26,7 +26,11 @@ use crate::{options::Options, service::SessionService};
 ///     let text = format!("<h1>{}</h1>", response.status());
 ///     response.map(|_| text.into())
 /// });
-/// # let _ = layer;
+/// let service = hyper::service::service_fn(async |_: http::Request<String>| {
+///     Ok::<_, std::convert::Infallible>(http::Response::new("Hello".to_owned()))
+/// });
+/// let service = layer.layer(service);
+/// # let _ = service;
 /// # Ok(())
 /// # }
 /// ```

@@ -45,11 +45,11 @@ impl<C: Clone> BreakerCell<C> {
     }
 
     /// Waits until the breaker is not [`Connecting`](Breaker::Connecting).
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn connecting_ended(&self) {
         let mut breaker = self.breaker.subscribe();
-        let settled = |breaker: &Breaker<C>| !matches!(breaker, Breaker::Connecting(_));
+        let ended = |breaker: &Breaker<C>| !matches!(breaker, Breaker::Connecting(_));
         // an error means that the sender was dropped, and it is a field of this
-        let _ = breaker.wait_for(settled).await;
+        let _ = breaker.wait_for(ended).await;
     }
 
     /// The server replied to an operation.
@@ -130,14 +130,14 @@ mod tests {
             vec![Event::RepairAborted],
         ] {
             let cell = cell();
-            cell.settled().await;
+            cell.connecting_ended().await;
             cell.apply(Event::Requested);
-            let mut settled = pin!(cell.settled());
-            assert!(poll_once(settled.as_mut()).await.is_pending());
+            let mut ended = pin!(cell.connecting_ended());
+            assert!(poll_once(ended.as_mut()).await.is_pending());
             for event in end {
                 cell.apply(event);
             }
-            settled.await;
+            ended.await;
         }
     }
 

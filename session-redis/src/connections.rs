@@ -1,5 +1,5 @@
-//! All connections of a store: chooses one for an operation, waits for a permit, sends, and retries,
-//! all within one deadline.
+//! All connections of a store. An operation selects one of them, waits for a permit, is sent, and is
+//! retried, all within one deadline.
 
 use std::{
     future::{Future, poll_fn},
@@ -51,7 +51,7 @@ struct Selection<'a> {
 /// What a scan of all connections found.
 enum Scan<'a> {
     Selected(Selection<'a>),
-    /// Those that are connected have as many operations in flight as they may.
+    /// Every connection that is up has as many operations in flight as it may.
     Busy,
     Connecting(&'a NodeConnection),
     Down(Failure),
@@ -93,7 +93,7 @@ impl Connections {
                 values,
                 in_doubt: false,
             }),
-            // boxed, because it is rare and would double the future of every operation
+            // boxed, because it is rare and would enlarge the future of every operation
             Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
         }
     }
@@ -231,8 +231,10 @@ impl Connections {
                     Err(_) => return Err(Failure::overloaded()),
                 },
                 Scan::Connecting(node) => match timeout_at(deadline, node.connecting()).await {
-                    Ok(()) => self.scan(),
-                    Err(_) => return Err(Failure::unavailable("timed out while connecting")),
+                    Ok(()) if Instant::now() < deadline => self.scan(),
+                    Ok(()) | Err(_) => {
+                        return Err(Failure::unavailable("timed out while connecting"));
+                    }
                 },
             };
         }
@@ -284,8 +286,8 @@ impl Connections {
         }
     }
 
-    /// Waits for the first permit of any connection. Returns `None` if there is none to wait for,
-    /// or its connection has failed in the meantime.
+    /// Waits for the first permit of any connection that is up. Returns `None` if no connection is
+    /// up, or if the one whose permit it is has failed in the meantime.
     async fn next_permit(&self) -> Option<Selection<'_>> {
         let up = self
             .nodes

@@ -197,7 +197,7 @@ impl Connector {
     fn pool(&self, endpoint: &Endpoint<'_>, on_disconnect: OnDisconnect) -> Result<Pool, Failure> {
         let config = &self.config;
         let info = endpoint.connection_info(config, &config.credentials, config.database)?;
-        // the client reports a closed connection as a push message, before a request finds out
+        // the redis crate reports a closed connection as a push message, before a request fails
         let on_push = move |push: PushInfo| -> Result<(), ()> {
             if push.kind == PushKind::Disconnection {
                 on_disconnect();
@@ -227,9 +227,12 @@ impl Connector {
             self.config.response_timeout,
             cmd.query_async::<Value>(connection),
         );
-        let is_primary = |role: &[Value]| matches!(role.first(), Some(Value::BulkString(role)) if role == b"master");
         match role.await {
-            Ok(Ok(Value::Array(role))) if is_primary(&role) => Ok(()),
+            Ok(Ok(Value::Array(role)))
+                if role.first() == Some(&Value::BulkString(b"master".into())) =>
+            {
+                Ok(())
+            }
             Ok(Ok(_)) => Err(Failure::unavailable(
                 "sentinels name it, but it is not a primary",
             )),

@@ -95,8 +95,8 @@ impl Endpoint<'_> {
     }
 }
 
-/// Returns the options of the redis crate. It keeps no deadlines: they are kept outside of it, where
-/// they include waiting.
+/// Returns the options of the redis crate. Its own deadlines are off, because those of the store
+/// include waiting.
 pub(crate) fn driver_config(config: &RedisConfig) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(None)

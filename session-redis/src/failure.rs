@@ -1,8 +1,8 @@
-//! Why an attempt to carry out an operation failed, what to do next, and the error if nothing is.
+//! Why an attempt failed, whether to retry, and the error that the operation ends with.
 //!
 //! | failure | may be applied | kind for a load | kind for a write |
 //! |---|---|---|---|
-//! | no connection: refused, no such host or socket, TLS failed, no live primary | no | `Unavailable` | `Unavailable` |
+//! | cannot connect: refused, unknown host, TLS error, no live primary | no | `Unavailable` | `Unavailable` |
 //! | the connection failed with `NOAUTH`, `WRONGPASS` and the like | no | `Refused` | `Refused` |
 //! | the breaker is open | no | `Unavailable` | `Unavailable` |
 //! | all connections are busy | no | `Overloaded` | `Overloaded` |

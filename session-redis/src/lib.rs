@@ -1,26 +1,39 @@
 //! A session store in Redis or Valkey: on one server, on the primary that sentinels name, or in a
 //! cluster.
 //!
-//! An application connects a [`RedisStore`] when it starts, and passes it to the builder of
-//! `session_core::Sessions`. The rest of the application does not name it.
-//!
 //! # Example
 //!
-//! What a session layer does with the store: it creates a record, and replaces it on the condition
+//! A service connects a [`RedisStore`] when it starts, and passes it to the builder of
+//! [`Sessions`](session_core::Sessions). Nothing else in the service names the store.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use session_core::{Sessions, SigningKeys};
+//! use session_redis::{RedisConfig, RedisStore};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = RedisConfig::from_url("redis://app:password@127.0.0.1:6379")?
+//!     // a request fails after 250 ms if Redis hangs
+//!     .response_timeout(Duration::from_millis(250));
+//! // fails if Redis cannot be reached or denies the commands, before the first request arrives
+//! let store = RedisStore::open(config).await?;
+//! let sessions = Sessions::builder(store)
+//!     .signing_keys(SigningKeys::new([std::env::var("SESSION_KEY")?])?)
+//!     .idle_timeout(Duration::from_secs(30 * 60))
+//!     .build()?;
+//! # Ok(()) }
+//! ```
+//!
+//! What a session then does with the store: it creates a record, and replaces it on the condition
 //! that no other request has written in the meantime.
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
 //! use session_core::{Created, Record, Saved, SessionId, Store, Version, Write};
-//! use session_redis::{RedisConfig, RedisStore};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! // Fails if Redis cannot be reached or denies the commands, before the first request arrives.
-//! let config = RedisConfig::from_url("redis://app:password@127.0.0.1:6379")?
-//!     .response_timeout(Duration::from_millis(250));
-//! let store = RedisStore::open(config).await?;
-//!
+//! # async fn example(store: session_redis::RedisStore) -> Result<(), Box<dyn std::error::Error>> {
 //! let id = SessionId::from_bytes(*b"16 random bytes!");
 //! let hour = Duration::from_secs(3600);
 //! let first = Record::new(Version::from_bytes(*b"random 1"), "contents");
@@ -56,7 +69,8 @@
 //!
 //! Parameters are options of [`RedisConfig`]: `prefix`, `db` (the database), `connections`,
 //! `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`, `breaker_failures`,
-//! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit: `500ms`, `2s`.
+//! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit, as in `500ms`
+//! or `2s`.
 //!
 //! # Commands
 //!
@@ -68,7 +82,8 @@
 //!
 //! Every command names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
 //! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
-//! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt), and is not changed.
+//! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
+//! is.
 //!
 //! The store needs Redis 6.2 or Valkey 7.2. An ACL user needs these permissions:
 //!
@@ -79,8 +94,8 @@
 //!
 //! Scripts use `SET` and `GETRANGE`. A suspect connection is checked with `UNWATCH` and `PING`.
 //! `ROLE` is used with Sentinel only. A cluster needs `+cluster|slots +asking` as well, and a
-//! database other than 0 needs `+select`. Where `CLIENT SETINFO` exists, `+client|setinfo` keeps the
-//! ACL log quiet.
+//! database other than 0 needs `+select`. On servers that have `CLIENT SETINFO`, `+client|setinfo`
+//! keeps the ACL log quiet.
 //!
 //! # Failures
 //!

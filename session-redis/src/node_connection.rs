@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{Mutex, Semaphore},
+    task::yield_now,
     time::sleep,
 };
 
@@ -93,7 +94,12 @@ impl NodeConnection {
 
     /// Waits until the first attempts to connect have succeeded or failed.
     pub(crate) async fn connecting(&self) {
-        self.breaker.settled().await;
+        self.breaker.connecting_ended().await;
+        if matches!(self.breaker.state(), Breaker::Idle) {
+            // the repair was aborted: if that is because this runtime shuts down, it must be able
+            // to drop this operation
+            yield_now().await;
+        }
     }
 
     /// Makes the first connection, unless that has begun.
@@ -161,7 +167,12 @@ impl NodeConnection {
         let (connection, server) = (self.number, self.connector.topology());
         match notice {
             Notice::Opened(failure) => {
-                tracing::warn!(connection, %server, %failure, "Redis is unavailable; operations fail at once until it is back");
+                tracing::warn!(
+                    connection,
+                    %server,
+                    %failure,
+                    "Redis is unavailable; operations fail at once until it is back"
+                );
             }
             Notice::Closed => tracing::info!(connection, %server, "Redis is available again"),
             Notice::Connected => tracing::debug!(connection, %server, "connected to Redis"),

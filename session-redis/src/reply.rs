@@ -5,10 +5,16 @@
 //!
 //! | operation | applied | absent | other version |
 //! |---|---|---|---|
-//! | save | `Saved`: the record is the own one | `Gone`: nothing is left of the write | in doubt: the other write may have replaced the own one |
-//! | touch | `Touched` | `Gone` | `Conflict`: a life that was set before the other write is replaced |
-//! | conditional destroy | `Destroyed` | in doubt: this caller or another may have removed it | `Conflict`: ids are not used twice, so the record was never removed |
-//! | destroy | `Destroyed` | `Destroyed` | `Destroyed` |
+//! | save | `Saved` | `Gone` | in doubt |
+//! | touch | `Touched` | `Gone` | `Conflict` |
+//! | destroy of an expected version | `Destroyed` | in doubt | `Conflict` |
+//! | destroy of any version | `Destroyed` | `Destroyed` | |
+//!
+//! * A save that finds its own record was applied. If it finds another version, that write may have
+//!   replaced its own. If the record is absent, nothing is left of it.
+//! * A touch has no effect that outlasts the other write, which set the life itself.
+//! * A destroy that finds the record absent may have removed it, or another caller has. If it finds
+//!   another version, it removed nothing: ids are not used twice, so the record was never absent.
 //!
 //! In doubt means an error of kind [`Timeout`](StoreErrorKind::Timeout).
 

@@ -47,7 +47,8 @@ impl RedisStore {
     /// # async fn example() -> Result<(), session_redis::ConnectError> {
     /// use session_redis::RedisStore;
     ///
-    /// let store = RedisStore::connect("redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/sessions").await?;
+    /// let url = "redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/sessions";
+    /// let store = RedisStore::connect(url).await?;
     /// # Ok(()) }
     /// ```
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {

@@ -12,7 +12,7 @@
 
 use std::io::Write as _;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use redis::{RedisWrite, ToRedisArgs};
 use session_core::{Record, Version};
 
@@ -47,7 +47,7 @@ impl ToRedisArgs for StoredRecord<'_> {
     }
 }
 
-/// Reads a stored value. The body shares its memory.
+/// Decodes a stored value. The body shares its memory.
 pub(crate) fn decode(value: Vec<u8>) -> Result<Record, DecodeError> {
     match value.first() {
         Some(&FORMAT) => {}
@@ -58,10 +58,10 @@ pub(crate) fn decode(value: Vec<u8>) -> Result<Record, DecodeError> {
         return Err(DecodeError::Length { bytes: value.len() });
     };
     let version = Version::from_bytes(*version);
-    Ok(Record::new(
-        version,
-        Bytes::from(value).slice(HEADER_BYTES..),
-    ))
+    let mut body = Bytes::from(value);
+    // unlike `slice`, this does not allocate a reference count
+    body.advance(HEADER_BYTES);
+    Ok(Record::new(version, body))
 }
 
 /// The value under a session's key is not a record.

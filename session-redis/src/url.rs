@@ -32,7 +32,8 @@ impl RedisConfig {
     /// ```
     /// use session_redis::RedisConfig;
     ///
-    /// let config = RedisConfig::from_url("redis+cluster://10.0.0.1,10.0.0.2?response_timeout=250ms")?;
+    /// let url = "redis+cluster://10.0.0.1,10.0.0.2?response_timeout=250ms";
+    /// let config = RedisConfig::from_url(url)?;
     ///
     /// // a slash must be percent-encoded as %2F; the message does not contain the password
     /// let error = RedisConfig::from_url("redis://app:pass/word@10.0.0.1").unwrap_err();

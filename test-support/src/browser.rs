@@ -1,4 +1,4 @@
-//! A browser as far as sessions go: sends requests over a socket and keeps cookies as RFC 6265 says.
+//! An HTTP client that keeps cookies as a browser does (RFC 6265).
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -10,7 +10,9 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Keeps cookies by name and sends them back, one connection for each request.
+/// A browser without pages: it stores the cookies of responses by name, sends them back, and opens a connection for each request.
+///
+/// It talks to one site over plain HTTP, so it ignores `Domain`, `Path` and `Secure`. Tests assert those on the header itself.
 #[derive(Clone, Debug, Default)]
 pub struct Browser {
     cookies: BTreeMap<String, String>,
@@ -27,17 +29,17 @@ impl Browser {
         self.cookies.get(name).map(String::as_str)
     }
 
-    /// Puts a cookie in by hand.
+    /// Stores a cookie that no response has set.
     pub fn set_cookie(&mut self, name: &str, value: &str) {
         self.cookies.insert(name.into(), value.into());
     }
 
-    /// Gets a page and keeps the cookies it sets.
+    /// Sends a `GET` request, and stores the cookies of its response.
     pub async fn get(&mut self, addr: SocketAddr, path: &str) -> Response<String> {
         self.send(addr, Method::GET, path, "").await
     }
 
-    /// Sends a request with a body and keeps the cookies of the response.
+    /// Sends a request with a body, and stores the cookies of its response.
     pub async fn send(
         &mut self,
         addr: SocketAddr,
@@ -49,7 +51,7 @@ impl Browser {
             .await
     }
 
-    /// As [`send`](Self::send), with headers of one's own.
+    /// As [`send`](Self::send), with further headers.
     pub async fn send_with(
         &mut self,
         addr: SocketAddr,
@@ -79,7 +81,7 @@ impl Browser {
         response
     }
 
-    /// Takes over the cookies that a response sets or removes.
+    /// Stores the cookies that a response sets, and drops those that it removes.
     pub fn keep(&mut self, headers: &HeaderMap) {
         for value in headers.get_all(header::SET_COOKIE) {
             let cookie =
@@ -95,7 +97,7 @@ impl Browser {
         }
     }
 
-    /// The `Cookie` header it would send.
+    /// The `Cookie` header of its next request; `None` without cookies.
     pub fn cookie_header(&self) -> Option<String> {
         let pairs: Vec<_> = self
             .cookies
@@ -106,7 +108,7 @@ impl Browser {
     }
 }
 
-/// Sends one request over a connection of its own.
+/// Sends a request over a connection of its own.
 async fn fetch(addr: SocketAddr, request: Request<Full<Bytes>>) -> Response<String> {
     let stream = TcpStream::connect(addr)
         .await
@@ -123,4 +125,25 @@ async fn fetch(addr: SocketAddr, request: Request<Full<Bytes>>) -> Response<Stri
     let body = body.collect().await.expect("a whole body").to_bytes();
     connection.abort();
     Response::from_parts(head, String::from_utf8(body.to_vec()).expect("text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_kept_until_a_response_removes_it() {
+        let set = |value: &'static str| {
+            HeaderMap::from_iter([(header::SET_COOKIE, HeaderValue::from_static(value))])
+        };
+        let mut browser = Browser::new();
+        assert_eq!(browser.cookie_header(), None);
+        browser.keep(&set("id=1; Path=/"));
+        browser.keep(&set("other=2; Max-Age=60"));
+        assert_eq!(browser.cookie_header().as_deref(), Some("id=1; other=2"));
+        browser.keep(&set("id=3"));
+        browser.keep(&set("other=; Max-Age=0"));
+        assert_eq!(browser.cookie_header().as_deref(), Some("id=3"));
+        assert_eq!(browser.cookie("other"), None);
+    }
 }

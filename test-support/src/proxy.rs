@@ -273,6 +273,83 @@ fn contains_command(request: &[u8], command: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Returns the address of a server that sends back what it receives.
+    async fn echo_server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("a bound listener");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut read, mut write) = stream.split();
+                    tokio::io::copy(&mut read, &mut write).await
+                });
+            }
+        });
+        addr
+    }
+
+    /// Sends a request, and returns its echo; `None` if the connection is closed instead.
+    async fn echo(client: &mut TcpStream, request: &[u8]) -> Option<Vec<u8>> {
+        client.write_all(request).await.ok()?;
+        let mut reply = vec![0; request.len()];
+        client.read_exact(&mut reply).await.ok()?;
+        Some(reply)
+    }
+
+    #[tokio::test]
+    async fn the_reply_to_a_command_is_lost_once_and_its_connection_closed() {
+        let proxy = Proxy::start(echo_server().await).await;
+        let connect = || async { TcpStream::connect(proxy.addr()).await.expect("the proxy") };
+        let (get, set) = (b"\r\nGET\r\n", b"\r\nSET\r\n");
+        let (mut client, mut other) = (connect().await, connect().await);
+        proxy.set(Fault::LoseReplyTo("SET"));
+        assert!(echo(&mut client, get).await.is_some());
+        assert_eq!(
+            (echo(&mut client, set).await, proxy.replies_lost()),
+            (None, 1)
+        );
+        assert!(echo(&mut other, set).await.is_some(), "the fault is over");
+        proxy.set(Fault::LoseRepliesTo("SET"));
+        for lost in [2, 3] {
+            let mut client = connect().await;
+            assert_eq!(
+                (echo(&mut client, set).await, proxy.replies_lost()),
+                (None, lost)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_closes_connections_and_a_stall_keeps_them() {
+        let proxy = Proxy::start(echo_server().await).await;
+        let mut client = TcpStream::connect(proxy.addr()).await.expect("the proxy");
+        assert!(echo(&mut client, b"1").await.is_some());
+        proxy.set(Fault::Stall);
+        {
+            let mut stalled = std::pin::pin!(echo(&mut client, b"2"));
+            let waited = tokio::time::timeout(Duration::from_millis(50), &mut stalled).await;
+            assert!(waited.is_err(), "nothing is forwarded");
+            proxy.set(Fault::None);
+            assert_eq!(stalled.await.as_deref(), Some(&b"2"[..]));
+        }
+        proxy.set(Fault::Cut);
+        assert_eq!(echo(&mut client, b"3").await, None);
+        assert_eq!(proxy.connections(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_busiest_connection_is_stalled_and_the_others_go_on() {
+        let proxy = Proxy::start(echo_server().await).await;
+        let mut busy = TcpStream::connect(proxy.addr()).await.expect("the proxy");
+        let mut other = TcpStream::connect(proxy.addr()).await.expect("the proxy");
+        assert!(echo(&mut other, b"1").await.is_some());
+        assert!(echo(&mut busy, b"1234").await.is_some());
+        proxy.stall_busiest();
+        let waited = tokio::time::timeout(Duration::from_millis(50), echo(&mut busy, b"5")).await;
+        assert!(waited.is_err(), "nothing is forwarded");
+        assert!(echo(&mut other, b"2").await.is_some());
+    }
+
     #[test]
     fn a_command_is_found_as_a_whole_word_alone() {
         let request = b"*2\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n";

@@ -154,9 +154,10 @@ fn test(sh: &Shell, bin: &Path, all: &[Mutant], todo: &[&&Mutant]) -> anyhow::Re
         .collect();
     sh.remove_path(results_folder())?;
     write_lines(sh, results_folder().join("previously_caught.txt"), &skipped)?;
-    // artifacts of dependencies are kept between runs; the workspace is copied to another folder each time
+    // artifacts of dependencies are kept between runs, but those of the last mutant must not pass for unmutated ones
     let target = sh.current_dir().join(FOLDER).join("build");
-    sh.remove_path(target.join("debug/incremental"))?;
+    let _target = sh.push_env("CARGO_TARGET_DIR", &target);
+    cmd!(sh, "cargo clean --package session-core").run()?;
     let tool = if programs::is_present("cargo-nextest") {
         "nextest"
     } else {
@@ -169,7 +170,6 @@ fn test(sh: &Shell, bin: &Path, all: &[Mutant], todo: &[&&Mutant]) -> anyhow::Re
     println!("$ {command}");
     // the tests are slow without optimization, and nobody debugs a mutant
     let status = process::Command::from(command)
-        .env("CARGO_TARGET_DIR", target)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
         .env("CARGO_INCREMENTAL", "1")

@@ -4,12 +4,13 @@
 
 use session_core::{SessionErrorKind, SessionId, SessionToken};
 
-use super::Evidence;
 use crate::{
     case::Configuration,
+    evidence::Evidence,
     history::RequestLog,
     script::Party,
     verb::{Principal, Verb},
+    view::View,
 };
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
@@ -121,8 +122,7 @@ fn is_issuer(evidence: &Evidence<'_>, owner: usize) -> bool {
     let mut writes = history.applied.iter();
     !history.requests[owner].cookies.is_empty()
         || writes.any(|applied| {
-            let secret =
-                |view: &Option<crate::history::View>| view.as_ref().map(|view| view.secret);
+            let secret = |view: &Option<View>| view.as_ref().map(|view| view.secret);
             applied.call.owner == owner
                 && applied.call.changed()
                 && secret(&applied.before) != secret(&applied.after)
@@ -159,6 +159,18 @@ fn one_issues(evidence: &Evidence<'_>, issuer: usize, report: &mut dyn FnMut(Str
     };
     if forgets_doubt(request) {
         return;
+    }
+    let mut jar = history.jars[0].tokens();
+    if request.is_ok()
+        && evidence.claims[issuer].leaves_no_session
+        && request.presented.as_ref().is_some_and(|token| {
+            let load = history.load_of(issuer);
+            load.is_some_and(|load| load.token_opens) && jar.any(|held| held == *token)
+        })
+    {
+        report(format!(
+            "request {issuer} logged out, and the browser keeps the cookie"
+        ));
     }
     if request.is_ok() {
         let Some((Some(id), _)) = request.session else {

@@ -2,8 +2,7 @@
 
 use session_core::SessionId;
 
-use super::Evidence;
-use crate::{history::History, scheduled_store::Op};
+use crate::{evidence::Evidence, history::History, scheduled_store::Op};
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;

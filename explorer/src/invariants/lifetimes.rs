@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Evidence;
 use crate::{
+    evidence::Evidence,
     history::{Applied, RequestLog},
     scheduled_store::{Effect, Op},
     stage::ADVANCE,

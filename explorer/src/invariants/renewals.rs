@@ -5,18 +5,21 @@ use std::collections::HashSet;
 
 use session_core::SessionToken;
 
-use super::Evidence;
 use crate::{
     case::Situation,
-    history::{MAIL, RequestLog, Seen},
+    evidence::Evidence,
+    history::RequestLog,
+    scheduled_store::Op,
     script::Party,
     verb::{Principal, Verb},
+    view::{MAIL, ORIGIN, Seen},
 };
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     earlier_tokens(evidence, report);
     reads(evidence, report);
     writes(evidence, report);
+    mixtures(evidence, report);
     attacker(evidence, report);
 }
 
@@ -143,6 +146,45 @@ fn writes(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
         if !loaded && !request.logins().contains(&principal) {
             report(format!(
                 "request {} has changed the session of somebody else",
+                call.owner
+            ));
+        }
+    }
+}
+
+/// A record holds nothing that was written as another principal, and a new one nothing but what its request has written.
+fn mixtures(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
+    let history = evidence.history;
+    for applied in &history.applied {
+        let call = &applied.call;
+        let Some(after) = applied.after.as_ref().filter(|_| call.changed()) else {
+            continue;
+        };
+        let seen = after.seen;
+        let mail = seen.names >> MAIL.1 & 1 == 1 && seen.principal != Some(Principal::Ann);
+        let mut writes = history.requests.iter().flat_map(|request| &request.calls);
+        let foreign = writes.any(|called| {
+            let writer = called.seen[1].principal;
+            matches!(called.verb, Verb::Write | Verb::Update)
+                && called.result.is_ok()
+                && seen.count(called.number) > 0
+                && writer.is_some()
+                && writer != seen.principal
+        });
+        if mail || foreign {
+            report(format!(
+                "request {} has mixed what belongs to two principals",
+                call.owner
+            ));
+        }
+        let own = history.case.first_number(call.owner);
+        let own_bits =
+            |number: u32| number >= own && number < history.case.first_number(call.owner + 1);
+        let carried = (0..16).any(|number| seen.count(number) > 0 && !own_bits(number))
+            || seen.names >> ORIGIN.1 != 0;
+        if call.op == Op::Create && carried {
+            report(format!(
+                "request {} has carried data over into a new session",
                 call.owner
             ));
         }

@@ -1,8 +1,8 @@
 //! An untouched request makes no store call; without a conflict, claim, limit or doubt no request makes more round trips than the design
 //! lists.
 
-use super::Evidence;
 use crate::{
+    evidence::Evidence,
     history::{History, RequestLog},
     verb::Verb,
 };

@@ -1,9 +1,8 @@
 //! Of several concurrent requests with `require_unchanged` that write or claim, exactly one succeeds.
 
-use session_core::{SessionId, SessionToken};
+use session_core::{SessionErrorKind, SessionId, SessionToken};
 
-use super::Evidence;
-use crate::{history::RequestLog, verb::Verb};
+use crate::{evidence::Evidence, history::RequestLog, verb::Verb};
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;
@@ -22,6 +21,18 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
                     other.owner, one.owner
                 ));
             }
+        }
+    }
+    for one in &strict {
+        let finished = &history.requests[one.owner].finished;
+        let conflict = matches!(finished, Some((_, Err(SessionErrorKind::Conflict))));
+        let mut others = history.requests.iter().enumerate();
+        let nobody = others.all(|(owner, other)| owner == one.owner || changes_nothing(other));
+        if conflict && nobody {
+            report(format!(
+                "request {} required an unchanged session, which nobody changed, and failed",
+                one.owner
+            ));
         }
     }
     let all = strict.len() == history.requests.len() && strict.len() > 1;
@@ -83,6 +94,17 @@ impl Strict {
             }),
         })
     }
+}
+
+/// Whether a script leaves the contents of its session as they are.
+fn changes_nothing(request: &RequestLog) -> bool {
+    let mut verbs = request.script.0.iter();
+    verbs.all(|verb| {
+        matches!(
+            verb,
+            Verb::Read | Verb::Touch | Verb::Save | Verb::RequireUnchanged | Verb::Wait
+        )
+    })
 }
 
 /// Whether a script is one commit that requires an unchanged session and changes its contents, or ends it.

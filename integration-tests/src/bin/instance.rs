@@ -1,7 +1,7 @@
 //! One instance of the demo site with every store, as a process, for tests that kill processes.
 //!
-//! Cargo tells a test the paths of the binaries of its own package alone, so this package has one that calls the library of the
-//! demo.
+//! Cargo tells a test the paths of the binaries of its own package alone, so this package has one
+//! that calls the library of the demo.
 
 use std::{
     error::Error,

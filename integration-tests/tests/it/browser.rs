@@ -1,7 +1,7 @@
 //! The demo in a real browser, for what only a browser does with cookies, its history and forms.
 //!
-//! Headless Chromium is driven through chromedriver. The test fails if they are not installed. Their Debian packages are
-//! `chromium` and `chromium-driver`.
+//! Headless Chromium is driven through chromedriver. The test fails if they are not installed.
+//! Their Debian packages are `chromium` and `chromium-driver`.
 
 use std::{
     net::SocketAddr,
@@ -118,7 +118,7 @@ impl Visitor {
     async fn logs_out(&self, ann: Cookie<'static>) {
         let id = self.text("#session-id").await;
         self.click("#logout").await;
-        self.eventually("the farewell message is shown", || async {
+        self.eventually("the message after the logout is shown", || async {
             self.text("#goodbye").await.is_some()
         })
         .await;
@@ -164,8 +164,9 @@ impl Visitor {
             .expect("clock")
             .as_secs();
         let left = u64::try_from(expires_at).expect("after 1970") - now;
+        // until the absolute timeout of a login that is remembered
         assert!(
-            (30 * DAY - 120..=30 * DAY + 1).contains(&left),
+            (90 * DAY - 120..=90 * DAY + 1).contains(&left),
             "{left} seconds are left"
         );
         assert_eq!(cookie.http_only(), Some(true));

@@ -3,7 +3,6 @@
 mod adapters;
 mod balanced;
 mod browser;
-mod edges;
 mod express;
 mod outages;
 mod promises;

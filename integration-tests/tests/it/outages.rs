@@ -1,4 +1,5 @@
-//! Redis killed, hung, slow, unreachable, or with lost replies: what users see, and that the service recovers without a restart.
+//! Redis killed, hung, slow, unreachable, or with lost replies: what users see, and that the
+//! service recovers without a restart.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use integration_tests::{App, Reply, keys, text};
 use session_core::{Key, Outcome, SessionError, SessionErrorKind, Sessions};
-use session_hyper::RequestSession;
+use session_hyper::SessionRequestExt;
 use session_redis::{RedisConfig, RedisStore};
 use test_support::{Browser, Fault, Proxy, Redis, eventually};
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use crate::visit::{request, visit};
 
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";
-/// An answer must come by then: the total timeout of the store, and a margin for a busy machine.
+/// A response must come by then: the total timeout of the store, and a margin for a busy machine.
 const BOUND: Duration = Duration::from_secs(10);
 
 async fn handler(request: Request<Incoming>) -> Reply {
@@ -59,7 +60,8 @@ async fn get(browser: &mut Browser, app: &App, path: &str) -> Response<String> {
         .expect("an answer in time")
 }
 
-/// While the store is unavailable, routes with a session answer 503, other routes are served, and no cookie changes.
+/// While the store is unavailable, routes with a session answer 503, other routes are served, and
+/// no cookie changes.
 async fn assert_unavailable(app: &App, browser: &mut Browser) {
     let cookie = browser.cookie(COOKIE).map(str::to_owned);
     for _ in 0..10 {
@@ -79,7 +81,8 @@ async fn assert_unavailable(app: &App, browser: &mut Browser) {
     assert_eq!(browser.cookie(COOKIE).map(str::to_owned), cookie);
 }
 
-/// Once the store is available again, the same session is served without a restart. Returns the views that a first write counts.
+/// Once the store is available again, the same session is served without a restart. Returns the
+/// views that a first write counts.
 async fn assert_recovers(app: &App, browser: &mut Browser) -> u32 {
     let mut views = None;
     eventually("a write is served again", async || {
@@ -240,9 +243,9 @@ async fn a_write_whose_reply_is_lost_once_is_served_and_counts_once() {
     }
 }
 
-/// The write is carried out, and the answer does not claim either outcome.
+/// The session is loaded again, and its version shows that the write was applied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_whose_replies_are_all_lost_is_a_503_and_counts_once() {
+async fn a_write_whose_replies_are_all_lost_is_settled_by_a_load_and_counts_once() {
     let server = Redis::start();
     let proxy = Proxy::start(server.addr()).await;
     let app = start(&proxy.url()).await;
@@ -251,23 +254,23 @@ async fn a_write_whose_replies_are_all_lost_is_a_503_and_counts_once() {
         assert_eq!(get(&mut browser, &app, "/write").await.body(), written);
     }
     let cookie = browser.cookie(COOKIE).map(str::to_owned);
-    for written in [3, 5, 7] {
+    for written in 3..8 {
         let lost = proxy.replies_lost();
         proxy.set(Fault::LoseRepliesTo("EVALSHA"));
         let response = get(&mut browser, &app, "/write").await;
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(proxy.replies_lost() > lost, "the reply was lost");
-        assert_eq!(browser.cookie(COOKIE).map(str::to_owned), cookie);
         proxy.set(Fault::None);
         assert_eq!(
-            assert_recovers(&app, &mut browser).await,
-            written + 1,
-            "the write was carried out once"
+            (response.status(), response.body().as_str()),
+            (StatusCode::OK, written.to_string().as_str())
         );
+        assert_eq!(browser.cookie(COOKIE).map(str::to_owned), cookie);
+        assert_eq!(views(&app, &mut browser).await, written);
     }
 }
 
-/// Thousands of concurrent requests on two connections, ten of them with a session of 10 MB. Each is served or refused.
+/// Thousands of concurrent requests on two connections, ten of them with a session of 10 MB. Each
+/// is served or refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overloaded_store_serves_or_refuses_every_request() {
     let server = Redis::start();
@@ -286,9 +289,7 @@ async fn an_overloaded_store_serves_or_refuses_every_request() {
         .expect("valid options");
     let mut large = Browser::new();
     visit(&sessions, &mut large, |session| {
-        session
-            .insert("large", &"x".repeat(10 << 20))
-            .expect("within the limit");
+        session.insert("large", &"x".repeat(10 << 20))
     })
     .await;
     let tasks: Vec<_> = (0..5000)
@@ -311,8 +312,9 @@ async fn an_overloaded_store_serves_or_refuses_every_request() {
             Ok(_) => served += 1,
             // contention: the ten large requests write to one session
             Err(
-                SessionErrorKind::Unavailable
-                | SessionErrorKind::Timeout
+                SessionErrorKind::Overloaded
+                | SessionErrorKind::Unavailable
+                | SessionErrorKind::InDoubt
                 | SessionErrorKind::Contention,
             ) => refused += 1,
             Err(other) => panic!("{other:?}"),

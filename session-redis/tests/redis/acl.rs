@@ -6,8 +6,8 @@ use test_support::{Cluster, Redis};
 
 use crate::{assert_fails, create, destroyed, id, record, saved, touched, write};
 
-const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink +eval +evalsha \
-                     +ping +unwatch +role";
+const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink \
+                     +eval +evalsha +ping +unwatch +role";
 const CLUSTER_RULES: &str = "+cluster|slots +asking";
 
 fn set_user(server: &Redis, rules: &str) {

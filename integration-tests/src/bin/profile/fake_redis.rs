@@ -1,15 +1,16 @@
 //! A Redis server that keeps one record and acknowledges everything else.
 
 use std::{
+    env, fs,
     io::Write,
     ops::Range,
     path::PathBuf,
+    process,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use session_redis::{RedisConfig, RedisStore};
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -18,14 +19,12 @@ use tokio::{
 /// A server on a unix socket, which is removed on drop.
 pub(crate) struct FakeRedis {
     socket: PathBuf,
-    _folder: TempDir,
 }
 
 impl FakeRedis {
     /// Serves on the current runtime and reports `remaining` as the time to live of the record.
     pub(crate) fn start(remaining: Duration) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let socket = folder.path().join("redis.sock");
+        let socket = env::temp_dir().join(format!("profile-{}.sock", process::id()));
         let listener = UnixListener::bind(&socket).expect("a socket");
         let ttl = format!(":{}\r\n", remaining.as_millis());
         let record = Arc::new(Mutex::new(b"$-1\r\n".to_vec()));
@@ -34,15 +33,18 @@ impl FakeRedis {
                 tokio::spawn(serve(stream, record.clone(), ttl.clone()));
             }
         });
-        Self {
-            socket,
-            _folder: folder,
-        }
+        Self { socket }
     }
 
     /// A store that connects to this server.
     pub(crate) fn store(&self) -> RedisStore {
         RedisStore::lazy(RedisConfig::unix(&self.socket)).expect("a valid configuration")
+    }
+}
+
+impl Drop for FakeRedis {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.socket);
     }
 }
 
@@ -86,7 +88,8 @@ async fn serve(mut stream: UnixStream, record: Arc<Mutex<Vec<u8>>>, ttl: String)
     }
 }
 
-/// Finds the arguments of the command that begins at `start`, and its end; `None` if it is not complete.
+/// Finds the arguments of the command that begins at `start`, and its end; `None` if it is not
+/// complete.
 fn command(input: &[u8], start: usize, arguments: &mut Vec<Range<usize>>) -> Option<usize> {
     arguments.clear();
     let (count, mut at) = number(input, start, b'*')?;

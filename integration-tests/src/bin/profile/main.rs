@@ -1,9 +1,10 @@
-//! Repeats one kind of request so that its instructions can be counted: `profile <request> <times>`. `cargo xtask profile` runs it
-//! under callgrind.
+//! Repeats one kind of request so that its instructions can be counted: `profile <request>
+//! <times>`. `cargo xtask profile` runs it under callgrind.
 //!
-//! Entropy, time and the store's answers are fixed, so that two runs execute the same instructions. The kinds that begin with
-//! `redis-` are the same requests on the Redis store. Its server is a task of the same single-threaded runtime behind a unix socket:
-//! a write is readable at the other end at once, so that the tasks take turns in a fixed order. The server's instructions are
+//! Entropy, time and the store's answers are fixed, so that two runs execute the same instructions.
+//! The kinds that begin with `redis-` are the same requests on the Redis store. Its server is a
+//! task of the same single-threaded runtime behind a unix socket: a write is readable at the other
+//! end at once, so that the tasks take turns in a fixed order. The server's instructions are
 //! counted too.
 
 mod fake_redis;
@@ -21,7 +22,7 @@ use std::{
 
 use http::{Request, Response, header};
 use session_core::{
-    Entropy, EntropyError, Key, Session, SessionHandle, Sessions, SigningKeys, Store,
+    Clock, Entropy, EntropyError, Key, SessionError, SessionHandle, Sessions, SigningKeys, Store,
 };
 
 use crate::{fake_redis::FakeRedis, slot::Slot};
@@ -52,7 +53,8 @@ fn main() {
     }
 }
 
-/// The time to live that the store reports. A touch is due when more than a tenth of the idle timeout has passed.
+/// The time to live that the store reports. A touch is due when more than a tenth of the idle
+/// timeout has passed.
 fn remaining(kind: &str) -> Duration {
     match kind {
         "touch" => HOUR / 2,
@@ -70,51 +72,51 @@ async fn repeat(kind: &str, times: u32, store: impl Store) {
     let without_cookie = Request::new(());
     for _ in 0..times {
         match kind {
-            "anonymous" => request(&sessions, &without_cookie, async |_| {}).await,
-            "untouched" => request(&sessions, &with_cookie, async |_| {}).await,
+            "anonymous" => request(&sessions, &without_cookie, async |_| Ok(())).await,
+            "untouched" => request(&sessions, &with_cookie, async |_| Ok(())).await,
             "load" => {
                 request(&sessions, &with_cookie, async |handle| {
-                    load(handle).await;
+                    handle.load().await.map(drop)
                 })
                 .await
             }
             "read" | "touch" => {
                 request(&sessions, &with_cookie, async |handle| {
-                    black_box(load(handle).await.get(USER).expect("text"));
+                    black_box(handle.load().await?.get(USER)?);
+                    Ok(())
                 })
                 .await
             }
             "write" => {
                 request(&sessions, &with_cookie, async |handle| {
-                    let session = load(handle).await;
-                    session
-                        .update(COUNTER, |counter| counter.unwrap_or(0) + 1)
-                        .expect("writable");
+                    let session = handle.load().await?;
+                    session.update(COUNTER, |counter| counter.unwrap_or(0) + 1)?;
+                    Ok(())
                 })
                 .await
             }
             // the store keeps the first record, so the token of the cookie stays valid
             "renew" => {
                 request(&sessions, &with_cookie, async |handle| {
-                    renew(&load(handle).await);
+                    handle.load().await?.renew()
                 })
                 .await
             }
             "login" => {
                 request(&sessions, &with_cookie, async |handle| {
-                    log_in(&load(handle).await);
+                    handle.load().await?.log_in("ann")
                 })
                 .await
             }
             "logout" => {
                 request(&sessions, &with_cookie, async |handle| {
-                    destroy(&load(handle).await);
+                    handle.load().await?.destroy()
                 })
                 .await
             }
             "create" => {
                 request(&sessions, &without_cookie, async |handle| {
-                    load(handle).await.insert(USER, "ann").expect("writable");
+                    handle.load().await?.insert(USER, "ann")
                 })
                 .await
             }
@@ -126,19 +128,20 @@ async fn repeat(kind: &str, times: u32, store: impl Store) {
 async fn request(
     sessions: &Sessions,
     request: &Request<()>,
-    handler: impl AsyncFnOnce(&SessionHandle),
+    handler: impl AsyncFnOnce(&SessionHandle) -> Result<(), SessionError>,
 ) {
     let handle = sessions.begin(black_box(request));
-    handler(&handle).await;
+    handler(&handle).await.expect("the store works");
     let mut response = Response::new(());
     finish(sessions, &handle, &mut response).await;
     black_box(response);
 }
 
-/// Stores a session of about 300 bytes without a principal, as the benchmark does, and returns its `Cookie` header.
+/// Stores a session of about 300 bytes without a principal, as the benchmark does, and returns its
+/// `Cookie` header.
 async fn create(sessions: &Sessions) -> String {
     let handle = sessions.begin(&Request::new(()));
-    let session = load(&handle).await;
+    let session = handle.load().await.expect("the store works");
     session.insert(USER, "user-0123456789").expect("writable");
     session
         .insert("roles", &["reader", "writer", "admin"])
@@ -156,21 +159,15 @@ async fn create(sessions: &Sessions) -> String {
     cookie.split(';').next().expect("a pair").to_owned()
 }
 
-// the calls whose signatures may change; the store is in `slot.rs`
-
 fn sessions(store: impl Store) -> Sessions {
     let keys = SigningKeys::new(["0123456789abcdef0123456789abcdef"]).expect("long enough");
     Sessions::builder(store)
         .signing_keys(keys)
         .idle_timeout(HOUR)
         .insecure_entropy(Counting::default())
-        .clock(|| SystemTime::UNIX_EPOCH + HOUR)
+        .clock(Still)
         .build()
         .expect("valid options")
-}
-
-async fn load(handle: &SessionHandle) -> Session {
-    handle.load().await.expect("the store works")
 }
 
 async fn finish(sessions: &Sessions, handle: &SessionHandle, response: &mut Response<()>) {
@@ -180,23 +177,24 @@ async fn finish(sessions: &Sessions, handle: &SessionHandle, response: &mut Resp
         .expect("the store works");
 }
 
-fn renew(session: &Session) {
-    session.renew();
-}
-
-fn log_in(session: &Session) {
-    session.set_principal(Some("ann")).expect("writable");
-}
-
-fn destroy(session: &Session) {
-    session.destroy();
-}
-
 /// The output of a future that never waits.
 fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => unreachable!("the store answers at once"),
+    }
+}
+
+/// A clock that stands still.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + HOUR
+    }
+
+    fn monotonic(&self) -> Duration {
+        HOUR
     }
 }
 

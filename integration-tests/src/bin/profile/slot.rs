@@ -3,12 +3,14 @@
 use std::{hint::black_box, sync::Mutex, time::Duration};
 
 use session_core::{
-    Created, Destroyed, Loaded, RecordBytes, Saved, SessionId, Store, StoreError, Touched, Version,
+    Applied, Created, Destroy, Destroyed, Loaded, Record, Saved, SessionId, Store, StoreError,
+    Touched, Version, Write,
 };
 
-/// Keeps the first record that it is given; every later operation is acknowledged and changes nothing.
+/// Keeps the first record that it is given; every later operation is acknowledged and changes
+/// nothing.
 pub(crate) struct Slot {
-    record: Mutex<Option<RecordBytes>>,
+    record: Mutex<Option<Record>>,
     remaining: Duration,
 }
 
@@ -25,41 +27,27 @@ impl Slot {
 impl Store for Slot {
     async fn load(&self, _: &SessionId) -> Result<Option<Loaded>, StoreError> {
         let record = self.record.lock().expect("not poisoned").clone();
-        Ok(record.map(|record| Loaded {
-            record,
-            ttl: Some(self.remaining),
-        }))
+        Ok(record.map(|record| Loaded::new(record, self.remaining)))
     }
 
-    async fn create(
-        &self,
-        _: &SessionId,
-        record: &RecordBytes,
-        _: Duration,
-    ) -> Result<Created, StoreError> {
+    async fn create(&self, _: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         self.record
             .lock()
             .expect("not poisoned")
-            .get_or_insert_with(|| record.clone());
-        Ok(Created::Created)
+            .get_or_insert_with(|| write.record.clone());
+        Ok(Created::Created(Applied::new()))
     }
 
-    async fn save(
-        &self,
-        _: &SessionId,
-        _: Version,
-        record: &RecordBytes,
-        _: Duration,
-    ) -> Result<Saved, StoreError> {
-        black_box(record);
-        Ok(Saved::Saved)
+    async fn save(&self, _: &SessionId, _: Version, write: Write<'_>) -> Result<Saved, StoreError> {
+        black_box(write.record);
+        Ok(Saved::Saved(Applied::new()))
     }
 
-    async fn touch(&self, _: &SessionId, _: Duration) -> Result<Touched, StoreError> {
-        Ok(Touched::Touched)
+    async fn touch(&self, _: &SessionId, _: Version, _: Duration) -> Result<Touched, StoreError> {
+        Ok(Touched::Touched(Applied::new()))
     }
 
-    async fn destroy(&self, _: &SessionId) -> Result<Destroyed, StoreError> {
-        Ok(Destroyed)
+    async fn destroy(&self, _: &SessionId, _: Destroy) -> Result<Destroyed, StoreError> {
+        Ok(Destroyed::Destroyed(Applied::new()))
     }
 }

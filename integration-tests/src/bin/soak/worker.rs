@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, Write};
 
 use clap::Args;
-use session_core::{CookieOptions, Outcome, SessionErrorKind, Sessions};
+use session_core::{CookieOptions, SessionErrorKind, Sessions};
 use session_redis::RedisStore;
 use tokio::time::{Duration, sleep};
 
@@ -132,7 +132,7 @@ async fn update(sessions: &Sessions, cookie: &str) -> Result<Event, Failure> {
         Ok(session) => session,
         // nothing was written
         Err(error) => match error.kind() {
-            SessionErrorKind::Unavailable | SessionErrorKind::Timeout => {
+            SessionErrorKind::Unavailable | SessionErrorKind::Overloaded => {
                 return Ok(Event::Unavailable);
             }
             _ => return Err(error.into()),
@@ -140,12 +140,12 @@ async fn update(sessions: &Sessions, cookie: &str) -> Result<Event, Failure> {
     };
     session.update(SUM, |sum| sum.unwrap_or(0) + 1)?;
     match visit.finish().await {
-        Ok((Outcome::Saved, None)) => Ok(Event::Acknowledged),
+        Ok((outcome, None)) if outcome.saved => Ok(Event::Acknowledged),
         Ok(other) => Err(format!("the outcome of an update is {other:?}").into()),
         Err(error) => match error.kind() {
-            SessionErrorKind::Timeout => Ok(Event::Unknown),
+            SessionErrorKind::InDoubt => Ok(Event::Unknown),
             SessionErrorKind::Contention => Ok(Event::Contention),
-            SessionErrorKind::Unavailable => Ok(Event::Unavailable),
+            SessionErrorKind::Unavailable | SessionErrorKind::Overloaded => Ok(Event::Unavailable),
             _ => Err(error.into()),
         },
     }

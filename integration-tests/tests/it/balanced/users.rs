@@ -68,7 +68,8 @@ impl User {
         }
     }
 
-    /// A response of the balancer may be an error, because a connection to an instance broke. A response of an instance may not.
+    /// A response of the balancer may be an error, because a connection to an instance broke. A
+    /// response of an instance may not.
     fn is_answered(&mut self, response: &Response<String>) -> bool {
         let status = response.status();
         let by_balancer = served_by(response).is_none();
@@ -143,7 +144,8 @@ impl Load {
         .await;
     }
 
-    /// Ends the load, reads every session from every instance, and returns the errors of the balancer.
+    /// Ends the load, reads every session from every instance, and returns the errors of the
+    /// balancer.
     pub(super) async fn end(self, site: &Site) -> Vec<StatusCode> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();

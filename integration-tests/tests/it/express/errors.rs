@@ -9,7 +9,7 @@ async fn a_failed_commit_is_a_503_without_a_cookie() -> TestResult {
     for (call, request) in [(Call::Create, get(None)), (Call::Save, get(&*cookie))] {
         for kind in [
             StoreErrorKind::Unavailable,
-            StoreErrorKind::Timeout,
+            StoreErrorKind::Overloaded,
             StoreErrorKind::Refused,
         ] {
             site.store.fail(call, kind);
@@ -29,18 +29,23 @@ async fn a_failed_commit_is_a_503_without_a_cookie() -> TestResult {
 /// Only the extension is lost, and the cookie does not claim it.
 #[tokio::test]
 async fn a_failed_touch_is_not_an_error() -> TestResult {
-    let lasting = CookieOptions::new().max_age(HOUR);
-    for (cookie, call) in [(CookieOptions::new(), Call::Touch), (lasting, Call::Save)] {
-        let site = Site::new(|b| b.cookie(cookie.clone()).touch_after(Duration::ZERO));
+    for (resave, call) in [(false, Call::Touch), (true, Call::Save)] {
+        let site = Site::new(|b| b.express(rolling().resave(resave)));
         let cookie = site.begin().await?;
-        site.clock.advance(SECOND);
+        site.clock.advance(HOUR / 2);
         site.store.fail(call, StoreErrorKind::Unavailable);
         let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
         assert_eq!(
-            (answer.outcome, answer.set_cookies().len()),
-            (Outcome::Untouched, 0)
+            (answer.kind(), answer.set_cookies().len()),
+            (OutcomeKind::Untouched, 0)
         );
         assert_eq!(site.store.take_calls(), [Call::Load, call]);
+        let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
+        assert_eq!(
+            answer.set_cookies().len(),
+            1,
+            "the next request tries again"
+        );
     }
     Ok(())
 }

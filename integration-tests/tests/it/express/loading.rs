@@ -10,8 +10,8 @@ async fn a_session_is_loaded_when_the_handler_asks_for_it() -> TestResult {
     let handle = site.sessions.begin(&get(&*cookie));
     let answer = site.finish(&handle).await?;
     assert_eq!(
-        (answer.outcome, answer.response.headers().len()),
-        (Outcome::Untouched, 0)
+        (answer.kind(), answer.response.headers().len()),
+        (OutcomeKind::Untouched, 0)
     );
     assert_eq!(site.store.take_calls(), []);
 
@@ -23,13 +23,6 @@ async fn a_session_is_loaded_when_the_handler_asks_for_it() -> TestResult {
     let ((_, one), (_, two)) = (site.open(get(None)).await?, site.open(get(None)).await?);
     assert_ne!(one.id(), two.id());
     assert_eq!(site.store.take_calls(), []);
-
-    let eager = SessionService::new(
-        site.sessions.clone(),
-        service_fn(|_| async { Ok::<_, SessionError>(Response::new(())) }),
-    );
-    eager.eager(true).oneshot(get(&*cookie)).await?;
-    assert_eq!(site.store.take_calls(), [Call::Load]);
     Ok(())
 }
 
@@ -39,12 +32,12 @@ async fn an_id_that_is_not_stored_is_never_adopted() -> TestResult {
     let site = Site::new(|b| b);
     let planted = site.begin().await?;
     site.sessions
-        .revoke(&site.id(&planted).expect("signed"))
+        .end(&site.id(&planted).expect("signed"))
         .await?;
     let answer = site
         .visit(get(&*planted), async |session| session.insert(VALUE, &7))
         .await?;
-    assert_eq!(answer.outcome, Outcome::Created);
+    assert_eq!(answer.kind(), OutcomeKind::Created);
     assert_ne!(site.id(&answer.pair()), site.id(&planted));
     assert!(site.stored(&planted).await.is_none());
     Ok(())
@@ -66,18 +59,17 @@ async fn an_expired_session_is_replaced_by_a_new_one() -> TestResult {
 
 /// The record is not overwritten.
 #[tokio::test]
-async fn an_undecodable_record_starts_a_new_session_or_fails_as_configured() -> TestResult {
+async fn a_record_that_cannot_be_decoded_starts_a_new_session_or_fails_as_configured() -> TestResult
+{
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let id = site.id(&cookie).expect("signed");
-    let strict = site.beside(|b| b.undecodable(Undecodable::Fail));
+    let strict = site.beside(|b| b.on_decode_error(OnDecodeError::Fail));
     for garbage in [&b""[..], b"null", b"{\"cookie\":null}", &[1; 60]] {
-        site.store.inner().destroy(&id).await?;
-        let garbage = RecordBytes::new(garbage.to_vec());
-        assert_eq!(
-            site.store.inner().create(&id, &garbage, HOUR).await?,
-            Created::Created
-        );
+        site.sessions.end(&id).await?;
+        let garbage = Record::new(Version::from_bytes([9; 8]), garbage.to_vec());
+        let write = Write::new(&garbage, HOUR);
+        let _ = site.store.inner().create(&id, write).await?;
         assert_eq!(
             kind(strict.open(get(&*cookie)).await),
             SessionErrorKind::Corrupt

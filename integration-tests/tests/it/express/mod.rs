@@ -1,15 +1,17 @@
-//! The behaviour of express-session, which many sites rely on: what is the same here, and what differs on purpose.
+//! The behaviour of express-session, which many sites rely on: what is the same here, and what
+//! differs on purpose.
 //!
-//! One module for each part of it. The store calls of every kind of request under every setting are in [`matrix`]. Behaviour that
-//! only Node has (prototypes, callbacks, events of a store) has no counterpart, and what types rule out (an id that is not text, a
-//! store without `touch`) has no test.
+//! One module for each part of it. The store calls of every kind of request under every setting are
+//! in [`matrix`]. Behaviour that only Node has (prototypes, callbacks, events of a store) has no
+//! counterpart, and what types rule out (an id that is not text, a store without `touch`) has no
+//! test.
 //!
 //! The differences, each with a test:
 //!
 //! | express-session | here |
 //! |---|---|
 //! | accepts missing and empty secrets, and fails each request | [`options::a_missing_or_empty_key_is_refused_by_build`] |
-//! | does not sign again with the first key | [`options::the_first_key_signs_all_keys_verify_and_old_signatures_are_replaced`] |
+//! | does not sign again with the first key | [`options::the_first_key_signs_all_keys_verify_and_old_signatures_of_users_are_replaced`] |
 //! | overwrites a session if `genid` repeats its id | [`options::an_id_that_is_taken_is_generated_again`] |
 //! | lets sessions that share a store share `genid` and the cookie | [`options::a_store_can_be_shared_by_several_configurations`] |
 //! | validates cookie options when a response is sent | [`options::unusable_cookie_options_are_refused_by_build`] |
@@ -18,14 +20,16 @@
 //! | matches the cookie path as a prefix of text | [`gate::only_requests_below_the_cookie_path_have_a_session`] |
 //! | examines the first cookie of the name alone | [`reading::every_cookie_of_the_name_is_tried`] |
 //! | loads the session before the handler runs | [`loading::a_session_is_loaded_when_the_handler_asks_for_it`] |
-//! | answers 500 for a record that it cannot read, until it expires | [`loading::an_undecodable_record_starts_a_new_session_or_fails_as_configured`] |
+//! | answers 500 for a record that it cannot read, until it expires | [`loading::a_record_that_cannot_be_decoded_starts_a_new_session_or_fails_as_configured`] |
 //! | does not store a change of the cookie alone | [`changes::a_change_of_the_cookie_is_a_change`] |
 //! | throws in `res.end` for a value that JSON cannot represent | [`changes::a_value_that_cannot_be_encoded_is_a_typed_error`] |
 //! | destroys the session of a response without one, under `unset: 'destroy'` | [`object::only_the_handler_unsets_a_session`] |
 //! | leaves the cookie of a destroyed session in the browser | [`methods::destroy_removes_the_record_and_the_cookie`] |
 //! | switches to the new session if the old one cannot be destroyed | [`methods::a_regenerate_that_cannot_end_the_old_session_sets_no_cookie`] |
 //! | stores a session without a cookie that opens it, by an explicit `save` | [`methods::an_explicit_save_sets_the_cookie`] |
-//! | extends the expiry in the store, and not that of the cookie | [`methods::a_persistent_cookie_expires_with_the_record`] |
+//! | sets a persistent cookie again with each change, but not with each touch | [`methods::a_persistent_cookie_is_not_set_again_while_the_session_is_used`] |
+//! | gives a persistent cookie the idle timeout | [`attributes::a_persistent_cookie_lasts_until_the_absolute_timeout`] |
+//! | sets a rolling cookie with every response | [`set_cookie::a_rolling_cookie_is_set_when_a_touch_is_due`] |
 //! | turns an absolute expiry into a sliding one | [`attributes::an_absolute_deadline_does_not_slide`] |
 //! | keeps the cookie attributes that a session was created with | [`attributes::a_session_can_override_attributes_of_its_cookie`] |
 //! | stores a session whose `Secure` cookie it cannot set | [`secure::a_session_whose_cookie_cannot_be_set_is_not_stored`] |
@@ -70,13 +74,14 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use integration_tests::{App, Reply, keys, text};
 use session_core::{
-    Builder, ConfigError, CookieOptions, Created, EntropyError, Key, Loaded, MemoryStore, Outcome,
-    ParseIdError, PeerAddr, Priority, Proxy, RecordBytes, SameSite, Secure, Session, SessionError,
-    SessionErrorKind, SessionHandle, SessionId, SessionToken, Sessions, SigningKeys,
-    SigningKeysError, Store, StoreErrorKind, Transport, Undecodable, Unset,
+    Builder, ConfigError, CookieOptions, EntropyError, ExpressOptions, Key, Loaded, MemoryStore,
+    OnDecodeError, Outcome, OutcomeKind, ParseIdError, PeerAddr, Priority, Proxy, Record,
+    RequestScheme, SameSite, Secure, Session, SessionError, SessionErrorKind, SessionHandle,
+    SessionId, Sessions, SigningKeys, SigningKeysError, Store, StoreErrorKind, Unset, Version,
+    Write,
     testing::{Call, ManualClock, TestStore},
 };
-use session_hyper::{RequestSession, SessionBody, SessionService};
+use session_hyper::{SessionBody, SessionRequestExt, SessionService};
 use test_support::Browser;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tower::{ServiceExt, service_fn};
@@ -89,6 +94,8 @@ const VALUE: Key<u32> = Key::new("value");
 const OTHER: Key<u32> = Key::new("other");
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
+/// The absolute timeout that a session has by default.
+const ABSOLUTE: Duration = Duration::from_secs(12 * 3600);
 const KEY_A: &str = "signing key A, at least 32 bytes long";
 const KEY_B: &str = "signing key B, at least 32 bytes long";
 
@@ -196,6 +203,10 @@ impl Site {
 }
 
 impl Answer {
+    fn kind(&self) -> OutcomeKind {
+        self.outcome.kind()
+    }
+
     fn set_cookies(&self) -> Vec<&str> {
         set_cookies(self.response.headers())
     }
@@ -246,9 +257,13 @@ fn get_at<'c>(uri: &str, cookie: impl Into<Option<&'c str>>) -> Request<()> {
     request
 }
 
-fn over(mut request: Request<()>, transport: Transport) -> Request<()> {
-    request.extensions_mut().insert(transport);
+fn over(mut request: Request<()>, scheme: RequestScheme) -> Request<()> {
+    request.extensions_mut().insert(scheme);
     request
+}
+
+fn rolling() -> ExpressOptions {
+    ExpressOptions::new().rolling(true)
 }
 
 fn plain_cookie() -> CookieOptions {

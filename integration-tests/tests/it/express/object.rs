@@ -31,7 +31,7 @@ async fn no_name_of_a_value_is_reserved() -> TestResult {
         assert_eq!(session.get::<String>(name)?.as_deref(), Some(name));
     }
     assert!(!session.is_modified());
-    assert_eq!(site.finish(&handle).await?.outcome, Outcome::Untouched);
+    assert_eq!(site.finish(&handle).await?.kind(), OutcomeKind::Untouched);
     Ok(())
 }
 
@@ -40,18 +40,17 @@ async fn no_name_of_a_value_is_reserved() -> TestResult {
 async fn unset_discards_changes_or_destroys_as_configured() -> TestResult {
     let write_and_unset = async |session: Session| {
         session.insert(VALUE, &2)?;
-        session.unset();
-        Ok(())
+        session.unset()
     };
-    let keep = Site::new(|b| b.save_uninitialized(true).rolling(true));
+    let keep = Site::new(|b| b.express(rolling().save_uninitialized(true)));
     let cookie = keep.begin().await?;
     let answer = keep.visit(get(&*cookie), write_and_unset).await?;
     assert!(answer.set_cookies().is_empty());
     assert_eq!(keep.value(&cookie, VALUE).await?, Some(1));
 
-    let destroy = keep.beside(|b| b.unset(Unset::Destroy));
+    let destroy = keep.beside(|b| b.express(ExpressOptions::new().unset(Unset::Destroy)));
     let answer = destroy.visit(get(&*cookie), write_and_unset).await?;
-    assert_eq!(answer.outcome, Outcome::Destroyed);
+    assert_eq!(answer.kind(), OutcomeKind::Destroyed);
     assert!(keep.stored(&cookie).await.is_none());
     destroy.store.take_calls();
     let answer = destroy.visit(get(None), write_and_unset).await?;
@@ -62,7 +61,7 @@ async fn unset_discards_changes_or_destroys_as_configured() -> TestResult {
 /// An outage, and a response without a load, destroy nothing.
 #[tokio::test]
 async fn only_the_handler_unsets_a_session() -> TestResult {
-    let site = Site::new(|b| b.unset(Unset::Destroy));
+    let site = Site::new(|b| b.express(ExpressOptions::new().unset(Unset::Destroy)));
     let cookie = site.begin().await?;
     site.store.fail(Call::Load, StoreErrorKind::Unavailable);
     let handle = site.sessions.begin(&get(&*cookie));

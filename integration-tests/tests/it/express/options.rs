@@ -40,31 +40,45 @@ async fn a_key_is_text_or_bytes() -> TestResult {
     Ok(())
 }
 
+/// When a touch is due. The cookie of a visitor is not replaced, because a concurrent login might
+/// just have done so.
 #[tokio::test]
-async fn the_first_key_signs_all_keys_verify_and_old_signatures_are_replaced() -> TestResult {
+async fn the_first_key_signs_all_keys_verify_and_old_signatures_of_users_are_replaced() -> TestResult
+{
     let old = Site::new(|b| b.signing_keys(SigningKeys::new([KEY_A]).expect("key")));
     let both = old.beside(|b| b.signing_keys(SigningKeys::new([KEY_B, KEY_A]).expect("keys")));
     let new = old.beside(|b| b.signing_keys(SigningKeys::new([KEY_B]).expect("key")));
 
-    let cookie = old.begin().await?;
-    assert_eq!(new.value(&cookie, VALUE).await?, None);
-    let read = both.visit(get(&*cookie), async |_| Ok(())).await?;
-    assert_eq!(
-        read.outcome,
-        Outcome::Saved,
-        "a save proves that the token is current"
-    );
+    let log_in = async |session: Session| {
+        session.insert(VALUE, &1)?;
+        session.log_in("ann")
+    };
+    let user = old.visit(get(None), log_in).await?.pair();
+    assert_eq!(new.value(&user, VALUE).await?, None);
+    let read = both.visit(get(&*user), async |_| Ok(())).await?;
+    assert!(read.set_cookies().is_empty(), "no touch is due");
+    old.clock.advance(HOUR / 2);
+    let read = both.visit(get(&*user), async |_| Ok(())).await?;
+    assert_eq!(read.kind(), OutcomeKind::Touched);
     let replaced = read.pair();
     assert_eq!(
         new.value(&replaced, VALUE).await?,
         Some(1),
         "signed by the first key"
     );
+    old.clock.advance(HOUR / 2);
     let again = both.visit(get(&*replaced), async |_| Ok(())).await?;
     assert!(
         again.set_cookies().is_empty(),
         "the cookie is replaced once"
     );
+
+    let visitor = old.begin().await?;
+    old.clock.advance(HOUR / 2);
+    let read = both.visit(get(&*visitor), async |_| Ok(())).await?;
+    assert_eq!(read.kind(), OutcomeKind::Touched);
+    assert!(read.set_cookies().is_empty());
+    assert_eq!(new.value(&visitor, VALUE).await?, None);
     Ok(())
 }
 
@@ -146,9 +160,7 @@ async fn an_id_source_that_fails_is_the_same_error_everywhere() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let gone = site.begin().await?;
-    site.sessions
-        .revoke(&site.id(&gone).expect("signed"))
-        .await?;
+    site.sessions.end(&site.id(&gone).expect("signed")).await?;
     let failing = site.beside(|b| b.id_source(|_| Err(EntropyError::new("out of ids"))));
     assert_eq!(
         kind(failing.open(get(None)).await),
@@ -209,11 +221,8 @@ async fn only_modified_sessions_are_stored_by_default() -> TestResult {
     let answer = site.visit(get(&*cookie), async |_| Ok(())).await?;
     assert_eq!(site.store.take_calls(), [Call::Load]);
     assert!(answer.set_cookies().is_empty());
-    site.visit(get(&*cookie), async |session| {
-        session.unset();
-        Ok(())
-    })
-    .await?;
+    site.visit(get(&*cookie), async |session| session.unset())
+        .await?;
     assert_eq!(site.value(&cookie, VALUE).await?, Some(1));
     assert_eq!(Unset::default(), Unset::Discard);
     Ok(())
@@ -258,27 +267,32 @@ async fn cookie_options_are_computed_once_for_each_request() -> TestResult {
                 .max_age(remember.then_some(30 * 24 * HOUR))
                 .same_site(SameSite::Strict)
         })
-        .absolute_timeout(None)
+        .absolute_timeout(60 * 24 * HOUR)
     });
     let answer = site
         .visit(get_at("/?remember", None), async |session| {
             session.insert(VALUE, &1)
         })
         .await?;
-    assert_eq!(answer.max_age(), Some(30 * 24 * 3600));
+    assert_eq!(answer.max_age(), Some(60 * 24 * 3600));
     assert_eq!(answer.cookie().same_site(), Some(cookie::SameSite::Strict));
     assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "for a new visitor");
 
     let cookie = answer.pair();
     let answer = site
-        .visit(get(&*cookie), async |session| session.insert(VALUE, &2))
+        .visit(get(&*cookie), async |session| {
+            assert_eq!(session.original_max_age(), Some(30 * 24 * HOUR));
+            session.renew()
+        })
         .await?;
     assert_eq!(
         answer.max_age(),
-        Some(30 * 24 * 3600),
+        Some(60 * 24 * 3600),
         "the session keeps the lifetime it began with"
     );
-    assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "for a loaded session");
+    let ttl = site.stored(&answer.pair()).await.expect("stored").ttl;
+    assert_eq!(ttl, Some(30 * 24 * HOUR));
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "for a loaded session");
 
     let answer = site
         .visit(get(None), async |session| session.insert(VALUE, &1))
@@ -312,7 +326,7 @@ async fn auto_is_resolved_in_computed_cookie_options_too() -> TestResult {
         })
     });
     let tls = site
-        .visit(over(get(None), Transport::Tls), async |session| {
+        .visit(over(get(None), RequestScheme::Tls), async |session| {
             session.insert(VALUE, &1)
         })
         .await?;
@@ -321,7 +335,7 @@ async fn auto_is_resolved_in_computed_cookie_options_too() -> TestResult {
         (Some(true), Some(cookie::SameSite::None))
     );
     let plain = site
-        .visit(over(get(None), Transport::Plain), async |session| {
+        .visit(over(get(None), RequestScheme::Plain), async |session| {
             session.insert(VALUE, &1)
         })
         .await?;

@@ -5,7 +5,7 @@ use super::*;
 /// Observed through `Secure::Auto`.
 #[tokio::test]
 async fn the_proxy_option_decides_which_headers_are_trusted() -> TestResult {
-    use Transport::{ForwardedTls, Plain, Tls};
+    use RequestScheme::{ForwardedTls, Plain, Tls};
     let (proxy, stranger): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
     let listed = Proxy::TrustPeers(vec![proxy]);
     let https = ("x-forwarded-proto", "https");
@@ -53,10 +53,10 @@ async fn the_proxy_option_decides_which_headers_are_trusted() -> TestResult {
         (Proxy::Unspecified, Plain, proxy, Some(https), false),
         (Proxy::Unspecified, ForwardedTls, proxy, None, true),
     ];
-    for (option, transport, peer, header, secure) in cases {
-        let shown = format!("{option:?} {transport:?} {peer} {header:?}");
+    for (option, scheme, peer, header, secure) in cases {
+        let shown = format!("{option:?} {scheme:?} {peer} {header:?}");
         let site = Site::new(|b| b.proxy(option).cookie(plain_cookie().secure(Secure::Auto)));
-        let mut request = over(get(None), transport);
+        let mut request = over(get(None), scheme);
         request.extensions_mut().insert(PeerAddr(peer));
         if let Some((name, value)) = header {
             request
@@ -71,16 +71,12 @@ async fn the_proxy_option_decides_which_headers_are_trusted() -> TestResult {
     Ok(())
 }
 
-/// A session that is regenerated or destroyed ends all the same.
+/// What needs a new token is an error. A session can be ended all the same.
 #[tokio::test]
 async fn a_session_whose_cookie_cannot_be_set_is_not_stored() -> TestResult {
-    let site = Site::new(|b| b.save_uninitialized(true));
-    let plain = |cookie: Option<&str>| over(get(cookie), Transport::Plain);
-    let writes: [Change; 3] = [
-        |_| Ok(()),
-        |session| session.insert(VALUE, &1),
-        |session| session.regenerate(),
-    ];
+    let site = Site::new(|b| b.express(ExpressOptions::new().save_uninitialized(true)));
+    let plain = |cookie: Option<&str>| over(get(cookie), RequestScheme::Plain);
+    let writes: [Change; 2] = [|_| Ok(()), |session| session.insert(VALUE, &1)];
     for write in writes {
         let answer = site
             .visit(plain(None), async |session| write(&session))
@@ -93,8 +89,18 @@ async fn a_session_whose_cookie_cannot_be_set_is_not_stored() -> TestResult {
         assert!(answer.await?.set_cookies().is_empty() && site.store.take_calls().is_empty());
     }
     let cookie = site.begin().await?;
+    let renewals: [Change; 3] = [Session::regenerate, Session::renew, |session| {
+        session.log_in("ann")
+    }];
+    for renew in renewals {
+        let answer = site
+            .visit(plain(Some(&cookie)), async |session| renew(&session))
+            .await;
+        assert_eq!(kind(answer), SessionErrorKind::CannotSetCookie);
+        assert_eq!(site.store.take_calls(), [Call::Load]);
+    }
     let answer = site
-        .visit(plain(Some(&cookie)), async |session| session.regenerate())
+        .visit(plain(Some(&cookie)), async |session| session.destroy())
         .await?;
     assert!(answer.set_cookies().is_empty());
     assert_eq!(site.store.take_calls(), [Call::Load, Call::Destroy]);
@@ -104,20 +110,29 @@ async fn a_session_whose_cookie_cannot_be_set_is_not_stored() -> TestResult {
 /// It is not downgraded after a request over TLS.
 #[tokio::test]
 async fn auto_secure_is_decided_for_each_response_and_never_downgrades() -> TestResult {
-    let site = Site::new(|b| b.cookie(plain_cookie().secure(Secure::Auto)).rolling(true));
+    let site = Site::new(|b| {
+        b.cookie(plain_cookie().secure(Secure::Auto))
+            .express(rolling())
+    });
     let write = async |session: Session| session.insert(VALUE, &1);
     let read = async |_| Ok(());
-    let begun_plain = site.visit(over(get(None), Transport::Plain), write).await?;
+    let begun_plain = site
+        .visit(over(get(None), RequestScheme::Plain), write)
+        .await?;
     assert_eq!(begun_plain.cookie().secure(), None);
+    site.clock.advance(HOUR / 2);
     let later = site
-        .visit(over(get(&*begun_plain.pair()), Transport::Tls), read)
+        .visit(over(get(&*begun_plain.pair()), RequestScheme::Tls), read)
         .await?;
     assert_eq!(later.cookie().secure(), Some(true));
 
-    let begun_tls = site.visit(over(get(None), Transport::Tls), write).await?;
+    let begun_tls = site
+        .visit(over(get(None), RequestScheme::Tls), write)
+        .await?;
     assert_eq!(begun_tls.cookie().secure(), Some(true));
+    site.clock.advance(HOUR / 2);
     let later = site
-        .visit(over(get(&*begun_tls.pair()), Transport::Plain), read)
+        .visit(over(get(&*begun_tls.pair()), RequestScheme::Plain), read)
         .await?;
     assert!(later.set_cookies().is_empty());
     Ok(())
@@ -126,25 +141,25 @@ async fn auto_secure_is_decided_for_each_response_and_never_downgrades() -> Test
 #[tokio::test]
 async fn auto_same_site_is_none_only_where_the_cookie_is_secure() -> TestResult {
     use cookie::SameSite::{Lax, None as Cross};
-    for (secure, transport, expected) in [
+    for (secure, scheme, expected) in [
         (
             Secure::Auto,
-            Transport::Tls,
+            RequestScheme::Tls,
             Some((Some(true), Some(Cross))),
         ),
-        (Secure::Auto, Transport::Plain, Some((None, Some(Lax)))),
-        (Secure::Never, Transport::Tls, Some((None, Some(Lax)))),
-        (Secure::Never, Transport::Plain, Some((None, Some(Lax)))),
+        (Secure::Auto, RequestScheme::Plain, Some((None, Some(Lax)))),
+        (Secure::Never, RequestScheme::Tls, Some((None, Some(Lax)))),
+        (Secure::Never, RequestScheme::Plain, Some((None, Some(Lax)))),
         (
             Secure::Always,
-            Transport::Tls,
+            RequestScheme::Tls,
             Some((Some(true), Some(Cross))),
         ),
-        (Secure::Always, Transport::Plain, None),
+        (Secure::Always, RequestScheme::Plain, None),
     ] {
         let site = Site::new(|b| b.cookie(plain_cookie().secure(secure).same_site(SameSite::Auto)));
         let answer = site
-            .visit(over(get(None), transport), async |session| {
+            .visit(over(get(None), scheme), async |session| {
                 session.insert(VALUE, &1)
             })
             .await?;
@@ -152,7 +167,7 @@ async fn auto_same_site_is_none_only_where_the_cookie_is_secure() -> TestResult 
             .set_cookies()
             .first()
             .map(|_| (answer.cookie().secure(), answer.cookie().same_site()));
-        assert_eq!(seen, expected, "{secure:?} {transport:?}");
+        assert_eq!(seen, expected, "{secure:?} {scheme:?}");
     }
     Ok(())
 }

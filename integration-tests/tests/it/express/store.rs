@@ -2,23 +2,6 @@
 
 use super::*;
 
-/// By the token, for WebSockets and jobs.
-#[tokio::test]
-async fn a_session_can_be_opened_outside_of_a_request() -> TestResult {
-    let site = Site::new(|b| b);
-    let cookie = site.begin().await?;
-    let token = site.open(get(&*cookie)).await?.1.token().expect("alive");
-    let session = site.sessions.open(&token).await?.expect("stored");
-    session.insert(VALUE, &2)?;
-    assert_eq!(session.save().await?, Outcome::Saved);
-    assert_eq!(site.value(&cookie, VALUE).await?, Some(2));
-    site.sessions.revoke(&token.id()).await?;
-    assert!(site.sessions.open(&token).await?.is_none());
-    let stranger: SessionToken = "A".repeat(43).parse()?;
-    assert!(site.sessions.open(&stranger).await?.is_none());
-    Ok(())
-}
-
 #[tokio::test]
 async fn each_request_has_a_copy_of_its_own() -> TestResult {
     let site = Site::new(|b| b);
@@ -39,7 +22,7 @@ async fn a_touch_changes_the_expiry_alone() -> TestResult {
     let site = Site::new(|b| b);
     let cookie = site.begin().await?;
     let (reading, session) = site.open(get(&*cookie)).await?;
-    session.touch();
+    session.touch()?;
     site.visit(get(&*cookie), async |session| session.insert(VALUE, &2))
         .await?;
     let before = site.stored(&cookie).await.expect("stored");

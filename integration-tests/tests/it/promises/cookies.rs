@@ -3,32 +3,30 @@
 use http::{Response, StatusCode};
 use integration_tests::{App, text};
 use session_core::{
-    Sessions, SigningKeys,
+    ExpressOptions, Session, Sessions, SigningKeys,
     testing::{Call, TestStore},
 };
-use session_hyper::RequestSession;
+use session_hyper::SessionRequestExt;
 use test_support::Browser;
 
-use super::{COOKIE, Tested, USER, count, counted};
-use crate::visit::{begin, calls_of, finish, on_every_store, sessions, set_cookies, visit};
+use super::{COOKIE, MIN, count, counted, principal};
+use crate::visit::{
+    Tested, begin, builder, calls_of, finish, on_every_store, sessions, set_cookies, set_ttl, visit,
+};
 
 on_every_store! {
     a_foreign_cookie_is_never_adopted
     a_login_is_committed_even_if_the_handler_answers_500
     a_cookie_is_removed_with_the_attributes_it_was_set_with
     signing_keys_are_rotated_without_a_logout
+    a_rolling_cookie_is_not_set_with_a_token_that_a_login_has_replaced
 }
 
 async fn a_foreign_cookie_is_never_adopted(store: Tested) {
     let ours = sessions(&store);
     let mut ended = Browser::new();
     visit(&ours, &mut ended, count).await;
-    let ended_id = visit(&ours, &mut ended.clone(), |session| {
-        session.destroy();
-        session.id()
-    })
-    .await;
-    assert_eq!(ended_id, None);
+    visit(&ours, &mut ended.clone(), Session::destroy).await;
 
     let other_keys =
         SigningKeys::new(["the signing key of another application"]).expect("long enough");
@@ -55,7 +53,7 @@ async fn a_foreign_cookie_is_never_adopted(store: Tested) {
         let (handle, session) = begin(&ours, &browser).await;
         assert!(session.is_new());
         assert_ne!(handle.presented_id(), session.id());
-        count(&session);
+        count(&session).expect("writable");
         let _ = finish(&ours, &handle, &mut browser)
             .await
             .expect("no fault");
@@ -68,14 +66,13 @@ async fn a_login_is_committed_even_if_the_handler_answers_500(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         if request.uri().path() == "/login" {
-            session.renew();
-            session.insert(USER, "ann")?;
+            session.log_in("ann")?;
             let mut response = text("oops")?;
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             return Ok(response);
         }
-        count(&session);
-        text(session.get(USER)?.unwrap_or("anonymous".into()))
+        count(&session)?;
+        text(session.principal().unwrap_or("anonymous".into()))
     })
     .await;
     let mut browser = Browser::new();
@@ -88,8 +85,8 @@ async fn a_cookie_is_removed_with_the_attributes_it_was_set_with(store: Tested) 
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
         match request.uri().path() {
-            "/logout" => session.destroy(),
-            _ => _ = count(&session),
+            "/logout" => session.destroy()?,
+            _ => drop(count(&session)?),
         }
         text("")
     })
@@ -109,31 +106,75 @@ async fn a_cookie_is_removed_with_the_attributes_it_was_set_with(store: Tested) 
     assert_eq!(browser.cookie(COOKIE), None);
 }
 
+/// The cookie of a user is signed again when a touch is due. That of a visitor is not, because a
+/// concurrent login might just have replaced it.
 async fn signing_keys_are_rotated_without_a_logout(store: Tested) {
     const OLD: &str = "an old signing key, 32 bytes or more";
     const NEW: &str = "a new signing key, of 32 bytes or more";
-    let store = store.inner().emptied();
     let with = |keys: &[&str]| {
         Sessions::builder(store.clone())
             .signing_keys(SigningKeys::new(keys).expect("long enough"))
             .build()
             .expect("valid options")
     };
-    let mut browser = Browser::new();
-    visit(&with(&[OLD]), &mut browser, count).await;
-    let old_cookie = browser.cookie(COOKIE).map(str::to_owned);
+    let (before, both, after) = (with(&[OLD]), with(&[NEW, OLD]), with(&[NEW]));
+    let (mut user, mut visitor) = (Browser::new(), Browser::new());
+    visit(&before, &mut user, |session| session.log_in("ann")).await;
+    visit(&before, &mut visitor, count).await;
+    let old_cookie = user.cookie(COOKIE).expect("a cookie").to_owned();
     assert_eq!(
-        calls_of(&with(&[NEW, OLD]), &store, &mut browser, |_| {}).await,
-        [Call::Load, Call::Save],
-        "a save proves that the token is current"
+        calls_of(&both, &store, &mut user, |_| Ok(())).await,
+        [Call::Load]
     );
-    assert_ne!(browser.cookie(COOKIE).map(str::to_owned), old_cookie);
-    assert_eq!(counted(&with(&[NEW]), &mut browser).await, Some(1));
+    assert_eq!(user.cookie(COOKIE), Some(&*old_cookie), "no touch is due");
+
+    for browser in [&mut user, &mut visitor] {
+        let id = begin(&both, browser).await.1.id().expect("stored");
+        set_ttl(&store, id, 20 * MIN).await;
+        assert_eq!(
+            calls_of(&both, &store, browser, |_| Ok(())).await,
+            [Call::Load, Call::Touch]
+        );
+    }
+    assert_eq!(principal(&after, &user).await.as_deref(), Some("ann"));
+    assert_eq!(counted(&both, &mut visitor).await, Some(1));
+    assert_eq!(counted(&after, &mut visitor).await, None);
     let mut late = Browser::new();
-    late.set_cookie(COOKIE, &old_cookie.expect("a cookie"));
+    late.set_cookie(COOKIE, &old_cookie);
+    assert_eq!(principal(&before, &late).await.as_deref(), Some("ann"));
     assert_eq!(
-        counted(&with(&[NEW]), &mut late).await,
+        principal(&after, &late).await,
         None,
         "the old key is removed"
     );
+}
+
+/// A slow request extends the life of the session, and overlaps a login.
+async fn a_rolling_cookie_is_not_set_with_a_token_that_a_login_has_replaced(store: Tested) {
+    for resave in [false, true] {
+        let sessions = builder(&store)
+            .express(ExpressOptions::new().rolling(true).resave(resave))
+            .build()
+            .expect("valid options");
+        let mut browser = Browser::new();
+        visit(&sessions, &mut browser, count).await;
+        let id = begin(&sessions, &browser).await.1.id().expect("stored");
+        set_ttl(&store, id, 20 * MIN).await;
+        let mut reading = browser.clone();
+        let before = reading.cookie(COOKIE).map(str::to_owned);
+        let (alone, _) = begin(&sessions, &reading).await;
+        let (slow, _) = begin(&sessions, &browser).await;
+        let (_, response) = finish(&sessions, &alone, &mut reading)
+            .await
+            .expect("no fault");
+        assert_eq!(set_cookies(&response).len(), 1, "a touch was due");
+        assert_eq!(reading.cookie(COOKIE).map(str::to_owned), before);
+
+        visit(&sessions, &mut browser, |session| session.log_in("ann")).await;
+        let (_, response) = finish(&sessions, &slow, &mut browser)
+            .await
+            .expect("no fault");
+        assert!(set_cookies(&response).is_empty(), "resave: {resave}");
+        assert_eq!(principal(&sessions, &browser).await.as_deref(), Some("ann"));
+    }
 }

@@ -1,35 +1,39 @@
 //! No lost update: requests that write concurrently all keep their writes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use http::StatusCode;
 use integration_tests::{App, keys, text};
 use session_core::{
-    CookieOptions, Key, Outcome, SessionErrorKind, SessionId, Sessions, testing::Call,
+    Key, SessionErrorKind, SessionId, Sessions,
+    testing::{Call, ManualClock},
 };
-use session_hyper::RequestSession;
+use session_hyper::SessionRequestExt;
 use test_support::Browser;
 
-use super::{COOKIE, MIN, Tested, USER, VIEWS, count, counted};
-use crate::visit::{begin, builder, finish, on_every_store, sessions, set_cookies, visit};
+use super::{COOKIE, USER, VIEWS, count, counted};
+use crate::visit::{Tested, begin, builder, finish, on_every_store, outcome, sessions, visit};
 
 on_every_store! {
     two_concurrent_increments_both_count
     no_update_of_many_concurrent_writers_is_lost
     updates_are_persisted
     a_taken_id_is_never_overwritten
-    a_write_that_races_with_a_renewal_is_kept
+    a_write_after_a_discard_during_a_save_is_kept
     a_conflict_is_an_error_if_the_session_must_be_unchanged
-    a_commit_gives_up_after_its_configured_attempts
+    a_commit_gives_up_at_its_deadline
 }
 
 async fn two_concurrent_increments_both_count(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
-        text(count(&session).to_string())
+        text(count(&session)?.to_string())
     })
     .await;
     let mut browser = Browser::new();
@@ -51,21 +55,19 @@ async fn no_update_of_many_concurrent_writers_is_lost(store: Tested) {
     const WRITERS: u32 = 64;
     const EACH: u32 = 20;
     let store = store.inner().emptied().yielding();
-    let sessions = sessions(&store);
+    let sessions = builder(&store)
+        .commit_deadline(Duration::from_secs(60))
+        .build()
+        .expect("valid options");
     let mut browser = Browser::new();
-    visit(&sessions, &mut browser, |session| {
-        session.insert(VIEWS, &0).expect("writable")
-    })
-    .await;
+    visit(&sessions, &mut browser, |s| s.insert(VIEWS, &0)).await;
     let writers = (0..WRITERS).map(|writer| {
         let (sessions, mut browser) = (sessions.clone(), browser.clone());
         tokio::spawn(async move {
             for n in 0..EACH {
                 visit(&sessions, &mut browser, |session| {
-                    count(session);
-                    session
-                        .insert(&format!("writer {writer}"), &n)
-                        .expect("writable");
+                    count(session)?;
+                    session.insert(&format!("writer {writer}"), &n)
                 })
                 .await;
             }
@@ -74,18 +76,12 @@ async fn no_update_of_many_concurrent_writers_is_lost(store: Tested) {
     for writer in writers.collect::<Vec<_>>() {
         writer.await.expect("no panic");
     }
-    visit(&sessions, &mut browser, |session| {
-        assert_eq!(session.get(VIEWS).expect("a number"), Some(WRITERS * EACH));
-        for writer in 0..WRITERS {
-            assert_eq!(
-                session
-                    .get::<u32>(&format!("writer {writer}"))
-                    .expect("a number"),
-                Some(EACH - 1)
-            );
-        }
-    })
-    .await;
+    let session = begin(&sessions, &browser).await.1;
+    assert_eq!(session.get(VIEWS).expect("a number"), Some(WRITERS * EACH));
+    for writer in 0..WRITERS {
+        let last: Option<u32> = session.get(&format!("writer {writer}")).expect("a number");
+        assert_eq!(last, Some(EACH - 1));
+    }
 }
 
 async fn updates_are_persisted(store: Tested) {
@@ -104,17 +100,10 @@ async fn updates_are_persisted(store: Tested) {
                 cart
             })
         })
-        .await
-        .expect("writable");
+        .await;
     }
-    assert_eq!(
-        visit(&sessions, &mut browser, |session| session.get(cart))
-            .await
-            .expect("a cart")
-            .expect("a cart")
-            .len(),
-        2
-    );
+    let cart = visit(&sessions, &mut browser, |session| session.get(cart)).await;
+    assert_eq!(cart.expect("a cart").len(), 2);
 }
 
 async fn a_taken_id_is_never_overwritten(store: Tested) {
@@ -127,68 +116,54 @@ async fn a_taken_id_is_never_overwritten(store: Tested) {
             .expect("valid options")
     };
     let mut first = Browser::new();
-    visit(&named, &mut first, |session| {
-        session.insert(USER, "ann").expect("writable")
-    })
-    .await;
+    visit(&named, &mut first, |s| s.insert(USER, "ann")).await;
 
     let mut second = Browser::new();
     let (handle, session) = begin(&named, &second).await;
     session.insert(USER, "bob").expect("writable");
     store.take_calls();
-    let error = finish(&named, &handle, &mut second)
-        .await
-        .expect_err("always the same id");
-    assert_eq!(error.kind(), SessionErrorKind::Entropy);
+    let error = finish(&named, &handle, &mut second).await;
+    assert_eq!(
+        error.expect_err("always the same id").kind(),
+        SessionErrorKind::Entropy
+    );
     assert_eq!(store.take_calls(), [Call::Create; 8], "bounded");
     assert_eq!(second.cookie(COOKIE), None);
 
     let (handle, session) = begin(&named, &second).await;
     session.insert(USER, "bob").expect("writable");
     source.store(1, Ordering::SeqCst);
-    let _ = finish(&named, &handle, &mut second)
-        .await
-        .expect("the next id is free");
-    let user = |session: &session_core::Session| session.get(USER).expect("text");
-    assert_eq!(
-        visit(&named, &mut first, user).await.as_deref(),
-        Some("ann")
-    );
-    assert_eq!(
-        visit(&named, &mut second, user).await.as_deref(),
-        Some("bob")
-    );
+    let _ = outcome(&named, &handle, &mut second).await;
+    for (browser, name) in [(&mut first, "ann"), (&mut second, "bob")] {
+        let user = visit(&named, browser, |session| session.get(USER)).await;
+        assert_eq!(user.as_deref(), Some(name));
+    }
 }
 
-/// The slow request loaded the session before the renewal. Its write is kept, and the renewal too.
-async fn a_write_that_races_with_a_renewal_is_kept(store: Tested) {
-    let persistent = CookieOptions::new().max_age(60 * MIN);
-    let sessions = builder(&store)
-        .cookie(persistent)
-        .build()
-        .expect("valid options");
+/// A clone of the session gives up what it has written while another one saves it.
+async fn a_write_after_a_discard_during_a_save_is_kept(store: Tested) {
+    let sessions = sessions(&store);
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
-    let mut slow_browser = browser.clone();
-    let (slow_handle, slow) = begin(&sessions, &slow_browser).await;
-    count(&slow);
-    visit(&sessions, &mut browser, |session| {
-        session.set_principal(Some("ann")).expect("writable")
-    })
-    .await;
-    let (outcome, response) = finish(&sessions, &slow_handle, &mut slow_browser)
-        .await
-        .expect("no fault");
-    assert_eq!(outcome, Outcome::Saved);
-    assert!(
-        set_cookies(&response).is_empty(),
-        "its token must not replace the new one in the browser"
+    let (handle, session) = begin(&sessions, &browser).await;
+    session.insert("before", &1).expect("writable");
+    let gate = store.hold(Call::Save);
+    let saving = tokio::spawn({
+        let session = session.clone();
+        async move { session.save().await }
+    });
+    gate.arrived().await;
+    session.discard().expect("accepted");
+    session.insert("after", &2).expect("writable");
+    gate.open();
+    let saved = saving.await.expect("no panic").expect("no fault");
+    assert!(saved.saved);
+    assert!(session.is_modified());
+    let _ = outcome(&sessions, &handle, &mut browser).await;
+    assert_eq!(
+        begin(&sessions, &browser).await.1.names(),
+        ["after", "before", "views"]
     );
-    visit(&sessions, &mut browser, |session| {
-        assert_eq!(session.get(VIEWS).expect("a number"), Some(2));
-        assert_eq!(session.principal().as_deref(), Some("ann"));
-    })
-    .await;
 }
 
 async fn a_conflict_is_an_error_if_the_session_must_be_unchanged(store: Tested) {
@@ -197,50 +172,51 @@ async fn a_conflict_is_an_error_if_the_session_must_be_unchanged(store: Tested) 
     visit(&sessions, &mut browser, count).await;
     let (handle, session) = begin(&sessions, &browser).await;
     session.require_unchanged();
-    count(&session);
+    count(&session).expect("writable");
     visit(&sessions, &mut browser.clone(), count).await;
-    let error = finish(&sessions, &handle, &mut browser)
-        .await
-        .expect_err("conflict");
-    assert_eq!(error.kind(), SessionErrorKind::Conflict);
+    let error = finish(&sessions, &handle, &mut browser).await;
+    assert_eq!(
+        error.expect_err("conflict").kind(),
+        SessionErrorKind::Conflict
+    );
     assert_eq!(counted(&sessions, &mut browser).await, Some(2));
 }
 
-async fn a_commit_gives_up_after_its_configured_attempts(store: Tested) {
+async fn a_commit_gives_up_at_its_deadline(store: Tested) {
+    let clock = ManualClock::default();
     let sessions = builder(&store)
-        .commit_attempts(3)
+        .clock(clock.clone())
+        .commit_deadline(Duration::from_secs(1))
+        .build()
+        .expect("valid options");
+    // a concurrent writer whom the gates do not hold
+    let around = Sessions::builder(store.inner().clone())
+        .signing_keys(keys())
+        .clock(clock.clone())
         .build()
         .expect("valid options");
     let mut browser = Browser::new();
     visit(&sessions, &mut browser, count).await;
     let (handle, session) = begin(&sessions, &browser).await;
-    count(&session);
-    let finished = {
+    count(&session).expect("writable");
+    let gates = [0; 2].map(|_| store.hold(Call::Save));
+    let finishing = {
         let (sessions, mut mine) = (sessions.clone(), browser.clone());
-        let gates: Vec<_> = (0..3).map(|_| store.hold(Call::Save)).collect();
-        let finishing = tokio::spawn(async move {
-            finish(&sessions, &handle, &mut mine)
-                .await
-                .map(|(outcome, _)| outcome)
-        });
-        for gate in gates {
-            gate.arrived().await;
-            visit_around(&store, &browser).await;
-            gate.open();
-        }
-        finishing.await.expect("no panic")
+        tokio::spawn(async move {
+            let finished = finish(&sessions, &handle, &mut mine).await;
+            finished.map(|(outcome, _)| outcome)
+        })
     };
+    for gate in gates {
+        gate.arrived().await;
+        visit(&around, &mut browser.clone(), count).await;
+        clock.advance(Duration::from_millis(600));
+        gate.open();
+    }
+    let finished = finishing.await.expect("no panic");
     assert_eq!(
-        finished.expect_err("every attempt meets a conflict").kind(),
+        finished.expect_err("every save meets a conflict").kind(),
         SessionErrorKind::Contention
     );
-}
-
-/// A concurrent write that the gates do not hold.
-async fn visit_around(store: &Tested, browser: &Browser) {
-    let around = Sessions::builder(store.inner().clone())
-        .signing_keys(keys())
-        .build()
-        .expect("valid options");
-    visit(&around, &mut browser.clone(), count).await;
+    assert_eq!(counted(&sessions, &mut browser).await, Some(3));
 }

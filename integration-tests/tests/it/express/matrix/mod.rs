@@ -1,8 +1,12 @@
-//! The store calls of each kind of request, in order, and whether its response sets the cookie, for every combination of
-//! `resave`, `saveUninitialized`, `rolling`, `cookie.maxAge` and `unset`, beside those of express-session.
+//! The store calls of each kind of request, in order, and whether its response sets the cookie, for
+//! every combination of `resave`, `saveUninitialized`, `rolling`, `cookie.maxAge` and `unset`,
+//! beside those of express-session.
 //!
-//! What this crate does must be [`Case::ours`]. A case whose calls differ from those of express-session under any setting must
-//! have a reason in [`Case::differs`], and any other case must have none. `get` stands for `load`, `set` for `create` or `save`.
+//! What this crate does must be [`Case::ours`]. A case whose calls differ from those of
+//! express-session under any setting must have a reason in [`Case::differs`], and any other case
+//! must have none. `get` stands for `load`, `set` for `create` or `save`.
+//!
+//! A touch is due in each request with a session, as it always is in express-session.
 
 mod cases;
 
@@ -11,7 +15,8 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response, header};
 use integration_tests::keys;
 use session_core::{
-    CookieOptions, Key, MemoryStore, Session, SessionError, SessionId, Sessions, Unset,
+    CookieOptions, ExpressOptions, Key, MemoryStore, Session, SessionError, SessionId, Sessions,
+    Unset,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -112,7 +117,7 @@ async fn run(
         Brings::Session => Some(begin_session(&sessions).await),
         Brings::Ended => {
             let cookie = begin_session(&sessions).await;
-            sessions.revoke(&presented(&sessions, &cookie)).await?;
+            sessions.end(&presented(&sessions, &cookie)).await?;
             Some(cookie)
         }
         Brings::Forged => Some(format!(
@@ -145,20 +150,21 @@ async fn run(
 
 fn sessions(store: &TestStore, clock: &ManualClock, options: Options) -> Sessions {
     let cookie = CookieOptions::new().max_age(options.max_age.then_some(HOUR));
+    let express = ExpressOptions::new()
+        .resave(options.resave)
+        .save_uninitialized(options.save_uninitialized)
+        .rolling(options.rolling)
+        .unset(match options.unset_destroys {
+            true => Unset::Destroy,
+            false => Unset::Discard,
+        });
     Sessions::builder(store.clone())
         .signing_keys(keys())
         .clock(clock.clone())
         .idle_timeout(HOUR)
         .touch_after(Duration::ZERO)
         .cookie(cookie)
-        .resave(options.resave)
-        .save_uninitialized(options.save_uninitialized)
-        .rolling(options.rolling)
-        .unset(if options.unset_destroys {
-            Unset::Destroy
-        } else {
-            Unset::Discard
-        })
+        .express(express)
         .build()
         .expect("valid options")
 }
@@ -193,14 +199,14 @@ async fn visit(
 async fn act(session: &Session, verb: Verb) -> Result<(), SessionError> {
     match verb {
         Verb::MaxAge => session.set_max_age(Some(2 * HOUR))?,
-        Verb::Touch => session.touch(),
+        Verb::Touch => session.touch()?,
         Verb::Write => drop(session.update(VALUE, |value| value.unwrap_or(0) + 1)?),
         Verb::RemoveLast => drop(session.remove(VALUE)?.expect("there is one")),
         Verb::Save => drop(session.save().await?),
         Verb::Reload => session.reload().await?,
         Verb::Regenerate => session.regenerate()?,
-        Verb::Destroy => session.destroy(),
-        Verb::Unset => session.unset(),
+        Verb::Destroy => session.destroy()?,
+        Verb::Unset => session.unset()?,
     }
     Ok(())
 }

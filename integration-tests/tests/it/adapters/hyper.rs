@@ -1,18 +1,21 @@
 //! The service under hyper, over real sockets.
 
-use std::sync::{Arc, Mutex};
-
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use integration_tests::{App, text};
 use session_core::{
     StoreErrorKind,
     testing::{Call, TestStore},
 };
-use session_hyper::{RequestSession, SessionService};
+use session_hyper::SessionRequestExt;
 use test_support::Browser;
 
 use super::VIEWS;
-use crate::visit::sessions;
+use crate::visit::{Tested, on_every_store, sessions};
+
+on_every_store! {
+    every_method_has_a_session
+    a_slow_write_to_an_ended_session_is_a_409_unless_the_method_is_safe
+}
 
 /// No header that describes the body of the handler is left, and no cookie.
 #[tokio::test]
@@ -46,12 +49,17 @@ async fn a_failed_commit_replaces_the_whole_response() {
         browser.get(app.addr(), "/").await.status(),
         StatusCode::FOUND
     );
-    for kind in [
-        StoreErrorKind::Unavailable,
-        StoreErrorKind::Timeout,
-        StoreErrorKind::Refused,
+    for (kind, settles) in [
+        (StoreErrorKind::Unavailable, false),
+        (StoreErrorKind::Overloaded, false),
+        (StoreErrorKind::Refused, false),
+        (StoreErrorKind::Timeout, true),
     ] {
         store.fail(Call::Save, kind);
+        if settles {
+            // the write cannot be settled either
+            store.fail(Call::Save, StoreErrorKind::Timeout);
+        }
         let before = browser.clone();
         let response = browser.get(app.addr(), "/").await;
         assert_eq!(
@@ -77,6 +85,7 @@ async fn a_failed_commit_replaces_the_whole_response() {
         );
         assert_eq!(browser.cookie_header(), before.cookie_header());
     }
+    assert_eq!(store.pending_faults(), 0);
 }
 
 /// Without an answer, hyper would close the connection.
@@ -96,44 +105,6 @@ async fn a_session_error_of_the_service_is_answered_and_commits_nothing() {
         [],
         "a handler that fails without a response commits nothing"
     );
-}
-
-#[tokio::test]
-async fn an_eager_service_answers_an_outage_without_the_handler() {
-    let store = TestStore::default();
-    let ran = Arc::new(Mutex::new(0));
-    let app = {
-        let ran = ran.clone();
-        let sessions = sessions(&store);
-        App::start_with(
-            |service| SessionService::new(sessions, service).eager(true),
-            move |request: Request<_>| {
-                *ran.lock().expect("whole") += 1;
-                let session = request.session();
-                async move {
-                    text(if session.loaded().is_some() {
-                        "loaded"
-                    } else {
-                        "not loaded"
-                    })
-                }
-            },
-        )
-        .await
-    };
-    let mut browser = Browser::new();
-    assert_eq!(browser.get(app.addr(), "/").await.body(), "loaded");
-    let mut visitor = Browser::new();
-    crate::visit::visit(&sessions(&store), &mut visitor, |session| {
-        session.insert(VIEWS, &1).expect("writable")
-    })
-    .await;
-    store.fail(Call::Load, StoreErrorKind::Unavailable);
-    assert_eq!(
-        visitor.get(app.addr(), "/").await.status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-    assert_eq!(*ran.lock().expect("whole"), 1);
 }
 
 #[tokio::test]
@@ -159,16 +130,11 @@ async fn a_handler_that_panics_commits_nothing() {
     );
 }
 
-#[tokio::test]
-async fn every_method_has_a_session() {
-    let store = TestStore::default();
+async fn every_method_has_a_session(store: Tested) {
     let app = App::start(sessions(&store), |request| async move {
         let session = request.session().load().await?;
-        text(
-            session
-                .update(VIEWS, |views| views.unwrap_or(0) + 1)?
-                .to_string(),
-        )
+        let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
+        text(views.to_string())
     })
     .await;
     let mut browser = Browser::new();
@@ -186,5 +152,36 @@ async fn every_method_has_a_session() {
             .send_with(app.addr(), method, "/any?query", "", HeaderMap::new())
             .await;
         assert_eq!(response.body(), &(n + 1).to_string());
+    }
+}
+
+async fn a_slow_write_to_an_ended_session_is_a_409_unless_the_method_is_safe(store: Tested) {
+    let app = App::start(sessions(&store), |request| async move {
+        let session = request.session().load().await?;
+        match request.uri().path() {
+            "/logout" => session.destroy()?,
+            _ => drop(session.update(VIEWS, |views| views.unwrap_or(0) + 1)?),
+        }
+        text("done")
+    })
+    .await;
+    for (method, status) in [
+        (Method::GET, StatusCode::OK),
+        (Method::POST, StatusCode::CONFLICT),
+    ] {
+        let mut browser = Browser::new();
+        browser.get(app.addr(), "/").await;
+        let gate = store.hold(Call::Save);
+        let slow = {
+            let (mut browser, addr, method) = (browser.clone(), app.addr(), method.clone());
+            tokio::spawn(async move { browser.send(addr, method, "/", "").await })
+        };
+        gate.arrived().await;
+        browser.get(app.addr(), "/logout").await;
+        gate.open();
+        let response = slow.await.expect("no panic");
+        assert_eq!(response.status(), status, "{method}");
+        assert!(!response.headers().contains_key(header::SET_COOKIE));
+        assert!(store.inner().is_empty());
     }
 }
