@@ -1,4 +1,5 @@
-//! What a request was promised: derived from what its handler called and from which commits succeeded.
+//! What a request was promised: derived from what its handler called and from which commits
+//! succeeded.
 //!
 //! A new verb that changes what a commit promises gets an arm in [`Claims::called`].
 

@@ -67,7 +67,8 @@ impl Default for Explorer {
 }
 
 impl<S: Store> Explorer<S> {
-    /// Explores with stores that `make` makes; each history begins with a new one, which must be empty and use the clock.
+    /// Explores with stores that `make` makes; each history begins with a new one, which must be
+    /// empty and use the clock.
     pub fn new(make: MakeStore<S>) -> Self {
         Self {
             make,
@@ -75,12 +76,14 @@ impl<S: Store> Explorer<S> {
         }
     }
 
-    /// Runs all histories of a case that differ, up to the first that breaks a promise, but no more than `limit`.
+    /// Runs all histories of a case that differ, up to the first that breaks a promise, but no more
+    /// than `limit`.
     pub fn explore(&mut self, case: &Case, limit: u64) -> Explored {
         self.explore_with(case, limit, false, &mut |_| {})
     }
 
-    /// Runs all histories of a case, also those that differ only in the order of events that do not concern each other.
+    /// Runs all histories of a case, also those that differ only in the order of events that do not
+    /// concern each other.
     pub fn explore_every_order(
         &mut self,
         case: &Case,

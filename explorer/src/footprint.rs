@@ -1,8 +1,10 @@
 //! Which events of a history can change places without a difference.
 
-/// What the part of a process between two scheduling points reads and writes of what it shares with others.
+/// What the part of a process between two scheduling points reads and writes of what it shares with
+/// others.
 ///
-/// Two parts that do not [`conflict`](Self::conflicts_with) lead to the same history in either order, so only one order is explored.
+/// Two parts that do not [`conflict`](Self::conflicts_with) lead to the same history in either
+/// order, so only one order is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
     reads: u32,
@@ -15,7 +17,8 @@ impl Footprint {
         reads: 0,
         writes: 0,
     };
-    /// Everything, so that both orders with any other event are explored. The right choice in case of doubt.
+    /// Everything, so that both orders with any other event are explored. The right choice in case
+    /// of doubt.
     pub const ALL: Self = Self {
         reads: u32::MAX,
         writes: u32::MAX,

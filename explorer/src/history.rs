@@ -167,7 +167,7 @@ impl History<'_> {
     pub fn browser_opens(&self) -> Vec<&View> {
         let tokens = self.jars[0].tokens();
         tokens
-            .filter_map(|token| Some(self.record(self.opens(&token)?.0)?))
+            .filter_map(|token| self.record(self.opens(&token)?.0))
             .collect()
     }
 

@@ -21,17 +21,20 @@ pub enum Invariant {
     Updates,
     /// After an acknowledged `destroy`, no token of that session opens it.
     Ends,
-    /// After an acknowledged `renew` or `log_in`, no earlier token opens the session, and no request with an earlier token reads or
-    /// changes what belongs to another principal.
+    /// After an acknowledged `renew` or `log_in`, no earlier token opens the session, and no
+    /// request with an earlier token reads or changes what belongs to another principal.
     Renewals,
-    /// When all responses have been delivered, the browser's cookie opens what its user expects; nobody is told that they are logged
-    /// out while the session lives.
+    /// When all responses have been delivered, the browser's cookie opens what its user expects;
+    /// nobody is told that they are logged out while the session lives.
     Browser,
-    /// A session in use is not ended before its timeouts, and one that is not in use is not extended.
+    /// A session in use is not ended before its timeouts, and one that is not in use is not
+    /// extended.
     Lifetimes,
-    /// Of several concurrent requests with `require_unchanged` that write or claim, exactly one succeeds.
+    /// Of several concurrent requests with `require_unchanged` that write or claim, exactly one
+    /// succeeds.
     Unchanged,
-    /// An untouched request makes no store call, and no request makes more round trips than it needs.
+    /// An untouched request makes no store call, and no request makes more round trips than it
+    /// needs.
     RoundTrips,
 }
 

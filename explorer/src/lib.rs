@@ -1,4 +1,62 @@
 //! Explores the interleavings of requests on the real code of session-core.
+//!
+//! A [`Case`] is a few concurrent requests: each a [`Script`] of calls on its session, sent by a
+//! browser, or by an attacker who knows the token that the browser began with. The explorer runs
+//! them in every order of their store calls, of sending them and of delivering their responses,
+//! with the faults that the case allows, and checks after each history that the
+//! [promises](Invariant) of the design hold. What it judges by are the records in the store, opened
+//! through the public API, the cookies of the browser, and errors; not what the library reports
+//! about itself.
+//!
+//! ```
+//! use explorer::{Case, Explorer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let case: Case = "anonymous,faults=1: log_in(ann) | write save".parse()?;
+//! let mut explorer = Explorer::default();
+//! let explored = explorer.explore(&case, u64::MAX);
+//! if let Some(failure) = explored.failure {
+//!     panic!("{}\n{failure}", explorer.timeline(&case, &failure.path));
+//! }
+//! assert!(explored.histories > 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Running it
+//!
+//! | command | what it explores |
+//! |---|---|
+//! | `cargo run --release -p explorer` | what the gate runs: a selection from every part of the [`Plan`], about two million histories |
+//! | `… -- --deep --minutes 60` | everything, in order; prints where to go on with `--from`; `--shard 1/4` shares the work |
+//! | `… -- --triples --seed 7 --minutes 10` | random histories of three requests |
+//! | `… -- --case 'anonymous: renew \| write'` | one case |
+//! | `… -- --case '…' --replay 0.2.1` | one history, printed as a table; a failure prints this command |
+//! | `… -- --flaws` | stores that break their contract, to show that the explorer notices |
+//! | `cargo run --release -p explorer --bin defects` | the same for defects of session-core, from `explorer/defects` |
+//!
+//! # How histories are found
+//!
+//! A history is a list of choices. At each step the explorer lists what can happen next: a process
+//! continues from the [point](point()) at which it waits, one of the faults of that point happens
+//! instead, or time passes, by more than the grace of a renewal. It goes through all choices depth
+//! first and runs each history from the beginning. Two events whose [`Footprint`]s do not conflict
+//! lead to the same history in either order; only one order is run. Randomness is counted and time
+//! stands still, so that a list of choices always gives the same history.
+//!
+//! # Extending it
+//!
+//! * **A store**: [`Explorer::new`] takes a function that makes the empty store of each history
+//!   from its clock. The explorer puts scheduling points and faults around it. The store must not
+//!   wait for anything but points.
+//! * **A scheduling point** anywhere in what is explored: [`point("name").await`](point()).
+//!   [`reach`] takes an [`Event`] with a [`Footprint`], if the point concerns something that only
+//!   some of the processes share, and with [`Fault`]s.
+//! * **A process** beside the requests, such as a message that arrives later: [`spawn`].
+//! * **A verb**: a variant of [`Verb`], its call in `verb.rs`, and what it promises in `claims.rs`.
+//! * **An invariant**: a file in `invariants/` and a line in `invariants.rs`.
+//! * **A configuration or a situation**: a variant in `case.rs`, and how it begins in `stage.rs`.
+//! * **Cases**: a part of the plan in `plan.rs`, with the share of it that the gate runs.
 
 mod browser;
 mod campaign;

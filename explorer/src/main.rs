@@ -9,7 +9,8 @@ use explorer::{
     triples,
 };
 
-/// Explores the interleavings of requests on the real code of session-core. Without options it runs what the gate runs.
+/// Explores the interleavings of requests on the real code of session-core. Without options it runs
+/// what the gate runs.
 #[derive(Parser)]
 struct Options {
     /// Explore all cases instead of a selection
@@ -30,7 +31,8 @@ struct Options {
     /// End after this time
     #[arg(long)]
     minutes: Option<f64>,
-    /// Show for each rule of the store contract that a store breaks which promise is broken, and how soon that is found
+    /// Show for each rule of the store contract that a store breaks which promise is broken, and
+    /// how soon that is found
     #[arg(long)]
     flaws: bool,
     /// How many threads explore
@@ -39,6 +41,9 @@ struct Options {
     /// End at the first history that breaks a promise
     #[arg(long)]
     until_failure: bool,
+    /// Print one line: what is broken, and after how many histories
+    #[arg(long)]
+    summary: bool,
     /// Explore this case alone, such as `anonymous,faults=1: log_in(ann) save | write`
     #[arg(long)]
     case: Option<Case>,
@@ -99,7 +104,14 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     } else {
         gate(&make, effort)
     };
-    print(&mut explorer, &report);
+    if options.summary {
+        let found = report.failures.values().next();
+        let found = found.map(|(_, failure)| failure.violations[0].to_string());
+        let found = found.as_deref().unwrap_or("NOT FOUND");
+        println!("{found} | {}", report.histories());
+    } else {
+        print(&mut explorer, &report);
+    }
     Ok(report.failures.is_empty())
 }
 

@@ -1,4 +1,5 @@
-//! Which cases there are, in an order that is always the same, so that an exploration can go on where another ended.
+//! Which cases there are, in an order that is always the same, so that an exploration can go on
+//! where another ended.
 
 use crate::{
     case::{Case, Configuration, Situation},

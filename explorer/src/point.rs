@@ -37,10 +37,11 @@ impl Event {
     }
 }
 
-/// Waits until the explorer lets this process continue. Every order with the events of other processes is explored.
+/// Waits until the explorer lets this process continue. Every order with the events of other
+/// processes is explored.
 ///
-/// Outside of an exploration, and while the explorer itself looks at the store, it does not wait. One process waits at one point at a time:
-/// do not join two futures that have points.
+/// Outside of an exploration, and while the explorer itself looks at the store, it does not wait.
+/// One process waits at one point at a time: do not join two futures that have points.
 pub async fn point(name: &'static str) {
     reach(Event::new(name, Footprint::ALL)).await;
 }
@@ -55,7 +56,8 @@ pub fn reach(event: Event) -> impl Future<Output = Option<Fault>> + Send {
 
 /// Adds a process to the history. It runs on its own from now on; the history ends when it has.
 ///
-/// It belongs to the process that calls this. Outside of an exploration it is run to its end at once.
+/// It belongs to the process that calls this. Outside of an exploration it is run to its end at
+/// once.
 pub fn spawn(name: &'static str, process: impl Future<Output = ()> + 'static) {
     let task = CURRENT.with_borrow_mut(|current| match current.exploring {
         true => {

@@ -1,4 +1,5 @@
-//! A store around a store: every call is a scheduling point before it is applied and before its answer arrives.
+//! A store around a store: every call is a scheduling point before it is applied and before its
+//! answer arrives.
 
 use std::{
     fmt,

@@ -28,7 +28,8 @@ impl Party {
 pub struct Script(pub Vec<Verb>);
 
 impl Script {
-    /// All scripts of up to this many of these verbs, the short ones first, without those that equal a shorter one.
+    /// All scripts of up to this many of these verbs, the short ones first, without those that
+    /// equal a shorter one.
     pub fn all(verbs: &[Verb], max_len: usize) -> Vec<Self> {
         let mut scripts = vec![Self::default(), Self(vec![Verb::Read])];
         let mut last = vec![Self::default()];

@@ -2,8 +2,8 @@
 
 use crate::executor::{Choice, Strategy};
 
-/// Goes through all histories of a case, depth first, and abandons those that differ from an earlier one only in the order of
-/// events that do not concern each other (sleep sets).
+/// Goes through all histories of a case, depth first, and abandons those that differ from an
+/// earlier one only in the order of events that do not concern each other (sleep sets).
 #[derive(Debug, Default)]
 pub(crate) struct DepthFirst {
     nodes: Vec<Node>,

@@ -32,6 +32,8 @@ const ABSOLUTE: Duration = Duration::from_secs(110);
 const GRACE: Duration = Duration::from_secs(10);
 /// More than the grace, and more than a tenth of the idle timeout.
 pub(crate) const ADVANCE: Duration = Duration::from_secs(11);
+/// How long the user hesitates before logging in.
+const UNTIL_LOGIN: Duration = Duration::from_secs(8);
 /// After this time an extension of the session's life is worth a write.
 const UNTIL_DUE: Duration = Duration::from_secs(15);
 const KEY: &str = "a signing key of at least 32 bytes, the first";
@@ -40,7 +42,8 @@ const OLD_KEY: &str = "a signing key of at least 32 bytes, an old one";
 /// What distinguishes one stage from another.
 pub(crate) type Setting = (Situation, bool, Configuration);
 
-/// Where the histories of cases with one setting take place. It is used again and again: making sessions is not free.
+/// Where the histories of cases with one setting take place. It is used again and again: making
+/// sessions is not free.
 #[derive(Debug)]
 pub(crate) struct Stage<S> {
     clock: ManualClock,
@@ -246,6 +249,7 @@ fn set_up(
         });
     }
     if situation == Situation::LoggedIn {
+        watcher.clock.advance(UNTIL_LOGIN);
         serve(&|session| {
             session.log_in(Principal::Ann.as_str()).expect("a request");
             session.insert(MAIL.0, &true).expect("a small value");

@@ -43,7 +43,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// Counts instead of drawing, and remembers every secret that it gave out. Clones are the same source.
+/// Counts instead of drawing, and remembers every secret that it gave out. Clones are the same
+/// source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counter(Arc<Mutex<Drawn>>);
 

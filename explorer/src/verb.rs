@@ -1,4 +1,5 @@
-//! What the handler of a request does to its session. A new verb is added here, and what it promises in `claims`.
+//! What the handler of a request does to its session. A new verb is added here, and what it
+//! promises in `claims`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -73,7 +74,8 @@ pub enum Verb {
     SetCookie,
 }
 
-/// The value that `Verb::Update` counts up: how often each update of a history was applied, four bits each.
+/// The value that `Verb::Update` counts up: how often each update of a history was applied, four
+/// bits each.
 pub(crate) const TALLY: &str = "tally";
 
 impl Verb {

@@ -1,5 +1,5 @@
-//! The histories that broke earlier drafts of the rules. Each test runs all histories of a few requests, and asserts that the one that it is
-//! named after occurs among them.
+//! The histories that broke earlier drafts of the rules. Each test runs all histories of a few
+//! requests, and asserts that the one that it is named after occurs among them.
 
 use explorer::{
     Applied, Case, Effect, Explorer, Fault, History, Op, Principal, RequestLog, SessionErrorKind,

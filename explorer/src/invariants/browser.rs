@@ -1,6 +1,7 @@
-//! When all responses have been delivered, the browser's cookie opens what its user expects, if at most one of the concurrent requests
-//! issues or removes a token, or they are two logins of one principal that were not saved early. Nobody is told that they are logged out
-//! while the session lives. A cookie is sent only if its token is new.
+//! When all responses have been delivered, the browser's cookie opens what its user expects, if at
+//! most one of the concurrent requests issues or removes a token, or they are two logins of one
+//! principal that were not saved early. Nobody is told that they are logged out while the session
+//! lives. A cookie is sent only if its token is new.
 
 use session_core::{SessionErrorKind, SessionId, SessionToken};
 
@@ -103,7 +104,8 @@ fn told(
     }
 }
 
-/// Whether a request arrived later than the grace after the renewal that superseded its token, which the design excludes.
+/// Whether a request arrived later than the grace after the renewal that superseded its token,
+/// which the design excludes.
 fn arrives_too_late(evidence: &Evidence<'_>) -> bool {
     let history = evidence.history;
     let requests = history.requests.iter().enumerate();
@@ -241,7 +243,8 @@ fn two_logins(evidence: &Evidence<'_>, logins: [usize; 2], report: &mut dyn FnMu
     }
 }
 
-/// The principal of a request whose only call that issues a token is a login that is not saved early.
+/// The principal of a request whose only call that issues a token is a login that is not saved
+/// early.
 fn login(request: &RequestLog) -> Option<Principal> {
     let mut found = None;
     for verb in &request.script.0 {

@@ -13,7 +13,8 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
                 continue;
             }
             if let Some(view) = history.record_at(id, ended.step) {
-                // a login succeeds although the old session has become somebody else's, or is out of reach
+                // a login succeeds although the old session has become somebody else's, or is out
+                // of reach
                 let loaded = &history.requests[owner].loaded;
                 let mine = matches!(loaded, Some(Ok(seen)) if !seen.is_empty()
                     && seen.principal == view.seen.principal);
@@ -31,7 +32,8 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     }
 }
 
-/// Whether the session was known to be stored when it was to be ended. The token of one whose creation was never confirmed is given to nobody.
+/// Whether the session was known to be stored when it was to be ended. The token of one whose
+/// creation was never confirmed is given to nobody.
 fn was_stored(history: &History<'_>, id: SessionId, step: u32) -> bool {
     let mut creations = history.applied.iter();
     let created = creations.any(|applied| {

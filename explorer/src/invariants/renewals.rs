@@ -1,5 +1,6 @@
-//! After an acknowledged `renew` or `log_in`, no earlier token opens the session, except the other secret of a concurrent `log_in` of the
-//! same principal. No request with an earlier token reads or changes what belongs to another principal.
+//! After an acknowledged `renew` or `log_in`, no earlier token opens the session, except the other
+//! secret of a concurrent `log_in` of the same principal. No request with an earlier token reads or
+//! changes what belongs to another principal.
 
 use std::collections::HashSet;
 
@@ -130,7 +131,8 @@ fn sees_what_belongs_to_another(evidence: &Evidence<'_>, owner: usize, seen: See
     })
 }
 
-/// Who changes or ends a session that belongs to a principal has loaded it as that principal, or logs them in.
+/// Who changes or ends a session that belongs to a principal has loaded it as that principal, or
+/// logs them in.
 fn writes(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;
     for applied in &history.applied {
@@ -152,7 +154,8 @@ fn writes(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     }
 }
 
-/// A record holds nothing that was written as another principal, and a new one nothing but what its request has written.
+/// A record holds nothing that was written as another principal, and a new one nothing but what its
+/// request has written.
 fn mixtures(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;
     for applied in &history.applied {
@@ -191,7 +194,8 @@ fn mixtures(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     }
 }
 
-/// The attacker holds no token of a session in which the user is logged in, unless they held one from the beginning.
+/// The attacker holds no token of a session in which the user is logged in, unless they held one
+/// from the beginning.
 fn attacker(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;
     if history.case.situation == Situation::LoggedIn {

@@ -1,5 +1,5 @@
-//! An untouched request makes no store call; without a conflict, claim, limit or doubt no request makes more round trips than the design
-//! lists.
+//! An untouched request makes no store call; without a conflict, claim, limit or doubt no request
+//! makes more round trips than the design lists.
 
 use crate::{
     evidence::Evidence,

@@ -1,4 +1,5 @@
-//! Of several concurrent requests with `require_unchanged` that write or claim, exactly one succeeds.
+//! Of several concurrent requests with `require_unchanged` that write or claim, exactly one
+//! succeeds.
 
 use session_core::{SessionErrorKind, SessionId, SessionToken};
 
@@ -107,7 +108,8 @@ fn changes_nothing(request: &RequestLog) -> bool {
     })
 }
 
-/// Whether a script is one commit that requires an unchanged session and changes its contents, or ends it.
+/// Whether a script is one commit that requires an unchanged session and changes its contents, or
+/// ends it.
 fn is_strict(request: &RequestLog) -> bool {
     let mut verbs = request.script.0.iter();
     verbs.next() == Some(&Verb::RequireUnchanged)
