@@ -36,7 +36,7 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let last = issuers.iter().copied().find(|last| {
         let after = history.requests[*last].after;
         let mut others = issuers.iter().filter(|other| *other != last);
-        others.all(|other| after & 1 << other != 0)
+        others.all(|other| after & 1 << other != 0 || is_undone_by(evidence, *other, *last))
     });
     match (last, &issuers[..]) {
         (None, []) => nobody_issues(evidence, report),
@@ -102,6 +102,23 @@ fn told(
             ));
         }
     }
+}
+
+/// Whether a request logs out of what another one, a login, had logged in to before: whenever the
+/// response of the login arrives, the user is logged out.
+fn is_undone_by(evidence: &Evidence<'_>, login: usize, logout: usize) -> bool {
+    let history = evidence.history;
+    let (request, load) = (&history.requests[logout], history.load_of(logout));
+    let Some(load) = load.filter(|load| load.token_opens) else {
+        return false;
+    };
+    let principal = load.before.as_ref().and_then(|view| view.seen.principal);
+    let mut writes = history.applied.iter();
+    request.is_ok()
+        && evidence.claims[logout].leaves_no_session
+        && principal.is_some()
+        && only_login(&history.requests[login]) == principal
+        && writes.all(|applied| applied.call.owner != login || applied.call.step < load.call.step)
 }
 
 /// Whether a request arrived later than the grace after the renewal that superseded its token,
@@ -221,7 +238,7 @@ fn forgets_doubt(request: &RequestLog) -> bool {
 
 fn two_logins(evidence: &Evidence<'_>, logins: [usize; 2], report: &mut dyn FnMut(String)) {
     let history = evidence.history;
-    let [one, other] = logins.map(|owner| login(&history.requests[owner]));
+    let [one, other] = logins.map(|owner| only_login(&history.requests[owner]));
     let (Some(principal), true) = (one, one == other) else {
         return;
     };
@@ -245,7 +262,7 @@ fn two_logins(evidence: &Evidence<'_>, logins: [usize; 2], report: &mut dyn FnMu
 
 /// The principal of a request whose only call that issues a token is a login that is not saved
 /// early.
-fn login(request: &RequestLog) -> Option<Principal> {
+fn only_login(request: &RequestLog) -> Option<Principal> {
     let mut found = None;
     for verb in &request.script.0 {
         match verb {
