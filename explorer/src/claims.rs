@@ -111,7 +111,7 @@ impl Claims {
             }
             Verb::Renew => pending.renews = true,
             Verb::Extend | Verb::SetCookie => self.leaves_no_session = false,
-            Verb::Read | Verb::Save | Verb::Touch | Verb::RequireUnchanged => {}
+            Verb::Read | Verb::Save | Verb::Touch | Verb::RequireUnchanged | Verb::Wait => {}
         }
     }
 

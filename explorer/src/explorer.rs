@@ -184,7 +184,7 @@ impl<S: Store> Explorer<S> {
             return (false, Vec::new());
         }
         visit(&history);
-        (true, invariants::check(&history, stage.oracle()))
+        (true, invariants::check(&history))
     }
 }
 

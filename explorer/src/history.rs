@@ -9,6 +9,7 @@ use crate::{
     case::Case,
     executor::End,
     fault::Fault,
+    oracle::Oracle,
     scheduled_store::{Call, Op},
     script::{Party, Script},
     verb::{Principal, TALLY, Verb},
@@ -71,6 +72,8 @@ pub struct View {
     pub secret: [u8; 16],
     /// The life that its timeouts give it at this moment.
     pub life: Duration,
+    /// The life that the store gives it.
+    pub remaining: Duration,
     /// Its idle timeout.
     pub idle: Duration,
     /// The absolute timeout has passed.
@@ -198,6 +201,7 @@ pub struct History<'c> {
     pub case: &'c Case,
     /// How it ended.
     pub(crate) end: End,
+    pub(crate) oracle: &'c Oracle,
     /// The requests, in the order of the case.
     pub requests: Vec<RequestLog>,
     /// The calls of the store, in the order in which they were applied.
@@ -219,6 +223,20 @@ pub struct History<'c> {
 }
 
 impl History<'_> {
+    /// The session that a token opens at the end.
+    pub fn opens(&self, token: &SessionToken) -> Option<(SessionId, &View)> {
+        self.oracle.open(token)?;
+        Some((token.id(), self.record(token.id())?))
+    }
+
+    /// The sessions that the browser's cookies open at the end.
+    pub fn browser_opens(&self) -> Vec<&View> {
+        let tokens = self.jars[0].tokens();
+        tokens
+            .filter_map(|token| self.record(self.opens(&token)?.0))
+            .collect()
+    }
+
     /// The record of this id at the end.
     pub fn record(&self, id: SessionId) -> Option<&View> {
         let found = self.records.iter().find(|(other, _)| *other == id);

@@ -10,7 +10,7 @@ mod updates;
 
 use std::fmt;
 
-use crate::{evidence::Evidence, executor::End, history::History, oracle::Oracle};
+use crate::{evidence::Evidence, executor::End, history::History};
 
 /// A promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +67,7 @@ impl fmt::Display for Violation {
 }
 
 /// Checks every promise.
-pub(crate) fn check(history: &History<'_>, oracle: &Oracle) -> Vec<Violation> {
+pub(crate) fn check(history: &History<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut report = |invariant, what: String| violations.push(Violation { invariant, what });
     match history.end {
@@ -79,7 +79,7 @@ pub(crate) fn check(history: &History<'_>, oracle: &Oracle) -> Vec<Violation> {
         ),
         End::Endless => report(Invariant::Termination, "a request does not end".into()),
     }
-    let evidence = Evidence::of(history, oracle);
+    let evidence = Evidence::of(history);
     for (invariant, check) in [
         (Invariant::Updates, updates::check as Check),
         (Invariant::Ends, ends::check),

@@ -4,7 +4,10 @@ use std::{process::ExitCode, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use explorer::{Case, Effort, Explorer, MapStore, Position, Report, deep, gate, triples};
+use explorer::{
+    Case, Effort, Explorer, Flaw, FlawedStore, ManualClock, MapStore, Position, Report, deep, gate,
+    triples,
+};
 
 /// Explores the interleavings of requests on the real code of session-core. Without options it runs what the gate runs.
 #[derive(Parser)]
@@ -27,6 +30,9 @@ struct Options {
     /// End after this time
     #[arg(long)]
     minutes: Option<f64>,
+    /// Show for each rule of the store contract that a store breaks which promise is broken, and how soon that is found
+    #[arg(long)]
+    flaws: bool,
     /// How many threads explore
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -80,6 +86,9 @@ fn run(options: &Options) -> anyhow::Result<bool> {
             .minutes
             .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
     };
+    if options.flaws {
+        return Ok(flaws(effort));
+    }
     let make: explorer::MakeStore<MapStore> = Arc::new(MapStore::new);
     let report = if options.triples {
         triples(&make, effort, options.seed, usize::MAX)
@@ -92,6 +101,29 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     };
     print(&mut explorer, &report);
     Ok(report.failures.is_empty())
+}
+
+/// Whether every flaw is found.
+fn flaws(effort: Effort) -> bool {
+    let effort = Effort {
+        stop_at_failure: true,
+        ..effort
+    };
+    let mut all = true;
+    for flaw in Flaw::ALL {
+        let make = |clock: &ManualClock| FlawedStore::new(MapStore::new(clock), *flaw);
+        let report = gate(&(Arc::new(make) as explorer::MakeStore<_>), effort);
+        let found = report.failures.values().next();
+        let found = found.map(|(_, failure)| failure.violations[0].to_string());
+        all &= found.is_some();
+        println!(
+            "{:<46} {:>9} {}",
+            flaw.to_string(),
+            report.histories(),
+            found.as_deref().unwrap_or("NOT FOUND")
+        );
+    }
+    all
 }
 
 fn print(explorer: &mut Explorer, report: &Report) {

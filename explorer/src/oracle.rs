@@ -48,6 +48,10 @@ impl Oracle {
                 seen: Seen::of(&session),
                 secret: *secret,
                 life: idle.min(left),
+                remaining: session
+                    .expires_at()
+                    .and_then(|at| at.duration_since(now).ok())
+                    .unwrap_or_default(),
                 idle,
                 over: left.is_zero(),
             })

@@ -51,6 +51,8 @@ pub enum Part {
     Options,
     /// Two requests with rare verbs.
     Rare,
+    /// The same, and time passes once.
+    RareTime,
     /// Two requests of up to three verbs.
     LongPairs,
     /// The same, with one fault.
@@ -72,18 +74,19 @@ pub struct Section {
 pub const SECTIONS: &[Section] = &[
     section(Part::Pairs, "pairs", 1),
     section(Part::Due, "pairs, touch due", 5),
-    section(Part::OneInstance, "pairs, one instance", 11),
+    section(Part::OneInstance, "pairs, one instance", 7),
     section(Part::Alone, "alone, two faults", 3),
-    section(Part::ShortTriples, "short triples", 1),
+    section(Part::ShortTriples, "short triples", 3),
     section(Part::Attacker, "attacker", 3),
-    section(Part::AttackerTime, "attacker, time passes", 29),
-    section(Part::Time, "pairs, time passes", 53),
+    section(Part::AttackerTime, "attacker, time passes", 17),
+    section(Part::Time, "pairs, time passes", 29),
     section(Part::Options, "pairs, options", 61),
     section(Part::Rare, "pairs, rare verbs", 23),
-    section(Part::Faults, "pairs, one fault", 53),
-    section(Part::AttackerFaults, "attacker, one fault", 97),
-    section(Part::LongPairs, "long pairs", 997),
-    section(Part::LongFaults, "long pairs, one fault", 19_997),
+    section(Part::RareTime, "rare verbs, time passes", 67),
+    section(Part::Faults, "pairs, one fault", 17),
+    section(Part::AttackerFaults, "attacker, one fault", 29),
+    section(Part::LongPairs, "long pairs", 499),
+    section(Part::LongFaults, "long pairs, one fault", 5_003),
 ];
 
 const fn section(part: Part, name: &'static str, stride: usize) -> Section {
@@ -119,7 +122,7 @@ impl Plan {
             Part::Alone => SITUATIONS.len() * self.up_to(3).len(),
             Part::ShortTriples => SITUATIONS.len() * self.up_to(1).len().pow(3),
             Part::Options => CONFIGURATIONS.len() * SITUATIONS.len() * pairs(&self.rare),
-            Part::Rare => SITUATIONS.len() * pairs(&self.rare),
+            Part::Rare | Part::RareTime => SITUATIONS.len() * pairs(&self.rare),
             Part::LongPairs | Part::LongFaults => SITUATIONS.len() * pairs(self.up_to(3)),
         }
     }
@@ -190,6 +193,10 @@ impl Plan {
                 }
             }
             Part::Rare => pair(&self.rare),
+            Part::RareTime => Case {
+                advances: 1,
+                ..pair(&self.rare)
+            },
             Part::LongPairs => pair(self.up_to(3)),
             Part::LongFaults => Case {
                 faults: 1,

@@ -61,10 +61,10 @@ pub struct Call {
     pub id: SessionId,
     /// The version that it required.
     pub expected: Option<Version>,
-    /// The version that it wrote or found.
+    /// The version that it was to write.
     pub version: Option<Version>,
-    /// The life that it set or found.
-    pub ttl: Option<Duration>,
+    /// The version that it found.
+    pub found: Option<Version>,
     /// What became of it.
     pub effect: Effect,
     /// What went wrong.
@@ -234,8 +234,7 @@ fn noted(call: Call, effect: Effect, found: Option<&Loaded>) -> Call {
     match found {
         Some(loaded) => Call {
             effect,
-            version: Some(loaded.record.version()),
-            ttl: loaded.ttl,
+            found: Some(loaded.record.version()),
             ..call
         },
         None => Call { effect, ..call },
@@ -368,7 +367,7 @@ fn call(op: Op, id: &SessionId) -> Call {
         id: *id,
         expected: None,
         version: None,
-        ttl: None,
+        found: None,
         effect: Effect::NotApplied,
         fault: None,
         late: false,
@@ -383,7 +382,6 @@ impl<S: Store> Store for ScheduledStore<S> {
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         let call = Call {
             version: Some(write.record.version()),
-            ttl: Some(write.ttl),
             ..call(Op::Create, id)
         };
         self.run(call, Create(*id, write.record.clone(), write.ttl))
@@ -399,7 +397,6 @@ impl<S: Store> Store for ScheduledStore<S> {
         let call = Call {
             expected: Some(expected),
             version: Some(write.record.version()),
-            ttl: Some(write.ttl),
             ..call(Op::Save, id)
         };
         self.run(call, Save(*id, expected, write.record.clone(), write.ttl))
@@ -414,8 +411,6 @@ impl<S: Store> Store for ScheduledStore<S> {
     ) -> Result<Touched, StoreError> {
         let call = Call {
             expected: Some(expected),
-            version: Some(expected),
-            ttl: Some(ttl),
             ..call(Op::Touch, id)
         };
         self.run(call, Touch(*id, expected, ttl)).await

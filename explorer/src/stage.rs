@@ -4,8 +4,8 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use http::{Method, Request, Response, header};
 use session_core::{
-    Builder, CookieOptions, Created, ExpressOptions, Record, Session, SessionId, SessionToken,
-    Sessions, SigningKeys, Store, Write,
+    AnyStore, Builder, CookieOptions, Created, ExpressOptions, Record, Session, SessionId,
+    SessionToken, Sessions, SigningKeys, Store, Write,
 };
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     case::{Case, Configuration, Situation},
     executor::{self, Choice, Strategy, Surroundings},
     history::{Applied, Happened, History, MAIL, ORIGIN, RequestLog, View},
+    map_store::MapStore,
     oracle::Oracle,
     point::{self, Task},
     request::{Client, Exchange},
@@ -76,84 +77,38 @@ impl<S: Store> Stage<S> {
     pub(crate) fn new(setting: Setting, make: &dyn Fn(&ManualClock) -> S) -> Self {
         let (clock, counter) = (ManualClock::default(), Counter::default());
         let store = ScheduledStore::new(make(&clock));
-        let build = |store: ScheduledStore<S>, keys: &[&str]| {
+        let build = |store: AnyStore, keys: &[&str]| {
             let sessions = Sessions::builder(store)
                 .signing_keys(SigningKeys::new(keys.iter().copied()).expect("long enough"))
                 .clock(clock.clone())
                 .insecure_entropy(counter.clone());
             configure(sessions, setting.2).build().expect("valid")
         };
+        let oracle = |store: AnyStore, keys: &[&str]| Oracle {
+            sessions: build(store, keys),
+            counter: counter.clone(),
+            clock: clock.clone(),
+        };
         let keys: &[&str] = match setting.2 {
             Configuration::OldKey => &[KEY, OLD_KEY],
             _ => &[KEY],
         };
-        let instances = (0..MAX_REQUESTS).map(|_| build(store.clone(), keys));
+        // a store that is explored may be flawed
+        let before = AnyStore::new(MapStore::new(&clock));
+        let watcher = oracle(before.clone(), keys);
+        let sessions = build(before.clone(), &keys[keys.len() - 1..]);
+        let start = set_up(setting, &sessions, &before, &watcher);
+        let instances = (0..MAX_REQUESTS).map(|_| build(AnyStore::new(store.clone()), keys));
         let instances = instances.collect();
-        let before = build(store.clone(), &keys[keys.len() - 1..]);
-        let oracle = Oracle {
-            sessions: build(store.silent(), keys),
-            counter: counter.clone(),
-            clock: clock.clone(),
-        };
-        let mut stage = Self {
+        let oracle = oracle(AnyStore::new(store.silent()), keys);
+        Self {
             clock,
             counter,
             store,
             instances,
             oracle,
-            start: Start::default(),
-        };
-        stage.start = stage.set_up(setting, &before);
-        stage
-    }
-
-    /// Serves the requests that come before every history.
-    fn set_up(&self, (situation, due, configuration): Setting, sessions: &Sessions) -> Start {
-        let mut start = Start::default();
-        let mut serve = |handle: &dyn Fn(&Session)| {
-            let request = request(&start.jar);
-            let begun = sessions.begin(&request);
-            let session = point::run_to_end(begun.load()).expect("nothing fails yet");
-            handle(&session);
-            let mut response = Response::new(());
-            let _ = point::run_to_end(sessions.finish(&begun, &mut response))
-                .expect("nothing fails yet");
-            start.retired.extend(start.jar.tokens());
-            start.jar.apply(&cookies(&response));
-        };
-        if situation != Situation::Nobody {
-            serve(&|session| {
-                session.insert(ORIGIN.0, &true).expect("a small value");
-                if configuration == Configuration::OwnCookie {
-                    let own = session.set_cookie(|cookie| cookie.partitioned(true));
-                    own.expect("a valid combination");
-                }
-            });
+            start,
         }
-        if situation == Situation::LoggedIn {
-            serve(&|session| {
-                session.log_in(Principal::Ann.as_str()).expect("a request");
-                session.insert(MAIL.0, &true).expect("a small value");
-            });
-        }
-        if due {
-            self.clock.advance(UNTIL_DUE);
-        }
-        start.now = self.clock.millis();
-        start.drawn = self.counter.drawn();
-        for token in start.jar.tokens() {
-            let id = token.id();
-            let loaded = point::run_to_end(self.store.load(&id)).expect("nothing fails yet");
-            let loaded = loaded.expect("just stored");
-            start.records.push(Stored {
-                id,
-                record: loaded.record,
-                ttl: loaded.ttl.unwrap_or(Duration::MAX),
-            });
-            let view = self.oracle.view(id).expect("the token opens it");
-            start.views.push((id, view));
-        }
-        start
     }
 
     /// Sets everything to the beginning of a history.
@@ -174,7 +129,7 @@ impl<S: Store> Stage<S> {
 
     /// Runs one history of a case.
     pub(crate) fn run<'c>(
-        &self,
+        &'c self,
         case: &'c Case,
         make: &dyn Fn(&ManualClock) -> S,
         strategy: &mut dyn Strategy,
@@ -246,6 +201,7 @@ impl<S: Store> Stage<S> {
         History {
             case,
             end,
+            oracle: &self.oracle,
             requests: exchange.logs.clone(),
             applied,
             events,
@@ -257,10 +213,60 @@ impl<S: Store> Stage<S> {
             now: self.clock.millis(),
         }
     }
+}
 
-    pub(crate) fn oracle(&self) -> &Oracle {
-        &self.oracle
+/// Serves the requests that come before every history.
+fn set_up(
+    (situation, due, configuration): Setting,
+    sessions: &Sessions,
+    store: &AnyStore,
+    watcher: &Oracle,
+) -> Start {
+    let mut start = Start::default();
+    let mut serve = |handle: &dyn Fn(&Session)| {
+        let request = request(&start.jar);
+        let begun = sessions.begin(&request);
+        let session = point::run_to_end(begun.load()).expect("nothing fails yet");
+        handle(&session);
+        let mut response = Response::new(());
+        let _ =
+            point::run_to_end(sessions.finish(&begun, &mut response)).expect("nothing fails yet");
+        start.retired.extend(start.jar.tokens());
+        start.jar.apply(&cookies(&response));
+    };
+    if situation != Situation::Nobody {
+        serve(&|session| {
+            session.insert(ORIGIN.0, &true).expect("a small value");
+            if configuration == Configuration::OwnCookie {
+                let own = session.set_cookie(|cookie| cookie.partitioned(true));
+                own.expect("a valid combination");
+            }
+        });
     }
+    if situation == Situation::LoggedIn {
+        serve(&|session| {
+            session.log_in(Principal::Ann.as_str()).expect("a request");
+            session.insert(MAIL.0, &true).expect("a small value");
+        });
+    }
+    if due {
+        watcher.clock.advance(UNTIL_DUE);
+    }
+    start.now = watcher.clock.millis();
+    start.drawn = watcher.counter.drawn();
+    for token in start.jar.tokens() {
+        let id = token.id();
+        let loaded = point::run_to_end(store.load(&id)).expect("nothing fails yet");
+        let loaded = loaded.expect("just stored");
+        start.records.push(Stored {
+            id,
+            record: loaded.record,
+            ttl: loaded.ttl.unwrap_or(Duration::MAX),
+        });
+        let view = watcher.view(id).expect("the token opens it");
+        start.views.push((id, view));
+    }
+    start
 }
 
 fn configure(builder: Builder, configuration: Configuration) -> Builder {

@@ -121,10 +121,10 @@ fn call(names: &mut Names, applied: &Applied) -> String {
             } else {
                 ", token superseded"
             };
-            format!("found {}{valid}", names.version(call.version))
+            format!("found {}{valid}", names.version(call.found))
         }
         (_, Effect::Done) => "done".into(),
-        (_, Effect::Conflict) => format!("conflict with {}", names.version(call.version)),
+        (_, Effect::Conflict) => format!("conflict with {}", names.version(call.found)),
         (_, Effect::Absent) => "absent".into(),
         (_, Effect::Taken) => "taken".into(),
         (_, Effect::NotApplied) => "not applied".into(),

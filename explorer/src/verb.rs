@@ -4,6 +4,11 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use session_core::{Outcome, SameSite, Session, SessionError};
 
+use crate::{
+    footprint::Footprint,
+    point::{self, Event},
+};
+
 /// Somebody who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
@@ -62,6 +67,8 @@ pub enum Verb {
     Reload,
     /// Gives the session a longer idle and absolute timeout of its own.
     Extend,
+    /// Takes its time.
+    Wait,
     /// Changes the attributes of the cookie.
     SetCookie,
 }
@@ -86,7 +93,7 @@ impl Verb {
         Self::Reload,
     ];
     /// The verbs of scripts that are sampled, in addition.
-    pub const RARE: &'static [Self] = &[Self::Extend, Self::SetCookie];
+    pub const RARE: &'static [Self] = &[Self::Extend, Self::SetCookie, Self::Wait];
 
     /// Calls the session. `number` identifies this call among all of the history.
     pub(crate) async fn call(
@@ -114,6 +121,7 @@ impl Verb {
                 session.set_max_age(Some(Duration::from_secs(150)))?;
                 session.set_absolute_timeout(Some(Duration::from_secs(5000)))?;
             }
+            Self::Wait => drop(point::reach(Event::new("wait", Footprint::LOCAL)).await),
             Self::SetCookie => session.set_cookie(|cookie| cookie.same_site(SameSite::Strict))?,
         }
         Ok(None)
@@ -137,6 +145,7 @@ impl fmt::Display for Verb {
             Self::Reload => "reload",
             Self::Extend => "extend",
             Self::SetCookie => "set_cookie",
+            Self::Wait => "wait",
         })
     }
 }

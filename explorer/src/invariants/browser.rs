@@ -250,6 +250,7 @@ fn login(request: &RequestLog) -> Option<Principal> {
             | Verb::Touch
             | Verb::RequireUnchanged
             | Verb::Extend
+            | Verb::Wait
             | Verb::SetCookie => {}
         }
     }

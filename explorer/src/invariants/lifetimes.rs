@@ -61,14 +61,14 @@ fn may_end(evidence: &Evidence<'_>, applied: &Applied) -> bool {
 
 /// A write sets the life that the session's timeouts give it.
 fn life(evidence: &Evidence<'_>, applied: &Applied, report: &mut dyn FnMut(String)) {
-    let (Some(after), Some(ttl)) = (&applied.after, applied.call.ttl) else {
+    let Some(after) = &applied.after else {
         return;
     };
     let tolerance = ADVANCE * u32::from(evidence.history.case.advances);
-    if after.life.abs_diff(ttl) > tolerance {
+    if after.life.abs_diff(after.remaining) > tolerance {
         report(format!(
-            "request {} set a life of {ttl:?} instead of {:?}",
-            applied.call.owner, after.life
+            "request {} set a life of {:?} instead of {:?}",
+            applied.call.owner, after.remaining, after.life
         ));
     }
 }

@@ -4,7 +4,6 @@
 use crate::{
     evidence::Evidence,
     history::{History, RequestLog},
-    scheduled_store::Effect,
     verb::Verb,
 };
 
@@ -33,11 +32,7 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
 fn is_alone(history: &History<'_>, owner: usize) -> bool {
     let own = |applied: &&crate::history::Applied| applied.call.owner == owner;
     let mut calls = history.applied.iter().filter(own);
-    let smooth = calls.all(|applied| {
-        applied.call.fault.is_none()
-            && !applied.call.late
-            && applied.call.effect != Effect::Conflict
-    });
+    let smooth = calls.all(|applied| applied.call.fault.is_none() && !applied.call.late);
     let steps: Vec<u32> = history
         .calls_of(owner)
         .map(|applied| applied.call.step)
@@ -66,7 +61,7 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
         false => request.tokens.len(),
     };
     calls += usize::from(superseded && request.script.logs_in());
-    let due = opened && (history.case.due || history.time_passed(0, u32::MAX));
+    let due = opened && history.case.due || history.time_passed(0, u32::MAX);
     let mut pending = Pending::default();
     let mut principal = None;
     if let Some(Ok(seen)) = request.loaded {
@@ -102,7 +97,7 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
                 calls += usize::from(pending.ends) + 1;
                 pending = Pending::default();
             }
-            Verb::Read | Verb::RequireUnchanged | Verb::Discard => {}
+            Verb::Read | Verb::RequireUnchanged | Verb::Discard | Verb::Wait => {}
         }
     }
     let resaves = history.case.configuration == crate::case::Configuration::Resave;
