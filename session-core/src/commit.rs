@@ -86,11 +86,8 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
     let deadline = commit.now.monotonic + config.policy.commit_deadline;
     let mut turn = None;
     loop {
-        if commit.repeats {
-            commit.now = config.now();
-            commit.facts.late = commit.now.monotonic >= deadline;
-        }
         let now = commit.now;
+        commit.facts.late = commit.repeats && now.monotonic >= deadline;
         let answer = match decide(&commit.progress.state, commit.facts, &config.policy, now) {
             Step::Done(lost) => {
                 commit.progress.outcome.lost = commit.progress.outcome.lost.or(lost);
@@ -145,7 +142,7 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
 /// A commit on a copy of the state. However it ends, also if it is dropped, the session takes over where it stands.
 struct InFlight<'s> {
     shared: &'s Shared,
-    /// Read when the commit begins, and again for each repetition.
+    /// Read when the commit begins, and again after each answer.
     now: Now,
     facts: Facts<'s>,
     progress: Progress,
@@ -179,6 +176,7 @@ impl<'s> InFlight<'s> {
     fn apply(&mut self, answer: Answer) -> Result<(), SessionError> {
         self.pending = Pending::None;
         let shared = self.shared;
+        self.now = shared.config.now();
         let context = Context {
             facts: self.facts,
             policy: &shared.config.policy,

@@ -32,9 +32,10 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
 
 fn check_zeroize(sh: &Shell) -> anyhow::Result<()> {
     // of this package alone: another member of the workspace could turn the features on
+    let format = "{p} {f}";
     let tree = cmd!(
         sh,
-        "cargo tree --package session-core --no-default-features --edges normal --prefix none --format '{{p}} {{f}}'"
+        "cargo tree --package session-core --no-default-features --edges normal --prefix none --format {format}"
     )
     .read()?;
     for (package, feature) in ZEROIZE {
