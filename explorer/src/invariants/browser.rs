@@ -104,8 +104,9 @@ fn told(
     }
 }
 
-/// Whether a request logs out of what another one, a login, had logged in to before: whenever the
-/// response of the login arrives, the user is logged out.
+/// Whether a request logs out of the session that another one had logged in to before: whenever the
+/// response of the login arrives, the user is logged out. A login that made a session of its own is
+/// not undone.
 fn is_undone_by(evidence: &Evidence<'_>, login: usize, logout: usize) -> bool {
     let history = evidence.history;
     let (request, load) = (&history.requests[logout], history.load_of(logout));
@@ -118,7 +119,10 @@ fn is_undone_by(evidence: &Evidence<'_>, login: usize, logout: usize) -> bool {
         && evidence.claims[logout].leaves_no_session
         && principal.is_some()
         && only_login(&history.requests[login]) == principal
-        && writes.all(|applied| applied.call.owner != login || applied.call.step < load.call.step)
+        && writes.all(|applied| {
+            applied.call.owner != login
+                || (applied.call.step < load.call.step && applied.call.id == load.call.id)
+        })
 }
 
 /// Whether a request arrived later than the grace after the renewal that superseded its token,
