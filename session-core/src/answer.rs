@@ -151,7 +151,7 @@ impl Applier<'_, '_> {
 }
 
 /// The stored session with this request's changes.
-fn on_base(base: Box<Base>, draft: Draft, renews: bool) -> State {
+fn on_base(base: Arc<Base>, draft: Draft, renews: bool) -> State {
     match (renews, draft.is_empty()) {
         (true, _) => State::Renewed { base, draft },
         (false, true) => State::Unmodified {

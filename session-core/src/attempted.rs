@@ -19,6 +19,8 @@ pub(crate) struct Attempted {
     /// What the record encodes.
     pub(crate) body: Body,
     pub(crate) ttl: Duration,
+    /// Whether that token opens the session then: one that a concurrent request replaced does not.
+    pub(crate) opens: bool,
     /// It brings a new secret.
     pub(crate) renews: bool,
     pub(crate) logs_in: bool,

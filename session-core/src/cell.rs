@@ -5,7 +5,7 @@
 
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -59,8 +59,9 @@ impl Cell {
         look(&self.lock().state)
     }
 
-    pub(crate) fn credential(&self) -> Credential {
-        self.lock().credential.clone()
+    /// Looks at what the commits have confirmed about the client's credential.
+    pub(crate) fn read_credential<T>(&self, look: impl FnOnce(&Credential) -> T) -> T {
+        look(&self.lock().credential)
     }
 
     /// Applies a call of the handler, if `still` holds; otherwise returns `Ok(false)`.
@@ -109,8 +110,15 @@ impl Cell {
         match &mut inner.state {
             State::Unmodified { base, .. }
             | State::Modified { base, .. }
-            | State::Renewed { base, .. } => base.extends = true,
-            State::Uninitialized { .. }
+            | State::Renewed { base, .. }
+                if !base.extends =>
+            {
+                Arc::make_mut(base).extends = true
+            }
+            State::Unmodified { .. }
+            | State::Modified { .. }
+            | State::Renewed { .. }
+            | State::Uninitialized { .. }
             | State::New { .. }
             | State::Regenerated { .. }
             | State::Destroyed { .. }

@@ -384,6 +384,7 @@ fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>
         expected: None,
         body,
         ttl: *ttl,
+        opens: true,
         renews: true,
         logs_in: login.is_some(),
         only_extends: false,
@@ -412,7 +413,7 @@ fn attempt_save(
         false => base.token.clone(),
     };
     let body = Body {
-        secrets: secret.apply(base.body.secrets, token.secret().hash()),
+        secrets: secret.apply(base.body.secrets, token.secret()),
         created_at: base.body.created_at,
         authenticated_at: login.map(|login| login.at).or(base.body.authenticated_at),
         renewed_at: if renews {
@@ -430,6 +431,7 @@ fn attempt_save(
         expected: Some(base.version),
         body,
         ttl: *ttl,
+        opens: renews || !base.is_superseded(),
         renews,
         logs_in: login.is_some(),
         only_extends: *only_extends,

@@ -12,7 +12,7 @@ use crate::{
     outcome::Loss,
     policy::Policy,
     record::Version,
-    secret::SecretHash,
+    secret::Secret,
     set_cookie,
     state::{Base, Doubt, NewSession, Refusal, Regeneration, Retired, Since, State},
     token::SessionToken,
@@ -87,13 +87,13 @@ pub(crate) enum SecretChange {
 }
 
 impl SecretChange {
-    /// The secrets after the change, `new` being the hash of the new one.
-    pub(crate) fn apply(self, secrets: Secrets, new: SecretHash) -> Secrets {
+    /// The secrets after the change.
+    pub(crate) fn apply(self, secrets: Secrets, new: &Secret) -> Secrets {
         match self {
             Self::Keep => secrets,
-            Self::Replace => Secrets::one(new),
+            Self::Replace => Secrets::one(new.hash()),
             Self::Add => Secrets {
-                second: Some(new),
+                second: Some(new.hash()),
                 ..secrets
             },
         }

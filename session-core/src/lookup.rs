@@ -1,5 +1,7 @@
 //! What a token opens.
 
+use std::sync::Arc;
+
 use crate::{
     clock::Now,
     config::Config,
@@ -16,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Lookup {
     /// A session.
-    Found(Box<Base>),
+    Found(Arc<Base>),
     /// A session whose secret was replaced.
     Superseded(Since),
     /// Nothing.

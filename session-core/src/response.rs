@@ -1,10 +1,11 @@
 //! The headers of a response, set from what is committed.
 
 use http::{Extensions, HeaderMap, HeaderValue, Response, header};
+use smallvec::SmallVec;
 
 use crate::{
     error::{SessionError, SessionErrorKind},
-    headers::{CredentialPlan, HeaderPlan, headers},
+    headers::{Credential, CredentialPlan, HeaderPlan, headers},
     outcome::Outcome,
     policy::OnLost,
     set_cookie,
@@ -14,7 +15,7 @@ use crate::{
 /// The `Set-Cookie` lines that session layers have added to a response. A layer that replaces the response keeps them, because what
 /// they tell the client is committed.
 #[derive(Clone, Debug, Default)]
-struct SessionCookies(Vec<HeaderValue>);
+struct SessionCookies(SmallVec<[HeaderValue; 1]>);
 
 /// Sets the headers of a response whose request is committed.
 pub(crate) fn finish<B>(
@@ -76,12 +77,14 @@ pub(crate) fn reject<B>(
 fn cookie(shared: &Shared) -> Option<HeaderValue> {
     let config = &*shared.config;
     let request = shared.request.facts();
-    let credential = shared.cell.credential();
-    if credential.is_unchanged() {
+    if shared.cell.read_credential(Credential::is_unchanged) {
         return None;
     }
     let now = config.now();
-    let HeaderPlan { credential } = headers(&credential, request, &config.policy.timeouts, now);
+    let timeouts = &config.policy.timeouts;
+    let HeaderPlan { credential } = shared
+        .cell
+        .read_credential(|credential| headers(credential, request, timeouts, now));
     let spec = &*shared.request.cookie;
     match credential {
         CredentialPlan::Keep => None,

@@ -1,6 +1,6 @@
 //! The secret half of a token, and its hash, which a record holds.
 
-use std::{fmt, sync::OnceLock};
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -12,21 +12,13 @@ use crate::entropy::{Entropy, EntropyError};
 ///
 /// Compared in constant time, wiped from memory when dropped, and redacted by `Debug`.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Secret {
-    bytes: [u8; Self::BYTES],
-    /// Computed once: a request needs it several times.
-    #[zeroize(skip)]
-    hash: OnceLock<SecretHash>,
-}
+pub(crate) struct Secret([u8; Self::BYTES]);
 
 impl Secret {
     pub(crate) const BYTES: usize = 16;
 
     pub(crate) fn new(bytes: [u8; Self::BYTES]) -> Self {
-        Self {
-            bytes,
-            hash: OnceLock::new(),
-        }
+        Self(bytes)
     }
 
     pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
@@ -37,18 +29,17 @@ impl Secret {
 
     /// The bytes, for the text of the token.
     pub(crate) fn expose(&self) -> &[u8; Self::BYTES] {
-        &self.bytes
+        &self.0
     }
 
     pub(crate) fn hash(&self) -> SecretHash {
-        let hash = || SecretHash(Sha256::digest(self.bytes).into());
-        *self.hash.get_or_init(hash)
+        SecretHash(Sha256::digest(self.0).into())
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes.ct_eq(&other.bytes).into()
+        self.0.ct_eq(&other.0).into()
     }
 }
 

@@ -29,11 +29,11 @@ pub(crate) enum State {
         retired: Option<Retired>,
     },
     /// Stored, read at most.
-    Unmodified { base: Box<Base>, discarded: bool },
+    Unmodified { base: Arc<Base>, discarded: bool },
     /// Stored and written to.
-    Modified { base: Box<Base>, draft: Draft },
+    Modified { base: Arc<Base>, draft: Draft },
     /// Stored, and gets a new secret at the commit.
-    Renewed { base: Box<Base>, draft: Draft },
+    Renewed { base: Arc<Base>, draft: Draft },
     /// An empty session with a new id replaces the one before.
     Regenerated {
         new: NewSession,
@@ -123,15 +123,34 @@ impl Base {
     }
 
     /// A record that was read with this token.
-    pub(crate) fn read(token: SessionToken, current: Current, extends: bool) -> Box<Self> {
+    pub(crate) fn read(token: SessionToken, current: Current, extends: bool) -> Arc<Self> {
+        let superseded = !current.body.secrets.contain(&token.secret().hash());
+        Arc::new(Self::with(token, current, superseded, extends))
+    }
+
+    /// A record that this request has written.
+    pub(crate) fn wrote(attempted: &Attempted, now: Now) -> Arc<Self> {
+        let current = Current {
+            version: attempted.record.version(),
+            body: attempted.body.clone(),
+            ttl: Some(attempted.ttl),
+            seen_at: now.monotonic,
+        };
+        Arc::new(Self {
+            written: true,
+            ..Self::with(attempted.token.clone(), current, !attempted.opens, true)
+        })
+    }
+
+    fn with(token: SessionToken, current: Current, superseded: bool, extends: bool) -> Self {
         let Current {
             version,
             body,
             ttl,
             seen_at,
         } = current;
-        Box::new(Self {
-            superseded: !body.secrets.contain(&token.secret().hash()),
+        Self {
+            superseded,
             token,
             version,
             body,
@@ -140,16 +159,17 @@ impl Base {
             extends,
             touch_requested: false,
             written: false,
-        })
+        }
     }
 
     /// The same request on the record that a concurrent one wrote.
-    pub(crate) fn on(mut self: Box<Self>, current: Current) -> Box<Self> {
-        self.superseded = !current.body.secrets.contain(&self.token.secret().hash());
-        self.version = current.version;
-        self.body = current.body;
-        self.ttl = current.ttl;
-        self.seen_at = current.seen_at;
+    pub(crate) fn on(mut self: Arc<Self>, current: Current) -> Arc<Self> {
+        let base = Arc::make_mut(&mut self);
+        base.superseded = !current.body.secrets.contain(&base.token.secret().hash());
+        base.version = current.version;
+        base.body = current.body;
+        base.ttl = current.ttl;
+        base.seen_at = current.seen_at;
         self
     }
 }
@@ -166,7 +186,7 @@ pub(crate) struct Current {
 /// A stored session that this request ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Retired {
-    pub(crate) base: Box<Base>,
+    pub(crate) base: Arc<Base>,
     /// A write of this request that may have been applied to it.
     pub(crate) own: Option<Arc<Attempted>>,
     /// A destroy of this request may have been applied to it.
@@ -179,7 +199,7 @@ pub(crate) enum Regeneration {
     /// Nothing is stored yet.
     Planned,
     /// The new session is stored; the old one is to be ended.
-    Created(Box<Base>),
+    Created(Arc<Base>),
     /// The old session cannot be ended; the new one, of this id, is to be removed again.
     Undo(SessionId, Refusal),
 }
@@ -200,7 +220,7 @@ pub(crate) enum Since {
 pub(crate) enum Doubt {
     /// A save of changes to a stored session.
     Save {
-        base: Box<Base>,
+        base: Arc<Base>,
         draft: Draft,
         attempted: Arc<Attempted>,
         /// The record was found as the write expected it, so the same write is sent again.

@@ -449,7 +449,7 @@ fn retire(state: State) -> Option<Retired> {
 
 impl Retired {
     /// A session to end.
-    pub(crate) fn of(base: Box<Base>) -> Self {
+    pub(crate) fn of(base: Arc<Base>) -> Self {
         Self {
             base,
             own: None,
@@ -478,7 +478,7 @@ fn discard(state: State) -> State {
         State::Unmodified { mut base, .. }
         | State::Modified { mut base, .. }
         | State::InDoubt(Doubt::Save { mut base, .. }) => {
-            base.touch_requested = false;
+            Arc::make_mut(&mut base).touch_requested = false;
             State::Unmodified {
                 base,
                 discarded: true,
@@ -554,14 +554,14 @@ fn discard(state: State) -> State {
 fn touch(state: State) -> State {
     match state {
         State::Unmodified { mut base, .. } => {
-            base.touch_requested = true;
+            Arc::make_mut(&mut base).touch_requested = true;
             State::Unmodified {
                 base,
                 discarded: false,
             }
         }
         State::Modified { mut base, draft } => {
-            base.touch_requested = true;
+            Arc::make_mut(&mut base).touch_requested = true;
             State::Modified { base, draft }
         }
         same @ (State::Uninitialized { .. }

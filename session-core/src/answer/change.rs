@@ -89,22 +89,19 @@ impl Applier<'_, '_> {
     }
 
     /// The session as it is stored after a write of this request.
-    pub(super) fn written(&self, attempted: &Attempted, current: Option<Current>) -> Box<Base> {
-        let current = current.unwrap_or_else(|| Current {
-            version: attempted.record.version(),
-            body: attempted.body.clone(),
-            ttl: Some(attempted.ttl),
-            seen_at: self.context.now.monotonic,
-        });
+    pub(super) fn written(&self, attempted: &Attempted, current: Option<Current>) -> Arc<Base> {
+        let Some(current) = current else {
+            return Base::wrote(attempted, self.context.now);
+        };
         let mut base = Base::read(attempted.token.clone(), current, true);
-        base.written = true;
+        Arc::make_mut(&mut base).written = true;
         base
     }
 
     /// A concurrent request changed the session first: applies this one's changes to what it wrote, if that is still allowed.
     pub(super) fn rebase(
         &mut self,
-        base: Box<Base>,
+        base: Arc<Base>,
         draft: Draft,
         renews: bool,
         current: Current,
@@ -134,7 +131,7 @@ impl Applier<'_, '_> {
                 if claims {
                     self.lose(Loss::Superseded);
                 }
-                return self.set(superseded_state(base.token, (self.context.new_session)()));
+                return self.set(superseded_state(base.token.clone(), (self.context.new_session)()));
             }
             // somebody else has done it
             None => renews && !superseded,
@@ -143,7 +140,7 @@ impl Applier<'_, '_> {
             Ok(draft) => {
                 let written = base.written || !claims;
                 let mut base = base.on(current);
-                base.written = written;
+                Arc::make_mut(&mut base).written = written;
                 self.set(on_base(base, draft, renews))
             }
             Err(error) => {
@@ -156,7 +153,7 @@ impl Applier<'_, '_> {
     /// There is no record any more.
     pub(super) fn gone(
         &mut self,
-        base: Box<Base>,
+        base: Arc<Base>,
         draft: Draft,
         renews: bool,
     ) -> Result<(), SessionError> {
@@ -204,10 +201,11 @@ impl Applier<'_, '_> {
         };
         match result {
             Ok(Change::Applied) => {
-                base.ttl = Some(ttl);
-                base.seen_at = self.context.now.monotonic;
-                base.touch_requested = false;
-                base.written = true;
+                let touched = Arc::make_mut(&mut base);
+                touched.ttl = Some(ttl);
+                touched.seen_at = self.context.now.monotonic;
+                touched.touch_requested = false;
+                touched.written = true;
                 self.progress.outcome.touched = true;
                 if reissue {
                     self.progress.credential.issue(issued(&base));
@@ -241,13 +239,14 @@ impl Applier<'_, '_> {
     /// The request was served with what the store returned; only the extension of the session's life is missing.
     pub(super) fn ignore_touch_failure(
         &mut self,
-        mut base: Box<Base>,
+        mut base: Arc<Base>,
         error: &StoreError,
     ) -> Result<(), SessionError> {
         tracing::warn!(session.id = %base.token.id(), error = %chain(error), "session could not be touched");
-        base.extends = false;
-        base.touch_requested = false;
-        base.written = true;
+        let served = Arc::make_mut(&mut base);
+        served.extends = false;
+        served.touch_requested = false;
+        served.written = true;
         self.set(State::Unmodified {
             base,
             discarded: false,

@@ -87,7 +87,7 @@ impl Applier<'_, '_> {
 
     pub(super) fn issue_created(
         &mut self,
-        base: Box<Base>,
+        base: Arc<Base>,
         logged_in: bool,
     ) -> Result<(), SessionError> {
         self.progress.outcome.created = true;

@@ -129,7 +129,7 @@ impl Applier<'_, '_> {
             }
             _ if refusal == Refusal::Superseded => {
                 let new = (self.context.new_session)();
-                self.fail(superseded_state(retired.base.token, new), refusal)
+                self.fail(superseded_state(retired.base.token.clone(), new), refusal)
             }
             ending => self.fail(ending.again(retired), refusal),
         }
@@ -169,7 +169,7 @@ impl Applier<'_, '_> {
         match (refusal, retired) {
             (Refusal::Superseded, Some(retired)) => {
                 let new = (self.context.new_session)();
-                self.fail(superseded_state(retired.base.token, new), refusal)
+                self.fail(superseded_state(retired.base.token.clone(), new), refusal)
             }
             (refusal, retired) => {
                 let orphan = result.is_err().then_some(id);
@@ -259,7 +259,7 @@ enum Ending {
     Regenerate {
         new: NewSession,
         draft: Draft,
-        created: Option<Box<Base>>,
+        created: Option<Arc<Base>>,
     },
 }
 

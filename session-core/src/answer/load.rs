@@ -70,7 +70,7 @@ impl Applier<'_, '_> {
     /// Finds out from the record whether a save was applied.
     pub(super) fn settle(
         &mut self,
-        base: Box<Base>,
+        base: Arc<Base>,
         draft: Draft,
         attempted: Arc<Attempted>,
         current: Current,
