@@ -77,6 +77,16 @@ impl SessionHandle {
         self.close_session();
     }
 
+    /// Tells the handle of a request that has just begun that another session layer surrounds it.
+    ///
+    /// If that layer has to [`reject`](Sessions::reject) the request, its response keeps this session's cookie. A handle that was
+    /// cloned before is not changed.
+    #[must_use]
+    pub fn nested(mut self) -> Self {
+        self.set_nested();
+        self
+    }
+
     /// Whether the request began with these sessions.
     pub fn is_of(&self, sessions: &Sessions) -> bool {
         self.config()

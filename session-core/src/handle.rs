@@ -61,6 +61,8 @@ pub(crate) struct RequestStart {
     pub(crate) secure: Option<bool>,
     pub(crate) safe_method: bool,
     pub(crate) parts: Option<Box<Parts>>,
+    /// Another session layer surrounds this one.
+    pub(crate) nested: bool,
 }
 
 impl SessionHandle {
@@ -169,6 +171,14 @@ impl SessionHandle {
     pub fn presented_id(&self) -> Option<SessionId> {
         let start = &self.0.as_ref()?.start;
         start.verified().next().map(|verified| verified.token.id())
+    }
+
+    /// The request passed another session layer before; only the first clone can be told.
+    pub(crate) fn set_nested(&mut self) {
+        let inner = self.0.as_mut().and_then(Arc::get_mut);
+        if let Some(inner) = inner {
+            inner.start.nested = true;
+        }
     }
 
     /// The configuration that the request began with.
@@ -289,6 +299,7 @@ impl RequestStart {
             secure: self.secure,
             safe_method: self.safe_method,
             has_response: true,
+            nested: self.nested,
         }
     }
 

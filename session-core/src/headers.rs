@@ -16,8 +16,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credential {
     issued: Option<Issued>,
-    /// The session that the client presented was ended by this request; its cookie had these attributes.
-    ended: Option<(CookieOverrides, Transport)>,
+    /// The session that the client presented was ended by this request; its contents have its cookie's attributes.
+    ended: Option<(Arc<Contents>, Transport)>,
 }
 
 /// A token that opens a stored session and that the client has to be sent.
@@ -44,7 +44,7 @@ impl Credential {
     pub(crate) fn end(&mut self, id: SessionId, body: &Body, presented: Option<SessionId>) {
         self.issued.take_if(|issued| issued.token.id() == id);
         if presented == Some(id) {
-            self.ended = Some((body.contents.cookie.clone(), body.transport));
+            self.ended = Some((body.contents.clone(), body.transport));
         }
     }
 }
@@ -94,8 +94,8 @@ pub(crate) fn headers(
             }
         }
         (Some(_), _) | (None, None) => CredentialPlan::Keep,
-        (None, Some((cookie, transport))) => CredentialPlan::End {
-            cookie: cookie.clone(),
+        (None, Some((contents, transport))) => CredentialPlan::End {
+            cookie: contents.cookie.clone(),
             transport: *transport,
         },
     };

@@ -33,6 +33,8 @@ pub(crate) struct RequestContext {
     pub(crate) safe_method: bool,
     /// Whether there is a response that can carry a token.
     pub(crate) has_response: bool,
+    /// Another session layer surrounds this one, and may replace the response.
+    pub(crate) nested: bool,
 }
 
 /// Whether requests of this method are expected to change nothing (RFC 9110 §9.2.1).
@@ -51,6 +53,7 @@ impl RequestContext {
             secure: None,
             safe_method: false,
             has_response: false,
+            nested: false,
         }
     }
 

@@ -48,7 +48,12 @@ pub(crate) fn finish<B>(
                 .or_insert(HeaderValue::from_static("private"));
         }
     }
-    add(cookie, response);
+    if let Some(cookie) = cookie {
+        if shared.request.nested {
+            keep(cookie.clone(), response);
+        }
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     Ok(outcome)
 }
 
@@ -60,10 +65,13 @@ pub(crate) fn reject<B>(
     response: &mut Response<B>,
 ) {
     let inner = replaced.and_then(|extensions| extensions.get::<SessionCookies>());
-    for cookie in inner.into_iter().flat_map(|cookies| &cookies.0) {
-        add(Some(cookie.clone()), response);
+    let inner_cookies = inner.into_iter().flat_map(|cookies| &cookies.0).cloned();
+    for cookie in inner_cookies.chain(shared.and_then(cookie)) {
+        if shared.is_some_and(|shared| shared.request.nested) {
+            keep(cookie.clone(), response);
+        }
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-    add(shared.and_then(cookie), response);
     let headers = response.headers_mut();
     if headers.contains_key(header::SET_COOKIE) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -106,14 +114,11 @@ fn cookie(shared: &Shared) -> Option<HeaderValue> {
     }
 }
 
-fn add<B>(cookie: Option<HeaderValue>, response: &mut Response<B>) {
-    let Some(cookie) = cookie else { return };
-    response
-        .extensions_mut()
-        .get_or_insert_default::<SessionCookies>()
-        .0
-        .push(cookie.clone());
-    response.headers_mut().append(header::SET_COOKIE, cookie);
+/// Tells a surrounding session layer about a cookie.
+fn keep<B>(cookie: HeaderValue, response: &mut Response<B>) {
+    let extensions = response.extensions_mut();
+    let cookies = extensions.get_or_insert_default::<SessionCookies>();
+    cookies.0.push(cookie);
 }
 
 /// A response that carries a token must not be stored by a shared cache (RFC 9111 §3), which would hand it to other users.

@@ -1,9 +1,9 @@
 //! The secret half of a token, and its hash, which a record holds.
 
-use std::fmt;
+use std::{fmt, ops::BitAnd};
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::entropy::{Entropy, EntropyError};
@@ -39,7 +39,7 @@ impl Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        equal(&self.0, &other.0)
     }
 }
 
@@ -49,6 +49,17 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
+}
+
+/// Compares in constant time, in words of 16 bytes: byte by byte takes several times as long.
+fn equal<const BYTES: usize>(one: &[u8; BYTES], other: &[u8; BYTES]) -> bool {
+    const { assert!(BYTES.is_multiple_of(16)) };
+    let ((one, _), (other, _)) = (one.as_chunks(), other.as_chunks());
+    let equal = |(one, other): (&[u8; 16], &[u8; 16])| {
+        u128::from_ne_bytes(*one).ct_eq(&u128::from_ne_bytes(*other))
+    };
+    let words = one.iter().zip(other).map(equal);
+    words.fold(Choice::from(1), Choice::bitand).into()
 }
 
 /// The SHA-256 of a secret: all that a store learns of it. Compared in constant time.
@@ -69,7 +80,7 @@ impl SecretHash {
 
 impl PartialEq for SecretHash {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        equal(&self.0, &other.0)
     }
 }
 

@@ -93,6 +93,7 @@ impl Sessions {
             cookie,
             invalid,
             parts,
+            nested: false,
         })
     }
 

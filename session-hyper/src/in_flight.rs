@@ -30,7 +30,7 @@ impl InFlight {
             ext::push(request.extensions_mut(), outer);
             return None;
         }
-        let handle = options.sessions.begin(request);
+        let mut handle = options.sessions.begin(request);
         if let Some(outer) = ext::get(request.extensions(), handle.cookie_name()) {
             tracing::error!(
                 cookie = handle.cookie_name(),
@@ -39,6 +39,9 @@ impl InFlight {
             );
             ext::push(request.extensions_mut(), outer);
             return None;
+        }
+        if ext::get(request.extensions(), None).is_some() {
+            handle = handle.nested();
         }
         ext::push(request.extensions_mut(), handle.clone());
         Some(Self {

@@ -131,7 +131,10 @@ impl Applier<'_, '_> {
                 if claims {
                     self.lose(Loss::Superseded);
                 }
-                return self.set(superseded_state(base.token.clone(), (self.context.new_session)()));
+                return self.set(superseded_state(
+                    base.token.clone(),
+                    (self.context.new_session)(),
+                ));
             }
             // somebody else has done it
             None => renews && !superseded,

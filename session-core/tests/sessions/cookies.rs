@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Response, header};
+use http::{Request, Response, header};
 use session_core::{
     CookieOptions, ExpressOptions, MemoryStore, Sessions, SigningKeys,
     testing::{ManualClock, TestStore},
@@ -278,15 +278,14 @@ async fn an_error_response_keeps_the_cookies_of_inner_layers() {
         .cookie(CookieOptions::new().name("__Host-outer"))
         .build()
         .expect("valid options");
-    let (inside, outside) = (
-        post(&inner, &Jar::default()).await,
-        post(&outer, &Jar::default()).await,
-    );
-    inside.session.log_in("ann").expect("open");
+    let outside = post(&outer, &Jar::default()).await;
+    let inside = inner.begin(&Request::new(())).nested();
+    let session = inside.load().await.expect("no fault");
+    session.log_in("ann").expect("open");
     outside.session.insert("a", &1).expect("a write");
     let mut response = Response::new(());
     let _ = inner
-        .finish(&inside.handle, &mut response)
+        .finish(&inside, &mut response)
         .await
         .expect("no fault");
     outer_store.fail(
