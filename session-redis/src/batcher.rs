@@ -12,14 +12,18 @@
 //! timer.
 
 use std::{
+    fmt,
     future::{Future, poll_fn},
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use redis::{Cmd, Pipeline, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     runtime::{self, Handle},
     sync::{mpsc, oneshot},
@@ -37,31 +41,72 @@ use crate::{
 const MAX_BATCH: usize = 12;
 
 /// A connection that batches. Clones share it; it is closed when the last of them is dropped.
-#[derive(Clone, Debug)]
+///
+/// If the future of an operation is dropped, its replies are discarded, so other operations are not
+/// affected.
+#[derive(Clone)]
 pub(crate) struct Batcher {
-    // Unbounded here: every waiting operation holds a permit of its node connection, and the next
-    // batch leaves out those that were dropped.
+    // Unbounded here: every waiting operation holds a permit of its node, and the next batch leaves
+    // out those that were dropped.
     queue: mpsc::UnboundedSender<Queued>,
-    response_timeout: Duration,
+    shared: Arc<Shared>,
     runtime: runtime::Id,
+}
+
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BatchEnd {
+    /// All of its operations were answered, perhaps with errors.
+    Replied { took: Duration, operations: usize },
+    /// There was no reply within the whole response timeout.
+    TimedOut,
+    /// The connection or its runtime is gone, or the replies are not those of Redis.
+    Lost,
+}
+
+/// Told how each pipeline ended. Callers that give up change nothing about that.
+pub(crate) type Observer = Arc<dyn Fn(BatchEnd) + Send + Sync>;
+
+/// What the pipelines of a connection share.
+struct Shared {
+    response_timeout: Duration,
+    observer: Observer,
+    /// How many pipelines are in flight.
+    in_flight: AtomicUsize,
 }
 
 /// The commands of one operation, and where its replies go.
 struct Queued {
     commands: Vec<Cmd>,
+    /// Sends `ASKING` before each command, because it holds for one only.
+    asking: bool,
     replies: oneshot::Sender<Result<Values, Failure>>,
 }
 
 impl Batcher {
     /// Starts to serve a connection, on the current runtime.
-    pub(crate) fn start(connection: MultiplexedConnection, response_timeout: Duration) -> Self {
+    pub(crate) fn start(
+        multiplexed: MultiplexedConnection,
+        response_timeout: Duration,
+        observer: Observer,
+    ) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
-        tokio::spawn(collect(queued, connection, response_timeout));
+        let shared = Arc::new(Shared {
+            response_timeout,
+            observer,
+            in_flight: AtomicUsize::new(0),
+        });
+        tokio::spawn(collect(queued, multiplexed, shared.clone()));
         Self {
             queue,
-            response_timeout,
+            shared,
             runtime: Handle::current().id(),
         }
+    }
+
+    /// Whether nothing is in flight.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.shared.is_busy()
     }
 
     /// Sends commands once, and waits for their replies for `limit` at most.
@@ -73,23 +118,36 @@ impl Batcher {
     pub(crate) async fn send(
         &self,
         commands: Vec<Cmd>,
+        asking: bool,
         limit: Duration,
     ) -> Result<Values, Failure> {
         let (replies, result) = oneshot::channel();
-        self.queue
-            .send(Queued { commands, replies })
-            .map_err(|_| Failure::Closed)?;
-        let result = if limit == self.response_timeout && Handle::current().id() == self.runtime {
+        let queued = Queued {
+            commands,
+            asking,
+            replies,
+        };
+        self.queue.send(queued).map_err(|_| {
+            (self.shared.observer)(BatchEnd::Lost);
+            Failure::Closed
+        })?;
+        let full = limit == self.shared.response_timeout;
+        let at_home = Handle::current().id() == self.runtime;
+        let result = if full && at_home {
             // the deadline of the batch is the deadline of this operation
             result.await
         } else {
-            // The runtime of the connection keeps no deadline while nothing drives it. Boxed,
-            // because this is rare and would enlarge the future of every operation.
-            Box::pin(timeout(limit, result))
-                .await
-                .map_err(|_| Failure::TimedOut)?
+            // boxed, because this is rare and would enlarge the future of every operation
+            Box::pin(timeout(limit, result)).await.map_err(|_| {
+                if full {
+                    // the runtime of the connection keeps no deadline while nothing drives it
+                    (self.shared.observer)(BatchEnd::TimedOut);
+                }
+                Failure::TimedOut
+            })?
         };
         result.unwrap_or_else(|_| {
+            (self.shared.observer)(BatchEnd::Lost);
             Err(Failure::Lost {
                 text: "the runtime of the connection ended".to_owned(),
             })
@@ -97,16 +155,23 @@ impl Batcher {
     }
 }
 
+impl fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batcher")
+            .field("idle", &self.is_idle())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Fills pipelines until the last batcher is dropped.
 async fn collect(
     mut queue: mpsc::UnboundedReceiver<Queued>,
     connection: MultiplexedConnection,
-    response_timeout: Duration,
+    shared: Arc<Shared>,
 ) {
-    let in_flight = Arc::new(());
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        if Arc::strong_count(&in_flight) > 1 {
+        if shared.is_busy() {
             yield_to_ready_tasks().await;
         }
         while batch.len() < MAX_BATCH
@@ -115,11 +180,8 @@ async fn collect(
             batch.push(queued);
         }
         let batch = mem::replace(&mut batch, Vec::with_capacity(MAX_BATCH));
-        let (connection, in_flight) = (connection.clone(), in_flight.clone());
-        tokio::spawn(async move {
-            flush(batch, connection, response_timeout).await;
-            drop(in_flight);
-        });
+        let pipeline = InFlight::new(shared.clone());
+        tokio::spawn(pipeline.flush(batch, connection.clone()));
     }
 }
 
@@ -136,48 +198,114 @@ fn yield_to_ready_tasks() -> impl Future<Output = ()> {
     })
 }
 
-/// Sends a batch, and hands out the replies or the failure.
-async fn flush(
-    batch: Vec<Queued>,
-    mut connection: MultiplexedConnection,
-    response_timeout: Duration,
-) {
-    let mut pipeline = Pipeline::with_capacity(2 * batch.len());
-    let mut waiting = Vec::with_capacity(batch.len());
-    // nobody waits for the replies of an operation that was dropped
-    for Queued { commands, replies } in batch
-        .into_iter()
-        .filter(|queued| !queued.replies.is_closed())
-    {
-        waiting.push((commands.len(), replies));
-        for command in commands {
-            pipeline.add_command(command);
+/// A pipeline that is sent and not answered.
+struct InFlight(Arc<Shared>);
+
+impl InFlight {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+
+    /// Sends a batch, and hands out the replies or the failure.
+    async fn flush(self, batch: Vec<Queued>, mut connection: MultiplexedConnection) {
+        let mut pipeline = Pipeline::with_capacity(2 * batch.len());
+        let mut waiting = Vec::with_capacity(batch.len());
+        // nobody waits for the replies of an operation that was dropped
+        for Queued {
+            commands,
+            asking,
+            replies,
+        } in batch
+            .into_iter()
+            .filter(|queued| !queued.replies.is_closed())
+        {
+            waiting.push((commands.len(), asking, replies));
+            for command in commands {
+                if asking {
+                    pipeline.cmd("ASKING");
+                }
+                pipeline.add_command(command);
+            }
+        }
+        let count = pipeline.len();
+        if count == 0 {
+            return;
+        }
+        let sent_at = Instant::now();
+        let response_timeout = self.0.response_timeout;
+        let sent = connection.send_packed_commands(&pipeline, 0, count);
+        let values = match timeout(response_timeout, sent).await {
+            Ok(Ok(values)) if values.len() == count => Ok(values),
+            Ok(Ok(_)) => Err(Failure::unexpected_reply()),
+            Ok(Err(error)) => Err(Failure::from_command(&error)),
+            Err(_) => Err(Failure::TimedOut),
+        };
+        (self.0.observer)(match &values {
+            Ok(_) | Err(Failure::Server(_)) => BatchEnd::Replied {
+                took: sent_at.elapsed(),
+                operations: waiting.len(),
+            },
+            Err(Failure::TimedOut) => BatchEnd::TimedOut,
+            Err(Failure::Lost { .. } | Failure::Closed | Failure::NotSent { .. }) => BatchEnd::Lost,
+        });
+        let mut values = values.map(Vec::into_iter);
+        for (count, asking, replies) in waiting {
+            let own = match &mut values {
+                // All of them are taken before one is looked at: what an error left behind would
+                // go to the next operation.
+                Ok(values) if asking => take_replies(after_asking(values, count)),
+                Ok(values) => take_replies(values.by_ref().take(count).collect()),
+                Err(failure) => Err(failure.clone()),
+            };
+            // an error means that the operation was dropped
+            let _ = replies.send(own);
         }
     }
-    let count = pipeline.len();
-    if count == 0 {
-        return;
+}
+
+/// Takes the replies to so many commands and leaves out those to the `ASKING` before each: an error
+/// reply to that says nothing about the command, which may be applied.
+fn after_asking(values: &mut impl Iterator<Item = Value>, count: usize) -> Values {
+    let replies = values.by_ref().take(2 * count);
+    replies.skip(1).step_by(2).collect()
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
-    let values = match timeout(
-        response_timeout,
-        connection.send_packed_commands(&pipeline, 0, count),
-    )
-    .await
-    {
-        Ok(Ok(values)) if values.len() == count => Ok(values),
-        Ok(Ok(_)) => Err(Failure::unexpected_reply()),
-        Ok(Err(error)) => Err(Failure::from_command(&error)),
-        Err(_) => Err(Failure::TimedOut),
-    };
-    let mut values = values.map(Vec::into_iter);
-    for (count, replies) in waiting {
-        let own = match &mut values {
-            // All of them are taken before one is looked at: what an error left behind would go to
-            // the next operation.
-            Ok(values) => take_replies(values.by_ref().take(count).collect()),
-            Err(failure) => Err(failure.clone()),
-        };
-        // an error means that the operation was dropped
-        let _ = replies.send(own);
+}
+
+impl Shared {
+    fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::parse_redis_value;
+
+    use super::*;
+
+    fn after(replies: &[&str], count: usize) -> Result<Values, Failure> {
+        let replies = replies.iter().map(|reply| {
+            let reply = format!("{reply}\r\n");
+            parse_redis_value(reply.as_bytes()).expect("a reply")
+        });
+        take_replies(after_asking(&mut replies.into_iter(), count))
+    }
+
+    #[test]
+    fn the_replies_are_those_to_the_commands_and_not_to_asking() {
+        let expected = Values::from_iter([Value::Int(1), Value::Int(2)]);
+        assert_eq!(after(&["+OK", ":1", "+OK", ":2"], 2), Ok(expected.clone()));
+        // if the slot has arrived, the commands are executed without it
+        let denied = "-NOPERM this user has no permissions to run the 'asking' command";
+        assert_eq!(after(&[denied, ":1", denied, ":2"], 2), Ok(expected));
+        let moved = after(&[denied, "-MOVED 1 h:2", denied, ":2"], 2);
+        let failure = moved.expect_err("a redirection");
+        assert_eq!(failure.to_string(), "MOVED 1 h:2");
     }
 }

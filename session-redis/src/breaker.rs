@@ -94,8 +94,6 @@ pub(crate) enum Event<C> {
     TimedOut { serial: u64 },
     /// It broke under an operation.
     Lost { serial: u64 },
-    /// A cluster connection lost one of its nodes, which it reconnects by itself.
-    NodeLost { serial: u64 },
     /// The server refused a write because it is a replica.
     ReadOnly { serial: u64 },
     /// The server closed it.
@@ -198,21 +196,6 @@ impl<C> Breaker<C> {
                     .and(action)
                 }
             }
-            (Self::Up(up), Event::NodeLost { serial }) if up.active.serial == serial => {
-                let failures = up.failures.saturating_add(1);
-                let (check, action) = if failures >= config.failures {
-                    let (repair, action) = Repair::running_or_new(up.check, false, now);
-                    (Some(repair), action)
-                } else {
-                    (up.check, Action::None)
-                };
-                Self::Up(Up {
-                    failures,
-                    check,
-                    ..up
-                })
-                .and(action)
-            }
             (Self::Up(up), Event::Lost { serial }) if up.active.serial == serial => {
                 Self::reconnect(up.check, false, now)
             }
@@ -270,7 +253,6 @@ impl<C> Breaker<C> {
                 | Event::Answered
                 | Event::TimedOut { .. }
                 | Event::Lost { .. }
-                | Event::NodeLost { .. }
                 | Event::ReadOnly { .. }
                 | Event::Disconnected
                 | Event::PeerTimedOut { .. }

@@ -52,6 +52,18 @@ impl<C: Clone> BreakerCell<C> {
         let _ = breaker.wait_for(ended).await;
     }
 
+    /// Waits until the breaker is closed, or is no more.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<C>
+    where
+        C: Send + Sync + 'static,
+    {
+        let mut breaker = self.breaker.subscribe();
+        async move {
+            let closed = |breaker: &Breaker<C>| !matches!(breaker, Breaker::Down { .. });
+            let _ = breaker.wait_for(closed).await;
+        }
+    }
+
     /// The server replied to an operation.
     pub(crate) fn on_reply(&self) {
         if self.suspect.load(Ordering::Relaxed) {

@@ -142,11 +142,6 @@ fn every_event_in_every_state() {
         ),
         (Event::Lost { serial: OTHER }, ["="; 6]),
         (
-            Event::NodeLost { serial: CURRENT },
-            ["=", "=", "up a 1", "up a 2 checked", "up a 1 checked", "="],
-        ),
-        (Event::NodeLost { serial: OTHER }, ["="; 6]),
-        (
             Event::ReadOnly { serial: CURRENT },
             [
                 "=",
@@ -332,7 +327,6 @@ fn any_event() -> impl Strategy<Value = Event<&'static str>> {
         Just(Event::Answered),
         serial.clone().prop_map(|serial| Event::TimedOut { serial }),
         serial.clone().prop_map(|serial| Event::Lost { serial }),
-        serial.clone().prop_map(|serial| Event::NodeLost { serial }),
         serial.clone().prop_map(|serial| Event::ReadOnly { serial }),
         Just(Event::Disconnected),
         (serial.clone(), any::<bool>())

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline};
+use redis::Cmd;
 use session_core::{Version, Write};
 
 use crate::{
+    address::Address,
+    admission::Priority,
     script::{self, Script, ScriptForm},
     stored_record::{HEADER_BYTES, StoredRecord, version_header},
 };
@@ -38,8 +40,8 @@ pub(crate) enum Operation<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SendMode {
     pub(crate) script: ScriptForm,
-    /// Sends `ASKING` before each command, to this node (`host:port`), which imports the slot.
-    pub(crate) asking: Option<String>,
+    /// Sends the command with `ASKING` to this node, which imports the slot.
+    pub(crate) asking: Option<Address>,
 }
 
 impl<'a> Command<'a> {
@@ -88,6 +90,15 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// How urgent the command is when a node is busy.
+    pub(crate) fn priority(&self) -> Priority {
+        if self.writes() {
+            Priority::Continue
+        } else {
+            Priority::Begin
+        }
+    }
+
     pub(crate) fn commands(&self, form: ScriptForm) -> Vec<Cmd> {
         match self.operation {
             Operation::Load => vec![self.on_key("GET"), self.on_key("PTTL")],
@@ -120,19 +131,6 @@ impl<'a> Command<'a> {
             }
             Operation::Destroy { expected: None } => vec![self.on_key("UNLINK")],
         }
-    }
-
-    /// Returns the commands as one pipeline. `ASKING` precedes each, because it holds for one
-    /// command only.
-    pub(crate) fn pipeline(&self, mode: &SendMode) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(4);
-        for cmd in self.commands(mode.script) {
-            if mode.asking.is_some() {
-                pipeline.cmd("ASKING");
-            }
-            pipeline.add_command(cmd);
-        }
-        pipeline
     }
 
     fn on_key(&self, name: &str) -> Cmd {
@@ -170,8 +168,9 @@ mod tests {
         Version::from_bytes(*b"versionA")
     }
 
-    fn words(pipeline: &Pipeline) -> String {
-        let packed = String::from_utf8(pipeline.get_packed_pipeline()).expect("text");
+    fn words(commands: &[Cmd]) -> String {
+        let packed = commands.iter().flat_map(Cmd::get_packed_command).collect();
+        let packed = String::from_utf8(packed).expect("text");
         let words = packed
             .split("\r\n")
             .filter(|word| !word.starts_with(['*', '$']) && !word.is_empty());
@@ -179,27 +178,27 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_sends(operation: Operation<'_>, mode: SendMode, expected: &str) {
+    fn assert_sends(operation: Operation<'_>, form: ScriptForm, expected: &str) {
         let command = Command::new("k", operation);
-        assert_eq!(words(&command.pipeline(&mode)), expected);
+        assert_eq!(words(&command.commands(form)), expected);
     }
 
     #[test]
     fn every_operation_is_one_command_or_script_on_one_key() {
         let hash = |script: &Script| script.invocation(ScriptForm::Hash).1.to_owned();
-        let (mode, ttl) = (SendMode::default, Duration::from_millis(5));
+        let (form, ttl) = (ScriptForm::Hash, Duration::from_millis(5));
         let record = Record::new(Version::from_bytes(*b"versionB"), &b"body"[..]);
         let write = Write::new(&record, ttl);
         let expected = version();
-        assert_sends(Operation::Load, mode(), "GET k PTTL k");
+        assert_sends(Operation::Load, form, "GET k PTTL k");
         assert_sends(
             Operation::Create(write),
-            mode(),
+            form,
             &format!("EVALSHA {} 1 k \u{2}versionBbody 5", hash(&script::CREATE)),
         );
         assert_sends(
             Operation::Save { expected, write },
-            mode(),
+            form,
             &format!(
                 "EVALSHA {} 1 k \u{2}versionBbody 5 {HEADER}",
                 hash(&script::SAVE)
@@ -207,40 +206,31 @@ mod tests {
         );
         assert_sends(
             Operation::Touch { expected, ttl },
-            mode(),
+            form,
             &format!("EVALSHA {} 1 k 5 {HEADER}", hash(&script::TOUCH)),
         );
         assert_sends(
             Operation::Destroy {
                 expected: Some(expected),
             },
-            mode(),
+            form,
             &format!("EVALSHA {} 1 k {HEADER}", hash(&script::DESTROY)),
         );
-        assert_sends(Operation::Destroy { expected: None }, mode(), "UNLINK k");
+        assert_sends(Operation::Destroy { expected: None }, form, "UNLINK k");
     }
 
     #[test]
     fn a_script_can_be_sent_as_source() {
-        let mode = SendMode {
-            script: ScriptForm::Source,
-            asking: None,
-        };
         let operation = Operation::Touch {
             expected: version(),
             ttl: Duration::from_millis(5),
         };
         let source = script::TOUCH.invocation(ScriptForm::Source).1;
-        assert_sends(operation, mode, &format!("EVAL {source} 1 k 5 {HEADER}"));
-    }
-
-    #[test]
-    fn asking_precedes_each_command() {
-        let mode = SendMode {
-            script: ScriptForm::Hash,
-            asking: Some("h:1".to_owned()),
-        };
-        assert_sends(Operation::Load, mode, "ASKING GET k ASKING PTTL k");
+        assert_sends(
+            operation,
+            ScriptForm::Source,
+            &format!("EVAL {source} 1 k 5 {HEADER}"),
+        );
     }
 
     #[test]

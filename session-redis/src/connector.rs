@@ -1,13 +1,13 @@
-//! Makes, checks and replaces connections, in each topology.
+//! Makes, checks and replaces connections to one node.
 //!
 //! Connections to one server come from `deadpool-redis`: a pool of one makes a connection within a
 //! deadline, checks it with a `PING` if it is suspect, and makes another if the check fails.
 //! Requests use clones of the pooled connection, so none is checked out for them. The Sentinel and
-//! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines, and
-//! the latter retries a write sixteen times without telling the caller.
+//! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines.
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,29 +15,51 @@ use std::{
 };
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
-use redis::{
-    ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection, cluster::ClusterClient,
-};
+use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::{
     address::Address,
-    batcher::Batcher,
-    cluster_connection::ClusterConnection,
+    batcher::{Batcher, Observer},
     config::RedisConfig,
-    endpoint::{Endpoint, driver_config, tcp_settings},
+    endpoint::{Endpoint, driver_config},
     failure::Failure,
     sentinel,
-    shared_connection::SharedConnection,
-    topology::Topology,
 };
 
 /// Called when the server closes a connection.
 pub(crate) type OnDisconnect = Arc<dyn Fn() + Send + Sync>;
 
-/// Makes the connections of one store.
+/// Where the server of a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Tcp(Address),
+    Unix(PathBuf),
+    /// Wherever the sentinels say that the primary of a service is.
+    Sentinel {
+        sentinels: Vec<Address>,
+        service: String,
+    },
+}
+
+impl fmt::Display for Source {
+    /// Writes the addresses, for log lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Sentinel { sentinels, service } => {
+                let sentinels: Vec<_> = sentinels.iter().map(Address::to_string).collect();
+                write!(f, "service {service} of sentinels {}", sentinels.join(","))
+            }
+        }
+    }
+}
+
+/// Makes the connections to one node.
 #[derive(Debug)]
 pub(crate) struct Connector {
+    source: Source,
     config: Arc<RedisConfig>,
     /// The primary that the sentinels named last, whichever connection asked.
     primary: Mutex<Option<Address>>,
@@ -48,7 +70,7 @@ pub(crate) struct Connector {
 /// A connection that replies, and the generation it belongs to.
 #[derive(Debug)]
 pub(crate) struct Connected {
-    pub(crate) connection: SharedConnection,
+    pub(crate) connection: Batcher,
     pub(crate) generation: u64,
 }
 
@@ -82,22 +104,22 @@ impl fmt::Debug for PooledConnection {
 }
 
 impl Connector {
-    pub(crate) fn new(config: Arc<RedisConfig>) -> Self {
+    pub(crate) fn new(source: Source, config: Arc<RedisConfig>) -> Self {
         #[cfg(feature = "tls")]
         if config.tls && rustls::crypto::CryptoProvider::get_default().is_none() {
             // an error means that the application has installed another one, which is kept
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Self {
+            source,
             config,
             primary: Mutex::default(),
             generation: AtomicU64::new(0),
         }
     }
 
-    /// The servers, for log lines.
-    pub(crate) fn topology(&self) -> &Topology {
-        &self.config.topology
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Connections of earlier generations lead to a server that is no longer the primary.
@@ -112,27 +134,20 @@ impl Connector {
         pooled: &mut PooledConnection,
         discard: bool,
         on_disconnect: &OnDisconnect,
+        observer: Observer,
     ) -> Result<Connected, Failure> {
-        let first_generation = |connection| Connected {
-            connection,
-            generation: 0,
-        };
-        match &self.config.topology {
-            Topology::Standalone(address) => {
+        let (connection, generation) = match &self.source {
+            Source::Tcp(address) => {
                 let endpoint = Endpoint::Tcp(address);
-                let connection = self
-                    .pooled(pooled, discard, endpoint, on_disconnect)
-                    .await?;
-                Ok(first_generation(self.batching(connection)))
+                let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
+                (connection.await?, 0)
             }
-            Topology::Unix(path) => {
+            Source::Unix(path) => {
                 let endpoint = Endpoint::Unix(path);
-                let connection = self
-                    .pooled(pooled, discard, endpoint, on_disconnect)
-                    .await?;
-                Ok(first_generation(self.batching(connection)))
+                let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
+                (connection.await?, 0)
             }
-            Topology::Sentinel { sentinels, service } => {
+            Source::Sentinel { sentinels, service } => {
                 let primary = sentinel::find_primary(&self.config, sentinels, service).await?;
                 if pooled.primary.as_ref() != Some(&primary) {
                     *pooled = PooledConnection {
@@ -141,19 +156,19 @@ impl Connector {
                     };
                 }
                 let endpoint = Endpoint::Tcp(&primary);
-                let mut connection = self
-                    .pooled(pooled, discard, endpoint, on_disconnect)
-                    .await?;
+                let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
+                let mut connection = connection.await?;
                 self.check_role(&mut connection, &primary)
                     .await
                     .inspect_err(|_| pooled.release(true))?;
-                Ok(Connected {
-                    connection: self.batching(connection),
-                    generation: self.generation_of(primary),
-                })
+                (connection, self.generation_of(primary))
             }
-            Topology::Cluster(nodes) => Ok(first_generation(self.cluster(nodes).await?)),
-        }
+        };
+        let connection = Batcher::start(connection, self.config.response_timeout, observer);
+        Ok(Connected {
+            connection,
+            generation,
+        })
     }
 
     /// Returns the generation of connections to this primary. A primary other than before begins a
@@ -188,10 +203,6 @@ impl Connector {
         let shared = MultiplexedConnection::clone(&connection);
         pooled.connection = Some(connection);
         Ok(shared)
-    }
-
-    fn batching(&self, connection: MultiplexedConnection) -> SharedConnection {
-        SharedConnection::Server(Batcher::start(connection, self.config.response_timeout))
     }
 
     fn pool(&self, endpoint: &Endpoint<'_>, on_disconnect: OnDisconnect) -> Result<Pool, Failure> {
@@ -240,39 +251,5 @@ impl Connector {
             Err(_) => Err(Failure::unavailable("timed out while checking the role")),
         }
         .map_err(|failure| failure.at(primary))
-    }
-
-    async fn cluster(&self, nodes: &[Address]) -> Result<SharedConnection, Failure> {
-        let config = &self.config;
-        let infos = nodes.iter().map(|node| {
-            let endpoint = Endpoint::Tcp(node);
-            endpoint.connection_info(config, &config.credentials, 0)
-        });
-        let infos = infos.collect::<Result<Vec<_>, _>>()?;
-        let builder = ClusterClient::builder(infos)
-            // the store follows redirections and retries: it knows what is in doubt
-            .retries(0)
-            .connection_timeout(config.connect_timeout)
-            .response_timeout(config.response_timeout)
-            .overall_response_timeout(None)
-            .use_protocol(ProtocolVersion::RESP3)
-            .tcp_settings(tcp_settings());
-        #[cfg(feature = "tls")]
-        let builder = match &config.root_certificates {
-            Some(pem) => builder.certs(crate::endpoint::root_certificates(pem)),
-            None => builder,
-        };
-        let client = builder
-            .build()
-            .map_err(|error| Failure::from_connecting(&error))?;
-        let limit = 2 * config.connect_timeout + config.response_timeout;
-        match timeout(limit, client.get_async_connection()).await {
-            Ok(Ok(connection)) => {
-                let connection = ClusterConnection::new(connection, config.clone());
-                Ok(SharedConnection::Cluster(Arc::new(connection)))
-            }
-            Ok(Err(error)) => Err(Failure::from_connecting(&error).at(&config.topology)),
-            Err(_) => Err(Failure::unavailable("timed out while connecting").at(&config.topology)),
-        }
     }
 }

@@ -24,7 +24,7 @@ use deadpool_redis::{PoolError, TimeoutType};
 use redis::{ErrorKind, RedisError};
 use session_core::{StoreError, StoreErrorKind};
 
-use crate::server_error::ServerError;
+use crate::server_error::{Redirection, ServerError};
 
 /// Why one attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +54,12 @@ pub(crate) enum RetryAction {
     FindPrimary,
     /// Send the source of the script.
     SendSource,
-    /// In a cluster, another node serves the key, or will soon.
-    Redirect,
-    /// In a cluster, this node (`host:port`) imports the slot and has the key already.
-    Ask(String),
+    /// In a cluster, this node serves the slot.
+    Moved(Redirection),
+    /// In a cluster, this node imports the slot and has the key already.
+    Ask(Redirection),
+    /// In a cluster, another node will serve the key soon, or this one again.
+    Wait,
 }
 
 impl Failure {
@@ -97,10 +99,6 @@ impl Failure {
         match error.kind() {
             // the text of these errors quotes the reply
             ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::unexpected_reply(),
-            // the cluster client has no connection for the key, and has sent nothing
-            ErrorKind::ClusterConnectionNotFound => {
-                Self::unavailable("no node of the cluster is connected")
-            }
             _ => Self::Lost {
                 text: error.to_string(),
             },
@@ -166,18 +164,30 @@ impl Failure {
         match self {
             Self::Lost { .. } => RetryAction::Reconnect,
             Self::Closed => RetryAction::NextConnection,
-            Self::NotSent { .. } => RetryAction::Redirect,
-            Self::TimedOut => RetryAction::GiveUp,
+            Self::NotSent { .. } | Self::TimedOut => RetryAction::GiveUp,
             Self::Server(error) => match error.code() {
                 "NOSCRIPT" => RetryAction::SendSource,
                 "READONLY" => RetryAction::FindPrimary,
-                "ASK" => match error.ask_address() {
-                    Some(address) => RetryAction::Ask(address.to_owned()),
-                    None => RetryAction::Redirect,
+                "ASK" => match error.redirection() {
+                    Some(to) => RetryAction::Ask(to),
+                    None => RetryAction::Wait,
                 },
-                "MOVED" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => RetryAction::Redirect,
+                "MOVED" => match error.redirection() {
+                    Some(to) => RetryAction::Moved(to),
+                    None => RetryAction::Wait,
+                },
+                "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => RetryAction::Wait,
                 _ => RetryAction::GiveUp,
             },
+        }
+    }
+
+    /// Whether the server cannot be reached or does not reply.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::NotSent { kind, .. } => *kind == StoreErrorKind::Unavailable,
+            Self::Closed | Self::Lost { .. } | Self::TimedOut => true,
+            Self::Server(_) => false,
         }
     }
 
@@ -313,11 +323,6 @@ mod tests {
             ),
             (sent(&io_error(io::ErrorKind::TimedOut)), Timeout, Timeout),
             (
-                sent(&(ErrorKind::ClusterConnectionNotFound, "none").into()),
-                Unavailable,
-                Unavailable,
-            ),
-            (
                 sent(&(ErrorKind::Parse, "what").into()),
                 Unavailable,
                 Timeout,
@@ -386,6 +391,14 @@ mod tests {
         }
     }
 
+    fn to(address: &str) -> Redirection {
+        let ask = Failure::from_command(&error_reply(&format!("ASK 1 {address}")));
+        match ask {
+            Failure::Server(error) => error.redirection().expect("an address"),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
     #[test]
     fn every_failure_suggests_what_to_do_next() {
         for (line, action) in [
@@ -399,16 +412,21 @@ mod tests {
             ),
             (
                 "ASK 3999 127.0.0.1:6381",
-                RetryAction::Ask("127.0.0.1:6381".into()),
+                RetryAction::Ask(to("127.0.0.1:6381")),
             ),
-            ("ASK 3999 :6381", RetryAction::Redirect),
-            ("MOVED 3999 127.0.0.1:6381", RetryAction::Redirect),
+            ("ASK 3999 ?:6381", RetryAction::Wait),
+            ("ASK 3999", RetryAction::Wait),
+            (
+                "MOVED 3999 2001:db8::7:6381",
+                RetryAction::Moved(to("2001:db8::7:6381")),
+            ),
+            ("MOVED 3999 h:0", RetryAction::Wait),
             (
                 "TRYAGAIN Multiple keys request during rehashing of slot",
-                RetryAction::Redirect,
+                RetryAction::Wait,
             ),
-            ("CLUSTERDOWN The cluster is down", RetryAction::Redirect),
-            ("MASTERDOWN Link with MASTER is down", RetryAction::Redirect),
+            ("CLUSTERDOWN The cluster is down", RetryAction::Wait),
+            ("MASTERDOWN Link with MASTER is down", RetryAction::Wait),
             (
                 "LOADING Redis is loading the dataset in memory",
                 RetryAction::GiveUp,
@@ -422,7 +440,9 @@ mod tests {
         assert_eq!(lost.retry_action(), RetryAction::Reconnect);
         assert_eq!(Failure::Closed.retry_action(), RetryAction::NextConnection);
         assert_eq!(Failure::TimedOut.retry_action(), RetryAction::GiveUp);
-        assert_eq!(Failure::overloaded().retry_action(), RetryAction::Redirect);
+        assert_eq!(Failure::overloaded().retry_action(), RetryAction::GiveUp);
+        let unavailable = Failure::unavailable("no connection");
+        assert_eq!(unavailable.retry_action(), RetryAction::GiveUp);
     }
 
     #[test]

@@ -116,15 +116,15 @@
 //! server that reports another role.
 
 mod address;
+mod admission;
 mod backoff;
 mod batcher;
 mod breaker;
 mod breaker_cell;
-mod cluster_connection;
+mod cluster;
 mod command;
 mod config;
 mod connect_error;
-mod connections;
 mod connector;
 mod credentials;
 mod endpoint;
@@ -132,13 +132,15 @@ mod failure;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod node;
 mod node_connection;
 mod reply;
 mod retry;
+mod router;
 mod script;
 mod sentinel;
 mod server_error;
-mod shared_connection;
+mod slot_map;
 mod store;
 mod stored_record;
 mod topology;

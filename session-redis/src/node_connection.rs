@@ -1,4 +1,4 @@
-//! One of the connections of a store: replaced in the background when it fails, and guarded by a
+//! One of the connections to a node: replaced in the background when it fails, and guarded by a
 //! circuit breaker.
 //!
 //! The breaker decides; this file carries out what it says.
@@ -12,32 +12,28 @@ use std::{
     time::Instant,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, Semaphore},
-    task::yield_now,
-    time::sleep,
-};
+use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::sleep};
 
 use crate::{
+    admission::Admission,
     backoff::jitter,
+    batcher::{BatchEnd, Batcher, Observer},
     breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice},
     breaker_cell::{Applied, BreakerCell},
     connector::{Connected, Connector, OnDisconnect, PooledConnection},
-    shared_connection::SharedConnection,
+    node::Node,
 };
 
-/// A place for a connection, with the permits to use it.
+/// A place for a connection.
 pub(crate) struct NodeConnection {
     number: usize,
     connector: Arc<Connector>,
-    max_in_flight: usize,
-    /// How many more operations may be in flight.
-    permits: Semaphore,
-    breaker: BreakerCell<SharedConnection>,
+    admission: Arc<Admission>,
+    breaker: BreakerCell<Batcher>,
     next_serial: AtomicU64,
     pooled: Mutex<PooledConnection>,
     on_disconnect: OnDisconnect,
+    node: Weak<Node>,
     this: Weak<Self>,
 }
 
@@ -45,26 +41,26 @@ impl NodeConnection {
     pub(crate) fn new(
         number: usize,
         connector: Arc<Connector>,
-        max_in_flight: usize,
+        admission: Arc<Admission>,
         config: BreakerConfig,
+        node: Weak<Node>,
     ) -> Arc<Self> {
-        let max_in_flight = max_in_flight.min(Semaphore::MAX_PERMITS);
         Arc::new_cyclic(|this: &Weak<Self>| {
             let weak = this.clone();
             let on_disconnect = move || {
-                if let Some(node) = weak.upgrade() {
-                    node.on_disconnect();
+                if let Some(connection) = weak.upgrade() {
+                    connection.apply(Event::Disconnected);
                 }
             };
             Self {
                 number,
                 connector,
-                max_in_flight,
-                permits: Semaphore::new(max_in_flight),
+                admission,
                 breaker: BreakerCell::new(config),
                 next_serial: AtomicU64::new(0),
                 pooled: Mutex::default(),
                 on_disconnect: Arc::new(on_disconnect),
+                node,
                 this: this.clone(),
             }
         })
@@ -74,13 +70,14 @@ impl NodeConnection {
         self.number
     }
 
-    pub(crate) fn permits(&self) -> &Semaphore {
-        &self.permits
+    /// Whether this is the connection that is in use.
+    pub(crate) fn is_active(&self, serial: u64) -> bool {
+        self.breaker.is_active(serial)
     }
 
     /// Returns the state of the connection. A connection to a server that is no longer the primary
     /// is replaced first.
-    pub(crate) fn state(&self) -> Breaker<SharedConnection> {
+    pub(crate) fn state(&self) -> Breaker<Batcher> {
         let state = self.breaker.state();
         let generation = self.connector.generation();
         match &state {
@@ -107,52 +104,45 @@ impl NodeConnection {
         self.apply(Event::Requested);
     }
 
-    /// The server replied to an operation.
-    pub(crate) fn on_reply(&self) {
-        self.breaker.on_reply();
-    }
-
-    /// An operation got no reply in time. The connection stays in use while it is checked, unless
-    /// this opens the breaker, which is the result.
-    pub(crate) fn on_timeout(&self, active: &Active<SharedConnection>) -> bool {
-        let serial = active.serial;
-        let notice = self.apply(Event::TimedOut { serial }).notice;
-        matches!(notice, Some(Notice::Opened(_)))
+    /// A pipeline on the connection of this serial has ended.
+    fn on_batch_end(&self, serial: u64, end: BatchEnd) {
+        match end {
+            BatchEnd::Replied { took, operations } => {
+                self.breaker.on_reply();
+                self.admission.on_round_trip(took, operations);
+            }
+            BatchEnd::TimedOut => {
+                self.admission.on_timeout();
+                let notice = self.apply(Event::TimedOut { serial }).notice;
+                if let (Some(Notice::Opened(_)), Some(node)) = (notice, self.node.upgrade()) {
+                    node.mark_suspect(self.connector.generation());
+                }
+            }
+            BatchEnd::Lost => {
+                self.apply(Event::Lost { serial });
+            }
+        }
     }
 
     /// The breaker of another connection to the same server opened because replies are missing. If
     /// this one is idle it is checked before it is used; if it is in use it finds out by itself.
-    pub(crate) fn mark_suspect(&self, peer: &Active<SharedConnection>) {
-        self.apply(Event::PeerTimedOut {
-            generation: peer.generation,
-            idle: self.permits.available_permits() == self.max_in_flight,
-        });
-    }
-
-    /// The connection broke under an operation.
-    pub(crate) fn on_lost(&self, active: &Active<SharedConnection>) {
-        let serial = active.serial;
-        self.apply(if active.connection.is_cluster() {
-            Event::NodeLost { serial }
-        } else {
-            Event::Lost { serial }
-        });
+    pub(crate) fn mark_suspect(&self, generation: u64) {
+        if let Breaker::Up(up) = self.breaker.state() {
+            let idle = up.active.connection.is_idle();
+            self.apply(Event::PeerTimedOut { generation, idle });
+        }
     }
 
     /// The server refused a write because it is a replica. Returns whether the connection is
     /// replaced, and so may lead to the primary.
-    pub(crate) fn on_readonly(&self, active: &Active<SharedConnection>) -> bool {
+    pub(crate) fn on_readonly(&self, active: &Active<Batcher>) -> bool {
         let serial = active.serial;
         self.apply(Event::ReadOnly { serial });
         !self.breaker.is_active(serial)
     }
 
-    fn on_disconnect(&self) {
-        self.apply(Event::Disconnected);
-    }
-
     /// Feeds an event to the breaker, and carries out what it says.
-    fn apply(&self, event: Event<SharedConnection>) -> Applied {
+    fn apply(&self, event: Event<Batcher>) -> Applied {
         let applied = self.breaker.apply(event);
         if let Some(notice) = &applied.notice {
             self.log(notice);
@@ -164,7 +154,7 @@ impl NodeConnection {
     }
 
     fn log(&self, notice: &Notice) {
-        let (connection, server) = (self.number, self.connector.topology());
+        let (connection, server) = (self.number, self.connector.source());
         match notice {
             Notice::Opened(failure) => {
                 tracing::warn!(
@@ -181,7 +171,7 @@ impl NodeConnection {
 
     fn start_repair(&self, discard: bool) {
         let repair = RunningRepair {
-            node: self.this.clone(),
+            connection: self.this.clone(),
             finished: false,
         };
         match Handle::try_current() {
@@ -191,27 +181,53 @@ impl NodeConnection {
         }
     }
 
-    async fn attempt(&self, discard: bool) -> Event<SharedConnection> {
+    async fn attempt(&self, discard: bool) -> Event<Batcher> {
         let mut pooled = self.pooled.lock().await;
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         let connected = self
             .connector
-            .connect(&mut pooled, discard, &self.on_disconnect)
+            .connect(
+                &mut pooled,
+                discard,
+                &self.on_disconnect,
+                self.observer(serial),
+            )
             .await;
         match connected {
             Ok(Connected {
                 connection,
                 generation,
-            }) => Event::Connected(Active {
-                connection,
-                serial: self.next_serial.fetch_add(1, Ordering::Relaxed),
-                generation,
-                connected_at: Instant::now(),
-            }),
+            }) => {
+                self.admission.on_connected();
+                Event::Connected(Active {
+                    connection,
+                    serial,
+                    generation,
+                    connected_at: Instant::now(),
+                })
+            }
             Err(failure) => {
                 tracing::debug!(connection = self.number, %failure, "cannot connect to Redis");
                 Event::AttemptFailed(failure)
             }
         }
+    }
+
+    fn observer(&self, serial: u64) -> Observer {
+        let this = self.this.clone();
+        Arc::new(move |end| {
+            if let Some(connection) = this.upgrade() {
+                connection.on_batch_end(serial, end);
+            }
+        })
+    }
+
+    /// Waits until the first connection of the node has reached the server, if that is what it
+    /// tries: many instances with several connections each would not let a server come back.
+    fn wait_for_first(&self) -> Option<impl Future<Output = ()> + use<>> {
+        let node = self.node.upgrade()?;
+        let first = node.first().filter(|first| first.number != self.number)?;
+        Some(first.breaker.closed())
     }
 }
 
@@ -226,22 +242,31 @@ impl fmt::Debug for NodeConnection {
 
 /// The task that checks or replaces a connection. It does not keep the node connection alive.
 struct RunningRepair {
-    node: Weak<NodeConnection>,
+    connection: Weak<NodeConnection>,
     finished: bool,
 }
 
 impl RunningRepair {
     async fn run(mut self, discard: bool) {
-        while let Some(node) = self.node.upgrade() {
-            node.apply(Event::AttemptStarted);
-            let event = node.attempt(discard).await;
-            let pause = match node.apply(event).action {
+        while let Some(connection) = self.connection.upgrade() {
+            if let Some(first) = connection.wait_for_first() {
+                drop(connection);
+                first.await;
+            } else {
+                drop(connection);
+            }
+            let Some(connection) = self.connection.upgrade() else {
+                break;
+            };
+            connection.apply(Event::AttemptStarted);
+            let event = connection.attempt(discard).await;
+            let pause = match connection.apply(event).action {
                 Action::RetryAfter(pause) => pause,
                 Action::None | Action::StartRepair { .. } | Action::EndRepair => {
                     return self.finish();
                 }
             };
-            drop(node);
+            drop(connection);
             sleep(jitter(pause)).await;
         }
     }
@@ -254,8 +279,8 @@ impl RunningRepair {
 impl Drop for RunningRepair {
     /// If the task was aborted, perhaps with its runtime, the next operation starts another.
     fn drop(&mut self) {
-        if let Some(node) = self.node.upgrade().filter(|_| !self.finished) {
-            node.apply(Event::RepairAborted);
+        if let Some(connection) = self.connection.upgrade().filter(|_| !self.finished) {
+            connection.apply(Event::RepairAborted);
         }
     }
 }

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use crate::{
+    address::Address,
     backoff::exponential,
     command::{Command, SendMode},
     failure::{Failure, RetryAction},
@@ -34,13 +35,13 @@ pub(crate) struct Attempts {
     mode: SendMode,
 }
 
-/// What the failed attempt was sent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a failed attempt was sent on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// A connection to one server. `replaced` says that it is no longer used.
+    /// One server. `replaced` says that the connection is no longer used.
     Server { replaced: bool },
-    /// A connection to a cluster.
-    Cluster,
+    /// This node of a cluster.
+    ClusterNode(Address),
 }
 
 /// What to do after a failed attempt.
@@ -75,7 +76,7 @@ impl Attempts {
     }
 
     /// Adds a failed attempt.
-    pub(crate) fn after(mut self, failure: &Failure, target: Target) -> (Self, Next) {
+    pub(crate) fn after(mut self, failure: &Failure, target: &Target) -> (Self, Next) {
         self.in_doubt |= self.writes && failure.may_be_applied();
         let next = match (failure.retry_action(), target) {
             (RetryAction::GiveUp, _) => Next::GiveUp,
@@ -90,17 +91,28 @@ impl Attempts {
             }
             (RetryAction::FindPrimary, Target::Server { replaced: true }) => self.retry_once(),
             (
-                RetryAction::FindPrimary | RetryAction::Redirect | RetryAction::Ask(_),
+                RetryAction::FindPrimary
+                | RetryAction::Moved(_)
+                | RetryAction::Ask(_)
+                | RetryAction::Wait,
                 Target::Server { .. },
             ) => Next::GiveUp,
-            (RetryAction::Ask(node), Target::Cluster) => {
-                self.mode.asking = Some(node);
+            (RetryAction::Ask(to), Target::ClusterNode(replied)) => {
+                self.mode.asking = Some(to.from(replied));
                 self.redirect(Next::Retry)
             }
-            (RetryAction::FindPrimary | RetryAction::Redirect, Target::Cluster) => {
+            (RetryAction::Moved(_), Target::ClusterNode(_)) => {
                 self.mode.asking = None;
-                let pause = exponential(FIRST_PAUSE, self.redirections + 1);
-                self.redirect(Next::RetryAfter(pause))
+                let next = match self.redirections {
+                    0 => Next::Retry,
+                    _ => self.pause(),
+                };
+                self.redirect(next)
+            }
+            (RetryAction::FindPrimary | RetryAction::Wait, Target::ClusterNode(_)) => {
+                self.mode.asking = None;
+                let next = self.pause();
+                self.redirect(next)
             }
         };
         (self, next)
@@ -112,6 +124,10 @@ impl Attempts {
         } else {
             Next::Retry
         }
+    }
+
+    fn pause(&self) -> Next {
+        Next::RetryAfter(exponential(FIRST_PAUSE, self.redirections + 1))
     }
 
     fn redirect(&mut self, next: Next) -> Next {
@@ -134,7 +150,17 @@ mod tests {
 
     const SERVER: Target = Target::Server { replaced: false };
     const REPLACED: Target = Target::Server { replaced: true };
-    const CLUSTER: Target = Target::Cluster;
+
+    fn node() -> Target {
+        Target::ClusterNode(address("10.0.0.1", 6379))
+    }
+
+    fn address(host: &str, port: u16) -> Address {
+        Address {
+            host: host.to_owned(),
+            port,
+        }
+    }
 
     fn error_reply(line: &str) -> Failure {
         let reply = parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("a reply");
@@ -174,7 +200,7 @@ mod tests {
         each_operation(|command| {
             let mut attempts = Attempts::new(command);
             for (failure, target, expected) in failures {
-                let (after, next) = attempts.after(failure, *target);
+                let (after, next) = attempts.after(failure, target);
                 assert_eq!(next, *expected, "{} after {failure:?}", command.name());
                 attempts = after;
             }
@@ -187,13 +213,13 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_retried_once_unless_the_operation_is_a_create() {
-        for target in [SERVER, REPLACED, CLUSTER] {
+        for target in [SERVER, REPLACED, node()] {
             each_operation(|command| {
                 let creates = command.name() == "create";
-                let (attempts, next) = Attempts::new(command).after(&lost(), target);
+                let (attempts, next) = Attempts::new(command).after(&lost(), &target);
                 assert_eq!(next, if creates { Next::GiveUp } else { Next::Retry });
                 assert_eq!(attempts.in_doubt(), command.writes());
-                let (attempts, next) = attempts.after(&lost(), target);
+                let (attempts, next) = attempts.after(&lost(), &target);
                 assert_eq!(next, Next::GiveUp);
                 assert_eq!(attempts.in_doubt(), command.writes());
             });
@@ -202,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_missed_deadline_is_never_retried() {
-        for target in [SERVER, CLUSTER] {
+        for target in [SERVER, node()] {
             assert_next(&[(Failure::TimedOut, target, Next::GiveUp)]);
         }
     }
@@ -216,14 +242,14 @@ mod tests {
     #[test]
     fn an_unknown_script_is_sent_as_source_once() {
         let unknown = || error_reply("NOSCRIPT No matching script. Please use EVAL.");
-        for target in [SERVER, CLUSTER] {
+        for target in [SERVER, node()] {
             assert_next(&[
-                (unknown(), target, Next::Retry),
+                (unknown(), target.clone(), Next::Retry),
                 (unknown(), target, Next::GiveUp),
             ]);
         }
         each_operation(|command| {
-            let (attempts, _) = Attempts::new(command).after(&unknown(), SERVER);
+            let (attempts, _) = Attempts::new(command).after(&unknown(), &SERVER);
             assert_eq!(attempts.mode().script, ScriptForm::Source);
         });
     }
@@ -236,25 +262,27 @@ mod tests {
             (read_only(), REPLACED, Next::Retry),
             (read_only(), REPLACED, Next::GiveUp),
         ]);
-        assert_next(&[(read_only(), CLUSTER, pause(10))]);
+        assert_next(&[(read_only(), node(), pause(10))]);
     }
 
     #[test]
     fn a_cluster_redirects_at_most_five_times() {
         let moved = || error_reply("MOVED 3999 127.0.0.1:6381");
         assert_next(&[
-            (moved(), CLUSTER, pause(10)),
-            (moved(), CLUSTER, pause(20)),
-            (error_reply("TRYAGAIN Multiple keys"), CLUSTER, pause(40)),
-            (error_reply("ASK 3999 h:1"), CLUSTER, Next::Retry),
+            (moved(), node(), Next::Retry),
+            (moved(), node(), pause(20)),
+            (error_reply("TRYAGAIN Multiple keys"), node(), pause(40)),
+            (error_reply("ASK 3999 h:1"), node(), Next::Retry),
             (
                 error_reply("CLUSTERDOWN The cluster is down"),
-                CLUSTER,
+                node(),
                 pause(160),
             ),
-            (moved(), CLUSTER, Next::GiveUp),
+            (moved(), node(), Next::GiveUp),
         ]);
-        assert_next(&[(Failure::unavailable("no node"), CLUSTER, pause(10))]);
+        for not_sent in [Failure::unavailable("no connection"), Failure::overloaded()] {
+            assert_next(&[(not_sent, node(), Next::GiveUp)]);
+        }
         assert_next(&[(moved(), SERVER, Next::GiveUp)]);
         assert_next(&[(error_reply("ASK 3999 h:1"), SERVER, Next::GiveUp)]);
     }
@@ -263,10 +291,10 @@ mod tests {
     fn asking_holds_until_the_next_redirection() {
         each_operation(|command| {
             let ask = error_reply("ASK 3999 h:1");
-            let (attempts, _) = Attempts::new(command).after(&ask, CLUSTER);
-            assert_eq!(attempts.mode().asking.as_deref(), Some("h:1"));
+            let (attempts, _) = Attempts::new(command).after(&ask, &node());
+            assert_eq!(attempts.mode().asking, Some(address("h", 1)));
             let moved = error_reply("MOVED 3999 h:1");
-            let (attempts, _) = attempts.after(&moved, CLUSTER);
+            let (attempts, _) = attempts.after(&moved, &node());
             assert_eq!(attempts.mode().asking, None);
         });
     }
@@ -279,7 +307,7 @@ mod tests {
             "NOPERM this user has no permissions",
             "WRONGTYPE Operation against a key",
         ] {
-            for target in [SERVER, CLUSTER] {
+            for target in [SERVER, node()] {
                 assert_next(&[(error_reply(line), target, Next::GiveUp)]);
             }
         }
@@ -288,9 +316,9 @@ mod tests {
     #[test]
     fn doubt_remains_whatever_follows() {
         each_operation(|command| {
-            let (attempts, _) = Attempts::new(command).after(&lost(), CLUSTER);
+            let (attempts, _) = Attempts::new(command).after(&lost(), &node());
             for line in ["MOVED 1 h:1", "NOSCRIPT No matching script", "OOM command"] {
-                let (after, _) = attempts.clone().after(&error_reply(line), CLUSTER);
+                let (after, _) = attempts.clone().after(&error_reply(line), &node());
                 assert_eq!(after.in_doubt(), command.writes(), "{line}");
             }
         });

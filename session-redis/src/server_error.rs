@@ -5,6 +5,8 @@ use std::fmt;
 use redis::RedisError;
 use session_core::StoreErrorKind;
 
+use crate::address::Address;
+
 /// The longest text of a server that is kept, in characters.
 const MAX_TEXT: usize = 200;
 
@@ -14,6 +16,23 @@ const MAX_TEXT: usize = 200;
 pub(crate) struct ServerError {
     code: String,
     text: String,
+}
+
+/// Where a node of a cluster redirects to. Without a host it is the host of that node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Redirection {
+    host: Option<String>,
+    port: u16,
+}
+
+impl Redirection {
+    /// The address, as seen from the node that replied.
+    pub(crate) fn from(self, replied: &Address) -> Address {
+        Address {
+            host: self.host.unwrap_or_else(|| replied.host.clone()),
+            port: self.port,
+        }
+    }
 }
 
 impl ServerError {
@@ -39,11 +58,26 @@ impl ServerError {
         &self.code
     }
 
-    /// Returns the address that `ASK` redirects to, `host:port`. An empty host means the host of
-    /// the node that replied; then there is none.
-    pub(crate) fn ask_address(&self) -> Option<&str> {
-        let address = self.text.split_ascii_whitespace().nth(1)?;
-        (self.code == "ASK" && !address.starts_with(':')).then_some(address)
+    /// Returns the address that `MOVED` or `ASK` redirects to. An empty host means the host of the
+    /// node that replied; `?` is one that it does not know.
+    pub(crate) fn redirection(&self) -> Option<Redirection> {
+        let (host, port) = match self.code.as_str() {
+            "MOVED" | "ASK" => self
+                .text
+                .split_ascii_whitespace()
+                .nth(1)?
+                // an IPv6 address has no brackets here
+                .rsplit_once(':')?,
+            _ => return None,
+        };
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        match host {
+            "?" => None,
+            host => Some(Redirection {
+                host: (!host.is_empty()).then(|| host.trim_matches(['[', ']']).to_owned()),
+                port,
+            }),
+        }
     }
 
     /// The kind of the store's error, if the operation is not sent again.
@@ -162,6 +196,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn redirections_of_every_form_are_read() {
+        let replied = Address {
+            host: "10.0.0.1".to_owned(),
+            port: 6379,
+        };
+        for (line, expected) in [
+            ("MOVED 3999 127.0.0.1:6381", Some("127.0.0.1:6381")),
+            (
+                "ASK 3999 redis-3.example:6381",
+                Some("redis-3.example:6381"),
+            ),
+            ("ASK 3999 ::1:6381", Some("[::1]:6381")),
+            ("MOVED 3999 [2001:db8::7]:6381", Some("[2001:db8::7]:6381")),
+            ("MOVED 3999 :6381", Some("10.0.0.1:6381")),
+            ("MOVED 3999 ?:6381", None),
+            ("MOVED 3999 h:0", None),
+            ("MOVED 3999 h:65536", None),
+            ("MOVED 3999", None),
+            ("TRYAGAIN 3999 h:1", None),
+        ] {
+            let redirection = error(line).redirection();
+            let address = redirection.map(|to| to.from(&replied).to_string());
+            assert_eq!(address.as_deref(), expected, "{line}");
+        }
+    }
+
     /// As Redis 6.2 reports them.
     #[test]
     fn errors_inside_a_script_are_unwrapped() {
@@ -188,17 +249,5 @@ mod tests {
         assert_eq!(error(line).to_string(), "ERR unknown command 'EVALSHA'");
         let long = format!("ERR {}", "x".repeat(1000));
         assert_eq!(error(&long).to_string().len(), "ERR ".len() + MAX_TEXT);
-    }
-
-    #[test]
-    fn ask_names_an_address_unless_its_host_is_empty() {
-        let address = |line| error(line).ask_address().map(str::to_owned);
-        assert_eq!(
-            address("ASK 3999 127.0.0.1:6381").as_deref(),
-            Some("127.0.0.1:6381")
-        );
-        assert_eq!(address("ASK 3999 :6381"), None);
-        assert_eq!(address("ASK 3999"), None);
-        assert_eq!(address("MOVED 3999 127.0.0.1:6381"), None);
     }
 }

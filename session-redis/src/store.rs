@@ -11,7 +11,7 @@ use crate::{
     command::{Command, Operation},
     config::RedisConfig,
     connect_error::ConnectError,
-    connections::Connections,
+    router::Router,
 };
 
 /// Keeps sessions in Redis or Valkey: on one server, on the primary that sentinels name, or in a
@@ -26,7 +26,7 @@ use crate::{
 /// The store stays usable.
 #[derive(Clone)]
 pub struct RedisStore {
-    connections: Arc<Connections>,
+    router: Arc<Router>,
     config: Arc<RedisConfig>,
 }
 
@@ -91,7 +91,7 @@ impl RedisStore {
         config.validate()?;
         let config = Arc::new(config);
         Ok(Self {
-            connections: Arc::new(Connections::new(config.clone())),
+            router: Arc::new(Router::new(&config)),
             config,
         })
     }
@@ -114,13 +114,13 @@ impl Store for RedisStore {
     async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
         let key = self.key(id);
         let command = Command::new(&key, Operation::Load);
-        self.connections.run(command).await?.into_loaded()
+        self.router.run(command).await?.into_loaded()
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         let key = self.key(id);
         let command = Command::new(&key, Operation::Create(write));
-        self.connections.run(command).await?.into_created()
+        self.router.run(command).await?.into_created()
     }
 
     async fn save(
@@ -131,7 +131,7 @@ impl Store for RedisStore {
     ) -> Result<Saved, StoreError> {
         let key = self.key(id);
         let command = Command::new(&key, Operation::Save { expected, write });
-        self.connections.run(command).await?.into_saved()
+        self.router.run(command).await?.into_saved()
     }
 
     async fn touch(
@@ -142,14 +142,14 @@ impl Store for RedisStore {
     ) -> Result<Touched, StoreError> {
         let key = self.key(id);
         let command = Command::new(&key, Operation::Touch { expected, ttl });
-        self.connections.run(command).await?.into_touched()
+        self.router.run(command).await?.into_touched()
     }
 
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         let key = self.key(id);
         let expected = options.expected;
         let command = Command::new(&key, Operation::Destroy { expected });
-        let reply = self.connections.run(command).await?;
+        let reply = self.router.run(command).await?;
         match expected {
             Some(_) => reply.into_destroyed_if_expected(),
             None => reply.into_destroyed(),
@@ -165,7 +165,7 @@ mod tests {
     fn debug_output_hides_passwords() {
         let config = RedisConfig::from_url("redis://app:hunter2@h").expect("a URL");
         let store = RedisStore::lazy(config).expect("a store");
-        let printed = format!("{store:?} {:?}", store.connections);
+        let printed = format!("{store:?} {:?}", store.router);
         assert!(!printed.contains("hunter"), "{printed}");
     }
 }

@@ -1,0 +1,296 @@
+//! One node: a server, with the connections to it, what may be in flight to it, and its breakers.
+//!
+//! A single server is one node. Sentinels make one node whose address changes. A cluster is a map
+//! from slots to nodes. Nodes share nothing, so one that hangs or is dead affects only the sessions
+//! on it.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use redis::Cmd;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    address::Address,
+    admission::{Admission, Load},
+    batcher::Batcher,
+    breaker::{Active, Breaker, BreakerConfig},
+    command::{Command, SendMode},
+    config::RedisConfig,
+    connector::{Connector, Source},
+    failure::{Failure, RetryAction},
+    node_connection::NodeConnection,
+    reply::Values,
+    retry::Target,
+};
+
+/// A server, and everything that is used to reach it.
+pub(crate) struct Node {
+    /// Its address, if it is a node of a cluster.
+    member: Option<Address>,
+    connector: Arc<Connector>,
+    connections: Box<[Arc<NodeConnection>]>,
+    admission: Arc<Admission>,
+    response_timeout: Duration,
+}
+
+/// An attempt that failed, and on what, if it was sent.
+#[derive(Debug)]
+pub(crate) struct FailedAttempt {
+    pub(crate) failure: Failure,
+    pub(crate) target: Option<Target>,
+}
+
+/// A connection that is in use.
+struct Selection<'n> {
+    connection: &'n NodeConnection,
+    active: Active<Batcher>,
+}
+
+/// What a scan of all connections found.
+enum Scan<'n> {
+    Selected(Selection<'n>),
+    Connecting(&'n NodeConnection),
+    Down(Failure),
+}
+
+/// Whether a node can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// Nothing was sent yet.
+    Idle,
+    Connecting,
+    Up,
+    /// Its breaker is open, because of this.
+    Down(Failure),
+}
+
+impl Node {
+    /// The node of a store that has only one.
+    pub(crate) fn single(source: Source, config: &Arc<RedisConfig>) -> Arc<Self> {
+        Self::new(source, None, config)
+    }
+
+    /// A node of a cluster.
+    pub(crate) fn of_cluster(address: Address, config: &Arc<RedisConfig>) -> Arc<Self> {
+        Self::new(Source::Tcp(address.clone()), Some(address), config)
+    }
+
+    fn new(source: Source, member: Option<Address>, config: &Arc<RedisConfig>) -> Arc<Self> {
+        let breaker = BreakerConfig {
+            failures: config.breaker_failures,
+            connect_timeout: config.connect_timeout,
+            probe_every: config.probe_every,
+        };
+        let connector = Arc::new(Connector::new(source, config.clone()));
+        let admission = Admission::new(
+            config.max_in_flight,
+            config.response_timeout,
+            config.total_timeout,
+        );
+        Arc::new_cyclic(|node: &Weak<Self>| {
+            let connection = |number| {
+                let (connector, admission) = (connector.clone(), admission.clone());
+                NodeConnection::new(number, connector, admission, breaker, node.clone())
+            };
+            Self {
+                member,
+                connections: (0..config.connections).map(connection).collect(),
+                response_timeout: config.response_timeout,
+                connector,
+                admission,
+            }
+        })
+    }
+
+    /// The server, for log lines.
+    pub(crate) fn source(&self) -> &Source {
+        self.connector.source()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        self.admission.load()
+    }
+
+    /// The state of the best of its connections.
+    pub(crate) fn state(&self) -> NodeState {
+        let (mut idle, mut connecting, mut down) = (false, false, None);
+        for connection in &self.connections {
+            match connection.state() {
+                Breaker::Up(_) => return NodeState::Up,
+                Breaker::Idle => idle = true,
+                Breaker::Connecting(_) => connecting = true,
+                Breaker::Down { failure, .. } => down = Some(failure),
+            }
+        }
+        match down {
+            Some(failure) => NodeState::Down(failure),
+            None if idle && !connecting => NodeState::Idle,
+            None => NodeState::Connecting,
+        }
+    }
+
+    /// The first connection, which is the one that probes a server that is down.
+    pub(crate) fn first(&self) -> Option<&Arc<NodeConnection>> {
+        self.connections.first()
+    }
+
+    /// One connection no longer gets replies. Others to the same server that are idle have not
+    /// noticed.
+    pub(crate) fn mark_suspect(&self, peer: u64) {
+        for connection in &self.connections {
+            connection.mark_suspect(peer);
+        }
+    }
+
+    /// Sends a command once.
+    pub(crate) async fn attempt(
+        &self,
+        command: &Command<'_>,
+        mode: &SendMode,
+        deadline: Instant,
+    ) -> Result<Values, FailedAttempt> {
+        let admitted = match (self.scan(), self.admission.try_admit(command.priority())) {
+            (Scan::Selected(selection), Some(permit)) => Ok((selection, permit)),
+            // boxed, because it is rare and would enlarge the future of every operation
+            (scan, permit) => {
+                drop(permit);
+                Box::pin(async {
+                    let selection = self.select(scan, deadline).await?;
+                    let permit = self.admission.admit(command.priority(), deadline).await?;
+                    if selection.is_in_use() {
+                        return Ok((selection, permit));
+                    }
+                    Ok((self.select(self.scan(), deadline).await?, permit))
+                })
+                .await
+            }
+        };
+        let (selection, permit) = admitted.map_err(|failure| FailedAttempt {
+            failure,
+            // in a cluster, another node may take over
+            target: self.member.clone().map(Target::ClusterNode),
+        })?;
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let limit = self.response_timeout.min(remaining);
+        let commands = command.commands(mode.script);
+        let batcher = &selection.active.connection;
+        let result = batcher.send(commands, mode.asking.is_some(), limit).await;
+        drop(permit);
+        result.map_err(|failure| {
+            tracing::debug!(
+                operation = command.name(),
+                key = command.key(),
+                server = %self.source(),
+                connection = selection.connection.number(),
+                %failure,
+                "attempt failed"
+            );
+            let target = Some(self.on_failure(&selection, &failure));
+            FailedAttempt { failure, target }
+        })
+    }
+
+    /// Sends commands that are not operations on a session as one pipeline, if there is a
+    /// connection. Replies to them may be errors.
+    pub(crate) async fn query(&self, commands: Vec<Cmd>) -> Option<Result<Values, Failure>> {
+        let Scan::Selected(selection) = self.scan() else {
+            return None;
+        };
+        let batcher = &selection.active.connection;
+        Some(batcher.send(commands, false, self.response_timeout).await)
+    }
+
+    /// Takes an error reply into account. The connection itself reports what happens to it.
+    fn on_failure(&self, selection: &Selection<'_>, failure: &Failure) -> Target {
+        let Selection { connection, active } = selection;
+        let replaced = match failure.retry_action() {
+            RetryAction::FindPrimary => connection.on_readonly(active),
+            RetryAction::GiveUp
+            | RetryAction::Reconnect
+            | RetryAction::NextConnection
+            | RetryAction::SendSource
+            | RetryAction::Moved(_)
+            | RetryAction::Ask(_)
+            | RetryAction::Wait => false,
+        };
+        match (&self.member, replaced) {
+            (Some(address), _) => Target::ClusterNode(address.clone()),
+            (None, replaced) => Target::Server { replaced },
+        }
+    }
+
+    /// Waits until there is a connection, or until it is known that there is none.
+    async fn select<'n>(
+        &'n self,
+        mut scan: Scan<'n>,
+        deadline: Instant,
+    ) -> Result<Selection<'n>, Failure> {
+        loop {
+            scan = match scan {
+                Scan::Selected(selection) => return Ok(selection),
+                Scan::Down(failure) => return Err(failure.into_not_sent()),
+                Scan::Connecting(connection) => {
+                    match timeout_at(deadline, connection.connecting()).await {
+                        Ok(()) if Instant::now() < deadline => self.scan(),
+                        Ok(()) | Err(_) => {
+                            return Err(Failure::unavailable("timed out while connecting"));
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    /// Finds the first connection that is up. Connections that were never used start to connect.
+    ///
+    /// Operations are not spread evenly, because those that share a connection share its system
+    /// calls. The others are spare.
+    fn scan(&self) -> Scan<'_> {
+        let (mut suspect, mut connecting, mut down) = (None, None, None);
+        for connection in &self.connections {
+            match connection.state() {
+                Breaker::Up(up) => {
+                    let is_suspect = up.is_suspect();
+                    let active = up.active;
+                    let selection = Selection { connection, active };
+                    if !is_suspect {
+                        return Scan::Selected(selection);
+                    }
+                    suspect = suspect.or(Some(selection));
+                }
+                Breaker::Idle => {
+                    connection.start();
+                    connecting = connecting.or(Some(connection));
+                }
+                Breaker::Connecting(_) => connecting = connecting.or(Some(connection)),
+                Breaker::Down { failure, .. } => down = Some(failure),
+            }
+        }
+        match (suspect, down, connecting) {
+            (Some(selection), _, _) => Scan::Selected(selection),
+            // the others wait for the first, so they are not worth waiting for
+            (None, Some(failure), _) => Scan::Down(failure),
+            (None, None, Some(connection)) => Scan::Connecting(connection),
+            (None, None, None) => Scan::Down(Failure::unavailable("there is no connection")),
+        }
+    }
+}
+
+impl Selection<'_> {
+    fn is_in_use(&self) -> bool {
+        self.connection.is_active(self.active.serial)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("source", &self.source())
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}

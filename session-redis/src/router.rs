@@ -1,0 +1,150 @@
+//! The way of an operation: to its node, and there again or to another if the first attempt fails,
+//! all within one deadline.
+
+use std::{sync::Arc, time::Duration};
+
+use session_core::StoreError;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    backoff::jitter,
+    cluster::Cluster,
+    command::{Command, SendMode},
+    config::RedisConfig,
+    connector::Source,
+    failure::{Failure, RetryAction},
+    node::{FailedAttempt, Node},
+    reply::{Reply, Values},
+    retry::{Attempts, Next, Target},
+    topology::Topology,
+};
+
+/// The nodes of a store.
+#[derive(Debug)]
+pub(crate) struct Router {
+    nodes: Nodes,
+    total_timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Nodes {
+    One(Arc<Node>),
+    Cluster(Arc<Cluster>),
+}
+
+impl Router {
+    pub(crate) fn new(config: &Arc<RedisConfig>) -> Self {
+        let one = |source| Nodes::One(Node::single(source, config));
+        let nodes = match &config.topology {
+            Topology::Standalone(address) => one(Source::Tcp(address.clone())),
+            Topology::Unix(path) => one(Source::Unix(path.clone())),
+            Topology::Sentinel { sentinels, service } => one(Source::Sentinel {
+                sentinels: sentinels.clone(),
+                service: service.clone(),
+            }),
+            Topology::Cluster(seeds) => Nodes::Cluster(Cluster::new(seeds.clone(), config.clone())),
+        };
+        Self {
+            nodes,
+            total_timeout: config.total_timeout,
+        }
+    }
+
+    /// Carries out one operation.
+    pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
+        let deadline = Instant::now() + self.total_timeout;
+        match self.attempt(&command, &SendMode::default(), deadline).await {
+            Ok(values) => Ok(Reply {
+                values,
+                in_doubt: false,
+            }),
+            // boxed, because it is rare and would enlarge the future of every operation
+            Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        command: &Command<'_>,
+        mode: &SendMode,
+        deadline: Instant,
+    ) -> Result<Values, FailedAttempt> {
+        let cluster = match &self.nodes {
+            Nodes::One(node) => return node.attempt(command, mode, deadline).await,
+            Nodes::Cluster(cluster) => cluster,
+        };
+        let node = match cluster.node(command.key(), mode) {
+            Some(node) => node,
+            // boxed for the same reason
+            None => match Box::pin(cluster.find_node(command.key(), deadline)).await {
+                Ok(node) => node,
+                Err(failure) => {
+                    let target = None;
+                    return Err(FailedAttempt { failure, target });
+                }
+            },
+        };
+        node.attempt(command, mode, deadline).await
+    }
+
+    /// Continues after a first attempt that failed.
+    async fn retry(
+        &self,
+        command: Command<'_>,
+        mut failed: FailedAttempt,
+        deadline: Instant,
+    ) -> Result<Reply, StoreError> {
+        let mut attempts = Attempts::new(&command);
+        loop {
+            let FailedAttempt { failure, target } = failed;
+            let Some(target) = target else {
+                return Err(failure.into_store_error(attempts.in_doubt()));
+            };
+            self.tell_cluster(&command, &failure, &target);
+            let (after, next) = attempts.after(&failure, &target);
+            attempts = after;
+            let retries = match next {
+                Next::GiveUp => false,
+                Next::Retry => true,
+                Next::RetryAfter(pause) => {
+                    let pause = jitter(pause);
+                    let in_time = Instant::now() + pause < deadline;
+                    if in_time {
+                        sleep(pause).await;
+                    }
+                    in_time
+                }
+            };
+            if !retries || Instant::now() >= deadline {
+                return Err(failure.into_store_error(attempts.in_doubt()));
+            }
+            failed = match self.attempt(&command, attempts.mode(), deadline).await {
+                Ok(values) => {
+                    return Ok(Reply {
+                        values,
+                        in_doubt: attempts.in_doubt(),
+                    });
+                }
+                Err(failed) => failed,
+            };
+        }
+    }
+
+    /// What a failure says about the map of the cluster.
+    fn tell_cluster(&self, command: &Command<'_>, failure: &Failure, target: &Target) {
+        let (Nodes::Cluster(cluster), Target::ClusterNode(replied)) = (&self.nodes, target) else {
+            return;
+        };
+        match failure.retry_action() {
+            RetryAction::Moved(to) => cluster.moved(command.key(), to.from(replied)),
+            // the node is dead, or is a primary no more
+            RetryAction::Reconnect
+            | RetryAction::NextConnection
+            | RetryAction::FindPrimary
+            | RetryAction::Wait => cluster.refresh(),
+            // it hangs, or its breaker is open
+            RetryAction::GiveUp if failure.is_outage() => cluster.refresh(),
+            RetryAction::GiveUp | RetryAction::SendSource | RetryAction::Ask(_) => {}
+        }
+    }
+}
