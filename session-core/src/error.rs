@@ -26,7 +26,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionErrorKind {
-    /// The store cannot be reached, did not answer a load in time, or refused. Nothing was written; the cookie is still good.
+    /// The store cannot be reached, did not answer a load in time, or refused. Nothing was written;
+    /// the cookie is still good.
     Unavailable,
     /// The store sheds load. Nothing was written; the client may retry.
     Overloaded,
@@ -35,10 +36,11 @@ pub enum SessionErrorKind {
     /// The session accepts no further write until [`reload`](crate::Session::reload) or
     /// [`discard`](crate::Session::discard).
     InDoubt,
-    /// Concurrent requests changed the session faster than this one could merge its writes. Nothing was written; the client may
-    /// retry.
+    /// Concurrent requests changed the session faster than this one could merge its writes. Nothing
+    /// was written; the client may retry.
     Contention,
-    /// A concurrent request changed the session, and [`require_unchanged`](crate::Session::require_unchanged) was called.
+    /// A concurrent request changed the session, and
+    /// [`require_unchanged`](crate::Session::require_unchanged) was called.
     Conflict,
     /// The session ended concurrently.
     Gone,
@@ -50,11 +52,13 @@ pub enum SessionErrorKind {
     Unauthenticated,
     /// The last login is too long ago for this operation.
     NotFresh,
-    /// Writes were lost, and [`OnLost::Reject`](crate::OnLost::Reject) replaces the response by this status.
+    /// Writes were lost, and [`OnLost::Reject`](crate::OnLost::Reject) replaces the response by
+    /// this status.
     Rejected(StatusCode),
     /// The record would exceed the size limit. The session is unchanged.
     TooLarge,
-    /// The stored record cannot be decoded, and [`OnDecodeError::Fail`](crate::OnDecodeError::Fail) is set.
+    /// The stored record cannot be decoded, and [`OnDecodeError::Fail`](crate::OnDecodeError::Fail)
+    /// is set.
     Corrupt,
     /// The response of this request is committed, so its session accepts no change.
     Closed,
@@ -70,8 +74,8 @@ pub enum SessionErrorKind {
     MissingLayer,
     /// The request is outside the cookie's path, so it has no session.
     OutsidePath,
-    /// A new token is needed and cannot be sent: the cookie must be `Secure` and the request came over plain http, or the session
-    /// was opened outside of a request.
+    /// A new token is needed and cannot be sent: the cookie must be `Secure` and the request came
+    /// over plain http, or the session was opened outside of a request.
     CannotSetCookie,
     /// The cookie options computed for this request or session are invalid.
     Config,
@@ -151,7 +155,8 @@ impl SessionError {
         )
     }
 
-    /// The store did not confirm a write: in doubt if it did not answer, otherwise nothing was applied.
+    /// The store did not confirm a write: in doubt if it did not answer, otherwise nothing was
+    /// applied.
     pub(crate) fn from_write(error: StoreError) -> Self {
         match error.kind() {
             StoreErrorKind::Timeout => Self::in_doubt_because(error),

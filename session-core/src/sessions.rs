@@ -1,4 +1,5 @@
-//! The sessions of one service: begins and finishes them around a request, and opens them outside of one.
+//! The sessions of one service: begins and finishes them around a request, and opens them outside
+//! of one.
 
 use std::{fmt, sync::Arc};
 
@@ -26,16 +27,21 @@ use crate::{
 
 /// The sessions of a service: the store, the keys and every option. Cheap to clone.
 ///
-/// An adapter calls [`begin`](Self::begin) with the request and [`finish`](Self::finish) with the response:
+/// An adapter calls [`begin`](Self::begin) with the request and [`finish`](Self::finish) with the
+/// response:
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
-/// # async fn serve(request: http::Request<()>) -> Result<http::Response<String>, Box<dyn std::error::Error>> {
+/// # async fn serve(
+/// #     request: http::Request<()>,
+/// # ) -> Result<http::Response<String>, Box<dyn std::error::Error>> {
 /// use session_core::{Key, MemoryStore, Sessions, SigningKeys};
 ///
 /// const VIEWS: Key<u32> = Key::new("views");
 ///
-/// let sessions = Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random()?).build()?;
+/// let sessions = Sessions::builder(MemoryStore::new())
+///     .signing_keys(SigningKeys::random()?)
+///     .build()?;
 ///
 /// let handle = sessions.begin(&request);
 /// let session = handle.load().await?;
@@ -67,7 +73,8 @@ impl Sessions {
         self.0.cookie.name()
     }
 
-    /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody asks for the session.
+    /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody
+    /// asks for the session.
     pub fn begin<B>(&self, request: &Request<B>) -> SessionHandle {
         let config = &self.0;
         let original = config
@@ -99,13 +106,15 @@ impl Sessions {
 
     /// Commits what the request did to its session, and then sets the response's headers.
     ///
-    /// Call it with every response, before its head is sent. On an error the response is as it was; answer with an error response
-    /// instead, prepared by [`reject`](Self::reject). Afterwards the session is closed: a later write is an error.
+    /// Call it with every response, before its head is sent. On an error the response is as it was;
+    /// answer with an error response instead, prepared by [`reject`](Self::reject). Afterwards the
+    /// session is closed: a later write is an error.
     ///
     /// # Errors
     ///
-    /// If the store fails, the session could not be merged with concurrent changes before the commit deadline, a conflict is an error, or
-    /// writes were lost and [`OnLost`](crate::OnLost) says so.
+    /// If the store fails, the session could not be merged with concurrent changes before the
+    /// commit deadline, a conflict is an error, or writes were lost and [`OnLost`](crate::OnLost)
+    /// says so.
     ///
     /// # Cancel safety
     ///
@@ -121,8 +130,9 @@ impl Sessions {
         }
     }
 
-    /// Opens a session outside of a request, by a token that a request handed over ([`Session::token`]): for WebSockets, event streams
-    /// and jobs. `None` if the token opens nothing. Write with [`Session::save`].
+    /// Opens a session outside of a request, by a token that a request handed over
+    /// ([`Session::token`]): for WebSockets, event streams and jobs. `None` if the token opens
+    /// nothing. Write with [`Session::save`].
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! What the calls of a handler make of a session's state.
 //!
-//! A transition consumes the state and returns the next one. Nothing here waits, generates a token or reads a clock.
+//! A transition consumes the state and returns the next one. Nothing here waits, generates a token
+//! or reads a clock.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::{
     state::{Base, Doubt, NewSession, Regeneration, Retired, Since, State},
 };
 
-/// A call of a handler, as data, so that it can be repeated on the state that a commit leaves behind.
+/// A call of a handler, as data, so that it can be repeated on the state that a commit leaves
+/// behind.
 #[derive(Clone, Debug)]
 pub(crate) enum Verb {
     Write(Op),
@@ -58,8 +60,9 @@ impl Verb {
 
     /// Applies the call. On an error the state is the one before.
     ///
-    /// `new` is there if [`needs_new_session`](Self::needs_new_session); without it such a call is an error. A [`Verb::Write`]
-    /// calls a function of the application only if the value that it updates is not the one that the call has seen.
+    /// `new` is there if [`needs_new_session`](Self::needs_new_session); without it such a call is
+    /// an error. A [`Verb::Write`] calls a function of the application only if the value that it
+    /// updates is not the one that the call has seen.
     pub(crate) fn apply(
         self,
         state: State,
@@ -297,7 +300,8 @@ fn log_in(
                 progress: Regeneration::Planned,
             }
         }
-        // what may or may not be stored is not carried over, and a session of somebody else is ended
+        // what may or may not be stored is not carried over, and a session of somebody else is
+        // ended
         (
             State::InDoubt(Doubt::Save {
                 base, attempted, ..
@@ -550,7 +554,8 @@ fn discard(state: State) -> State {
     }
 }
 
-/// Asks for a full life from now on, even if none is due. A session that is written gets one anyway.
+/// Asks for a full life from now on, even if none is due. A session that is written gets one
+/// anyway.
 fn touch(state: State) -> State {
     match state {
         State::Unmodified { mut base, .. } => {

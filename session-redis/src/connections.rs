@@ -1,5 +1,5 @@
-//! All connections of a store. An operation selects one of them, waits for a permit, is sent, and is
-//! retried, all within one deadline.
+//! All connections of a store. An operation selects one of them, waits for a permit, is sent, and
+//! is retried, all within one deadline.
 
 use std::{
     future::{Future, poll_fn},

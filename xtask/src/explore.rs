@@ -3,7 +3,8 @@
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-/// Builds the explorer in release mode and passes the arguments to it. Without arguments it runs the part that the gate requires.
+/// Builds the explorer in release mode and passes the arguments to it. Without arguments it runs
+/// the part that the gate requires.
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     cmd!(
         sh,

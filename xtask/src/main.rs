@@ -27,7 +27,8 @@ enum Command {
     Check,
     /// Lints every published crate with each of its features alone, and with none
     Features,
-    /// Runs interleavings of requests and faults of a store; `cargo xtask explore --help` lists the options
+    /// Runs interleavings of requests and faults of a store; `cargo xtask explore --help` lists the
+    /// options
     #[command(disable_help_flag = true)]
     Explore {
         /// Options of the explorer
@@ -56,7 +57,8 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
-    /// Tests whether the tests notice small changes of the code that decides and parses; takes an hour
+    /// Tests whether the tests notice small changes of the code that decides and parses; takes an
+    /// hour
     Mutants {
         /// Test only a part of the mutants, such as 0/4 or 3/4
         #[arg(long)]
@@ -75,7 +77,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Runs long scenarios against real Redis servers: all, or one with options such as `soak races --races 1000`
+    /// Runs long scenarios against real Redis servers: all, or one with options such as
+    /// `soak races --races 1000`
     #[command(disable_help_flag = true)]
     Soak {
         /// A scenario and its options

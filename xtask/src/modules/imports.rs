@@ -1,8 +1,9 @@
 //! Which file of a crate refers to which other.
 //!
-//! A reference counts for the file that defines the name, however many re-exports lie between. Comments, attributes, visibilities and
-//! `mod` declarations are not references. The input of a macro call is searched for paths; of a `macro_rules!` body only the paths
-//! that begin with `crate` or `$crate` are taken, because the others are resolved where the macro is called.
+//! A reference counts for the file that defines the name, however many re-exports lie between.
+//! Comments, attributes, visibilities and `mod` declarations are not references. The input of a
+//! macro call is searched for paths; of a `macro_rules!` body only the paths that begin with
+//! `crate` or `$crate` are taken, because the others are resolved where the macro is called.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,8 @@
-//! This project's sessions, as its README shows them: signed cookie, idle timeout of one hour, everything else by default.
+//! This project's sessions, as its README shows them: signed cookie, idle timeout of one hour,
+//! everything else by default.
 //!
-//! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was last written. The variants
-//! that end in `-touch` write it at every request, as most peers do.
+//! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was
+//! last written. The variants that end in `-touch` write it at every request, as most peers do.
 
 mod on_axum;
 mod on_hyper;

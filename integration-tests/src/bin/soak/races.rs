@@ -1,7 +1,9 @@
-//! Slow requests that race with the end of their session: with a logout, a renewal, or a regenerate.
+//! Slow requests that race with the end of their session: with a logout, a renewal, or a
+//! regenerate.
 //!
-//! Two requests of one browser have loaded the session. One of them ends the session or its token, and the slow one writes. The
-//! slow one commits either after the response of the other, or concurrently.
+//! Two requests of one browser have loaded the session. One of them ends the session or its token,
+//! and the slow one writes. The slow one commits either after the response of the other, or
+//! concurrently.
 
 use std::{
     collections::BTreeMap,
@@ -201,7 +203,8 @@ impl Arena {
                 let ending = ending.finish().await;
                 (slow.finish().await, ending)
             }
-            // the first to be polled is the first to be sent, so that each goes first in turn, by a different number of polls
+            // the first to be polled is the first to be sent, so that each goes first in turn, by a
+            // different number of polls
             Order::Concurrent => {
                 let lead = number / 72 % 4;
                 let (slow_waits, ending_waits) = if (number / 36).is_multiple_of(2) {
