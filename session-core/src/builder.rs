@@ -127,7 +127,8 @@ impl Builder {
     }
 
     /// Computes the cookie options of each request. Their `max_age` applies to sessions that begin
-    /// with the request.
+    /// with the request. If they are invalid, the session of the request cannot be loaded: the
+    /// error has the kind [`Config`](crate::SessionErrorKind::Config).
     pub fn cookie_for(
         self,
         options: impl Fn(&Parts) -> CookieOptions + Send + Sync + 'static,

@@ -81,6 +81,37 @@ pub enum SessionErrorKind {
     Config,
 }
 
+impl SessionErrorKind {
+    /// The name in snake case, as metrics label it. That of [`Rejected`](Self::Rejected) does not
+    /// contain the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
+            Self::InDoubt => "in_doubt",
+            Self::Contention => "contention",
+            Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::Superseded => "superseded",
+            Self::LimitReached => "limit_reached",
+            Self::Unauthenticated => "unauthenticated",
+            Self::NotFresh => "not_fresh",
+            Self::Rejected(_) => "rejected",
+            Self::TooLarge => "too_large",
+            Self::Corrupt => "corrupt",
+            Self::Closed => "closed",
+            Self::Reentrant => "reentrant",
+            Self::Encode => "encode",
+            Self::Decode => "decode",
+            Self::Entropy => "entropy",
+            Self::MissingLayer => "missing_layer",
+            Self::OutsidePath => "outside_path",
+            Self::CannotSetCookie => "cannot_set_cookie",
+            Self::Config => "config",
+        }
+    }
+}
+
 impl SessionError {
     pub(crate) fn new(kind: SessionErrorKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Inner {
@@ -239,5 +270,56 @@ impl From<ConfigError> for SessionError {
             "cookie options of this request or session are invalid",
             error,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The kinds, each found by the one before it, so that a new one does not compile until it is
+    /// in the list.
+    fn next(kind: SessionErrorKind) -> Option<SessionErrorKind> {
+        use SessionErrorKind as Kind;
+        Some(match kind {
+            Kind::Unavailable => Kind::Overloaded,
+            Kind::Overloaded => Kind::InDoubt,
+            Kind::InDoubt => Kind::Contention,
+            Kind::Contention => Kind::Conflict,
+            Kind::Conflict => Kind::Gone,
+            Kind::Gone => Kind::Superseded,
+            Kind::Superseded => Kind::LimitReached,
+            Kind::LimitReached => Kind::Unauthenticated,
+            Kind::Unauthenticated => Kind::NotFresh,
+            Kind::NotFresh => Kind::Rejected(StatusCode::CONFLICT),
+            Kind::Rejected(_) => Kind::TooLarge,
+            Kind::TooLarge => Kind::Corrupt,
+            Kind::Corrupt => Kind::Closed,
+            Kind::Closed => Kind::Reentrant,
+            Kind::Reentrant => Kind::Encode,
+            Kind::Encode => Kind::Decode,
+            Kind::Decode => Kind::Entropy,
+            Kind::Entropy => Kind::MissingLayer,
+            Kind::MissingLayer => Kind::OutsidePath,
+            Kind::OutsidePath => Kind::CannotSetCookie,
+            Kind::CannotSetCookie => Kind::Config,
+            Kind::Config => return None,
+        })
+    }
+
+    #[test]
+    fn the_names_of_kinds_differ_and_are_in_snake_case() {
+        let kinds: Vec<_> =
+            std::iter::successors(Some(SessionErrorKind::Unavailable), |kind| next(*kind))
+                .collect();
+        assert_eq!(kinds.len(), 22);
+        let names: BTreeSet<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), kinds.len(), "{names:?}");
+        for name in names {
+            let is_snake = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(!name.is_empty() && name.chars().all(is_snake), "{name}");
+        }
     }
 }

@@ -8,7 +8,9 @@ use http::{Request, Response, Uri, request::Parts};
 use crate::{
     commit,
     config::Config,
+    config_error::ConfigError,
     cookie_header,
+    cookie_options::CookieOptions,
     cookie_spec::CookieSpec,
     decide::Trigger,
     error::SessionError,
@@ -85,7 +87,7 @@ impl Sessions {
         let parts = (config.id_source.is_some() || config.cookie_fn.is_some())
             .then(|| Box::new(head(request, uri)));
         let (cookie, invalid) = match (&config.cookie_fn, &parts) {
-            (Some(options), Some(parts)) => match CookieSpec::check(options(parts)) {
+            (Some(options), Some(parts)) => match check_cookie(config, options(parts)) {
                 Ok(spec) => (Arc::new(spec), None),
                 Err(error) => (config.cookie.clone(), Some(error.to_string())),
             },
@@ -179,6 +181,17 @@ impl fmt::Debug for Sessions {
             .field("keys", &self.0.keys)
             .finish_non_exhaustive()
     }
+}
+
+/// Checks the cookie options of one request as [`Builder::build`](crate::Builder::build) checks the
+/// configured ones.
+fn check_cookie(config: &Config, options: CookieOptions) -> Result<CookieSpec, ConfigError> {
+    let spec = CookieSpec::check(options)?;
+    config
+        .policy
+        .timeouts
+        .check_max_age(spec.options().max_age)?;
+    Ok(spec)
 }
 
 /// How the end of a request proceeds.
