@@ -59,7 +59,8 @@ pub enum LoadMode {
     Fresh,
 }
 
-/// The options that express-session has under the same names. All are off by default.
+/// The options that express-session has under the same names. All are off by default, and
+/// [`Builder`](crate::Builder) describes them.
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
@@ -90,8 +91,7 @@ impl ExpressOptions {
         Self::default()
     }
 
-    /// Writes a loaded session at the end of each request, even if nothing changed. It never
-    /// overwrites a concurrent change.
+    /// Writes a loaded session at the end of each request, even if nothing changed.
     pub fn resave(self, resave: bool) -> Self {
         Self { resave, ..self }
     }
@@ -105,9 +105,6 @@ impl ExpressOptions {
     }
 
     /// Sets the cookie again in each request that extends the session's life by a due touch.
-    ///
-    /// The cookie may reach the browser after the cookie of a concurrent login and replace it, so
-    /// prefer [`CookieOptions::max_age`](crate::CookieOptions::max_age), which needs no repetition.
     pub fn rolling(self, rolling: bool) -> Self {
         Self { rolling, ..self }
     }

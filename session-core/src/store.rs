@@ -10,8 +10,8 @@ use crate::{
 
 /// Keeps records under ids until their time to live runs out.
 ///
-/// A store sees a version and opaque bytes. [`contract!`](crate::contract!) tests an implementation
-/// against these rules:
+/// A store sees a version and opaque bytes. [`contract!`] tests an implementation against these
+/// rules:
 ///
 /// * A store **must** keep and return [`Record::version`] unchanged. [`touch`](Self::touch) does
 ///   not change it.
@@ -33,6 +33,12 @@ use crate::{
 /// * An operation whose future is dropped **must** be applied completely or not at all, then or
 ///   shortly after, and the store **must** stay usable.
 /// * Every operation **must** end within a time that the store chooses; callers set no timeout.
+///
+#[cfg_attr(feature = "contract", doc = "[`contract!`]: crate::contract!")]
+#[cfg_attr(
+    not(feature = "contract"),
+    doc = "[`contract!`]: crate#features \"with the feature `contract`\""
+)]
 pub trait Store: Send + Sync + 'static {
     /// Reads a record and its remaining time to live.
     fn load(
