@@ -71,7 +71,7 @@ fn write(session: &session_hyper::Session) -> Result<Option<String>, SessionErro
 }
 
 fn login(session: &session_hyper::Session, profile: &Profile) -> Result<(), SessionError> {
-    session.log_in(&*profile.user)?;
+    session.log_in(&profile.user)?;
     session.insert(ROLES, &profile.roles)?;
     session.insert(CART, &profile.cart)?;
     session.insert(VIEWS, &profile.views)?;
