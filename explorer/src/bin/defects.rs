@@ -2,6 +2,7 @@
 //! session-core, builds it, and explores until a promise is broken.
 //!
 //! ```text
+//! cargo xtask explore --defects [NAME…]
 //! cargo run --release -p explorer --bin defects [-- NAME…]
 //! ```
 //!
