@@ -32,8 +32,8 @@
 //! | `… -- --deep --shard 1/4` | one case out of four, to share the work |
 //! | `… -- --triples --seed 7 --minutes 10` | random histories of three requests |
 //! | `… -- --case 'anonymous: renew \| write'` | one case |
-//! | `… -- --case '…' --replay 0.2.1` | one history, printed as a table; a failure prints this command |
-//! | `… -- --flaws` | stores that break their contract, to show that the explorer notices |
+//! | `… -- --case '…' --replay 0.2.1` | one history, as a table; a failure prints this command |
+//! | `… -- --flaws` | stores that break their contract, which the explorer must notice |
 //! | `cargo run --release -p explorer --bin defects` | the same for defects of session-core |
 //!
 //! The gate runs about two million histories. The defects are in `explorer/defects`, and
