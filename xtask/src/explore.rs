@@ -21,5 +21,5 @@ pub(crate) fn defects(sh: &Shell, names: &[String]) -> anyhow::Result<()> {
         "cargo run --release --package explorer --bin defects -- {names...}"
     )
     .run()
-    .context("a defect was not found")
+    .context("the exploration of the defects failed")
 }
