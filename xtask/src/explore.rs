@@ -13,3 +13,13 @@ pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     .run()
     .context("the explorer failed")
 }
+
+/// Runs the explorer on copies of session-core with a defect each: those of these names, or all.
+pub(crate) fn defects(sh: &Shell, names: &[String]) -> anyhow::Result<()> {
+    cmd!(
+        sh,
+        "cargo run --release --package explorer --bin defects -- {names...}"
+    )
+    .run()
+    .context("the exploration of the defects failed")
+}
