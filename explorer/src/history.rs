@@ -7,7 +7,7 @@ use crate::{
     case::Case,
     executor::End,
     fault::Fault,
-    oracle::Oracle,
+    oracle::{self, Oracle},
     scheduled_store::{Call, Op},
     script::{Party, Script},
     verb::{Principal, Verb},
@@ -29,6 +29,22 @@ pub struct Applied {
     pub token_opens: bool,
     /// It replaced the secret, and the one before opens the record after it, too.
     pub earlier_opens: bool,
+    /// It returned a record that shows that the last write of the same request was applied: that
+    /// write, or one that keeps the secret which it brought.
+    pub shows_own_write: bool,
+}
+
+impl Applied {
+    /// Whether it stored a session of this token, or this token in its session.
+    pub(crate) fn brings(&self, token: &SessionToken) -> bool {
+        let secret = |view: &Option<View>| view.as_ref().map(|view| view.secret);
+        let after = secret(&self.after);
+        self.call.changed()
+            && self.call.id == token.id()
+            && after != secret(&self.before)
+            && after
+                .is_some_and(|secret| oracle::token(token.id(), &secret).as_ref() == Some(token))
+    }
 }
 
 /// An event, as it was chosen.

@@ -1,8 +1,10 @@
 //! What must hold after each history. Each file has one of the promises of the design.
 
 mod browser;
+mod doubt;
 mod ends;
 mod lifetimes;
+mod logins;
 mod renewals;
 mod round_trips;
 mod unchanged;
@@ -24,6 +26,12 @@ pub enum Invariant {
     /// After an acknowledged `renew` or `log_in`, no earlier token opens the session, and no
     /// request with an earlier token reads or changes what belongs to another principal.
     Renewals,
+    /// A login succeeds whatever becomes of the session that it is made in; concurrent logins of
+    /// one principal end in one session.
+    Logins,
+    /// A request is told that it is unknown what became of a write only if the store did not show
+    /// it.
+    Doubt,
     /// When all responses have been delivered, the browser's cookie opens what its user expects;
     /// nobody is told that they are logged out while the session lives.
     Browser,
@@ -46,6 +54,8 @@ impl Invariant {
             Self::Updates => "updates",
             Self::Ends => "ends",
             Self::Renewals => "renewals",
+            Self::Logins => "logins",
+            Self::Doubt => "doubt",
             Self::Browser => "browser",
             Self::Lifetimes => "lifetimes",
             Self::Unchanged => "unchanged",
@@ -87,6 +97,8 @@ pub(crate) fn check(history: &History<'_>) -> Vec<Violation> {
         (Invariant::Updates, updates::check as Check),
         (Invariant::Ends, ends::check),
         (Invariant::Renewals, renewals::check),
+        (Invariant::Logins, logins::check),
+        (Invariant::Doubt, doubt::check),
         (Invariant::Browser, browser::check),
         (Invariant::Lifetimes, lifetimes::check),
         (Invariant::Unchanged, unchanged::check),

@@ -27,13 +27,18 @@
 //!
 //! | command | what it explores |
 //! |---|---|
-//! | `cargo run --release -p explorer` | what the gate runs: a selection from every part of the [`Plan`], about two million histories |
-//! | `… -- --deep --minutes 60` | everything, in order; prints where to go on with `--from`; `--shard 1/4` shares the work |
+//! | `cargo run --release -p explorer` | a selection from every part of the [`Plan`]: the gate |
+//! | `… -- --deep --minutes 60` | everything, in order; prints where `--from` goes on |
+//! | `… -- --deep --shard 1/4` | one case out of four, to share the work |
 //! | `… -- --triples --seed 7 --minutes 10` | random histories of three requests |
 //! | `… -- --case 'anonymous: renew \| write'` | one case |
-//! | `… -- --case '…' --replay 0.2.1` | one history, printed as a table; a failure prints this command |
-//! | `… -- --flaws` | stores that break their contract, to show that the explorer notices |
-//! | `cargo run --release -p explorer --bin defects` | the same for defects of session-core, from `explorer/defects` |
+//! | `… -- --case '…' --replay 0.2.1` | one history, as a table; a failure prints this command |
+//! | `… -- --flaws` | stores that break their contract, which the explorer must notice |
+//! | `cargo run --release -p explorer --bin defects` | the same for defects of session-core |
+//!
+//! The gate runs about two million histories. The defects are in `explorer/defects`, and
+//! `docs/EXPLORER.md` shows which promise each of them breaks. `cargo xtask explore` passes its
+//! options to the first program, and `cargo xtask explore --defects` runs the second.
 //!
 //! # How histories are found
 //!

@@ -12,6 +12,10 @@ use explorer::{
 /// Explores the interleavings of requests on the real code of session-core. Without options it runs
 /// what the gate runs.
 #[derive(Parser)]
+#[command(
+    after_help = "cargo xtask explore --defects [NAME]... explores copies of session-core \
+                        with a known defect each."
+)]
 struct Options {
     /// Explore all cases instead of a selection
     #[arg(long)]

@@ -63,7 +63,8 @@ fn since(now: SystemTime, earlier: SystemTime) -> Duration {
     now.duration_since(earlier).unwrap_or_default()
 }
 
-fn token(id: SessionId, secret: &[u8; 16]) -> Option<SessionToken> {
+/// The token of a session with a secret.
+pub(crate) fn token(id: SessionId, secret: &[u8; 16]) -> Option<SessionToken> {
     let mut bytes = [0; 32];
     bytes[..16].copy_from_slice(&id.to_bytes());
     bytes[16..].copy_from_slice(secret);

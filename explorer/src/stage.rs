@@ -366,6 +366,7 @@ impl<S: Store> Surroundings for Observer<'_, S> {
             });
             let earlier_opens =
                 replaced.is_some_and(|before| stage.oracle.opens(call.id, &before.secret));
+            let shows_own_write = shows_own_write(&stage.oracle, applied, &call);
             match known {
                 Some(known) => views[known].1.clone_from(&after),
                 None => views.push((call.id, after.clone())),
@@ -376,8 +377,36 @@ impl<S: Store> Surroundings for Observer<'_, S> {
                 after,
                 token_opens,
                 earlier_opens,
+                shows_own_write,
                 call,
             });
         }
     }
+}
+
+/// Whether a call returned a record that shows that the last write of its request was applied.
+fn shows_own_write(oracle: &Oracle, applied: &[Applied], call: &Call) -> bool {
+    let returned = matches!(
+        (call.op, call.effect, call.fault),
+        (Op::Load, Effect::Done, None) | (Op::Save, Effect::Conflict, None)
+    );
+    let own = applied.iter().rev();
+    let mut own = own.filter(|earlier| {
+        earlier.call.owner == call.owner && matches!(earlier.call.op, Op::Create | Op::Save)
+    });
+    let last = own.clone().find(|earlier| !earlier.call.late);
+    let Some(last) = last.filter(|last| returned && last.call.id == call.id) else {
+        return false;
+    };
+    let version = last.call.version;
+    if call.found == version {
+        return true;
+    }
+    // it may have been sent twice, and applied late
+    let done = own.find(|earlier| earlier.call.version == version && earlier.call.changed());
+    done.is_some_and(|done| {
+        let secret = |view: &Option<View>| view.as_ref().map(|view| view.secret);
+        let brought = secret(&done.after).filter(|new| secret(&done.before) != Some(*new));
+        brought.is_some_and(|secret| oracle.opens(call.id, &secret))
+    })
 }

@@ -174,6 +174,43 @@ fn a_renewal_whose_reply_is_lost_is_recognized_beneath_a_concurrent_write() {
 }
 
 #[test]
+fn a_login_whose_reply_is_lost_is_recognized_beneath_a_login_that_joined_it() {
+    explore("anonymous,faults=1: log_in(ann) | log_in(ann)", |history| {
+        let lost = fault(history, 0, "save", Fault::ReplyLost);
+        let joined = call(history, 1, Op::Save, Effect::Done);
+        let settled = history
+            .calls_of(0)
+            .last()
+            .filter(|last| last.shows_own_write);
+        let occurs = lost
+            && joined.zip(settled).is_some_and(|(join, settled)| {
+                join.call.step < settled.call.step && settled.call.found == join.call.version
+            });
+        if occurs {
+            assert!(history.requests.iter().all(RequestLog::is_ok));
+            assert_eq!(history.requests[0].cookies.len(), 1);
+        }
+        occurs
+    });
+}
+
+#[test]
+fn of_two_logins_whose_session_is_ended_concurrently_both_succeed() {
+    explore(
+        "anonymous: log_in(ann) | log_in(ann) | destroy",
+        |history| {
+            let ended = call(history, 2, Op::Destroy, Effect::Done);
+            let anew = [0, 1].map(|owner| call(history, owner, Op::Save, Effect::Absent));
+            let occurs = ended.is_some() && anew.iter().all(Option::is_some);
+            if occurs {
+                assert!(history.requests.iter().all(RequestLog::is_ok));
+            }
+            occurs
+        },
+    );
+}
+
+#[test]
 fn an_error_response_carries_the_token_of_a_login_that_was_saved() {
     explore("anonymous,faults=2: log_in(ann) save write", |history| {
         let request = &history.requests[0];

@@ -39,7 +39,8 @@ impl Backend {
         TestStore::new(Self::Redis { store, server })
     }
 
-    /// An empty store of the same kind, without the faults of the test so far. A Redis server is emptied for it.
+    /// An empty store of the same kind, without the faults of the test so far. A Redis server is
+    /// emptied for it.
     pub fn emptied(&self) -> TestStore<Self> {
         match self {
             Self::Memory(_) => Self::memory(),

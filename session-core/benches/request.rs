@@ -1,4 +1,5 @@
-//! What one request costs: begin, load, act and finish on the memory store, in time and allocations.
+//! What one request costs: begin, load, act and finish on the memory store, in time and
+//! allocations.
 //!
 //! `cargo bench -p session-core` prints both; they are figures to compare, not to promise.
 

@@ -1,4 +1,5 @@
-//! What only an adapter calls: the parts of [`Sessions`] and [`SessionHandle`] that put them around a request.
+//! What only an adapter calls: the parts of [`Sessions`] and [`SessionHandle`] that put them around
+//! a request.
 
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ impl Unfinished {
 }
 
 impl Sessions {
-    /// Does what [`finish`](Self::finish) does as far as no call to the store is needed, which is all of it for most requests.
+    /// Does what [`finish`](Self::finish) does as far as no call to the store is needed, which is
+    /// all of it for most requests.
     ///
     /// For adapters that care about the size of their futures.
     pub fn try_finish<B>(&self, handle: &SessionHandle, response: &mut Response<B>) -> TryFinish {
@@ -52,8 +54,9 @@ impl Sessions {
 
     /// Prepares an error response that replaces the response of a request.
     ///
-    /// It carries the cookies of what is committed already: by [`Session::save`], and by session layers inside this one, which are found in
-    /// the extensions of the response that is `replaced`.
+    /// It carries the cookies of what is committed already: by [`Session::save`], and by session
+    /// layers inside this one, which are found in the extensions of the response that is
+    /// `replaced`.
     pub fn reject<B>(
         &self,
         handle: &SessionHandle,
@@ -79,8 +82,8 @@ impl SessionHandle {
 
     /// Tells the handle of a request that has just begun that another session layer surrounds it.
     ///
-    /// If that layer has to [`reject`](Sessions::reject) the request, its response keeps this session's cookie. A handle that was
-    /// cloned before is not changed.
+    /// If that layer has to [`reject`](Sessions::reject) the request, its response keeps this
+    /// session's cookie. A handle that was cloned before is not changed.
     #[must_use]
     pub fn nested(mut self) -> Self {
         self.set_nested();

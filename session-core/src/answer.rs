@@ -76,7 +76,8 @@ pub(crate) struct Context<'c> {
 }
 
 impl Progress {
-    /// Prepares the session for another commit, if this one was dropped before it was done: a regeneration begins again.
+    /// Prepares the session for another commit, if this one was dropped before it was done: a
+    /// regeneration begins again.
     pub(crate) fn interrupt(&mut self) {
         let State::Regenerated { new, progress, .. } = &mut self.state else {
             return;
@@ -90,7 +91,8 @@ impl Progress {
         *progress = Regeneration::Planned;
     }
 
-    /// Takes an answer into account. On an error the commit is over; the state is one that the next commit can continue from.
+    /// Takes an answer into account. On an error the commit is over; the state is one that the next
+    /// commit can continue from.
     ///
     /// An answer that the state does not wait for changes nothing.
     pub(crate) fn apply_answer(

@@ -31,7 +31,8 @@ pub(crate) struct Attempted {
 }
 
 impl Attempted {
-    /// Whether a record that is in the store shows that this write was applied: it is this write, or one that was based on it.
+    /// Whether a record that is in the store shows that this write was applied: it is this write,
+    /// or one that was based on it.
     pub(crate) fn is_in(&self, version: Version, body: &Body) -> bool {
         version == self.record.version()
             || self.renews && body.secrets.contain(&self.token.secret().hash())

@@ -23,7 +23,8 @@ use crate::{
     timeouts::Timeouts,
 };
 
-/// The longest gap between two requests: OWASP Session Management Cheat Sheet, 15 to 30 minutes for common applications.
+/// The longest gap between two requests: OWASP Session Management Cheat Sheet, 15 to 30 minutes for
+/// common applications.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The longest life: a working day (OWASP ASVS 5.0, 7.3.2).
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
@@ -85,7 +86,7 @@ impl Sessions {
 }
 
 impl Builder {
-    /// The keys that sign the cookie. Every instance needs the same ones.
+    /// The keys that sign the cookie.
     pub fn signing_keys(self, keys: SigningKeys) -> Self {
         Self {
             keys: Some(keys),
@@ -93,7 +94,7 @@ impl Builder {
         }
     }
 
-    /// The longest gap between two requests of a session. Default: 30 minutes.
+    /// The longest gap between two requests of a session.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Self {
             idle_timeout: Some(idle),
@@ -101,8 +102,7 @@ impl Builder {
         }
     }
 
-    /// The longest life of a session, counted from the login, or from its creation if nobody has logged in; `None` is no limit.
-    /// Default: 12 hours.
+    /// The longest life of a session; `None` is no limit.
     pub fn absolute_timeout(self, absolute: impl Into<Option<Duration>>) -> Self {
         Self {
             absolute_timeout: absolute.into(),
@@ -110,10 +110,7 @@ impl Builder {
         }
     }
 
-    /// The smallest extension that is worth writing a new expiry. Zero writes at every request. Default: a tenth of the idle timeout,
-    /// which is at most ten touches per idle timeout for requests that do not overlap.
-    ///
-    /// A session with an idle timeout of its own uses a tenth of that.
+    /// The smallest extension that is worth writing a new expiry.
     pub fn touch_after(mut self, touch_after: Duration) -> Self {
         self.policy.timeouts.touch_after = Some(touch_after);
         self
@@ -124,7 +121,8 @@ impl Builder {
         Self { cookie, ..self }
     }
 
-    /// Computes the cookie options of each request. Their `max_age` applies to sessions that begin with the request.
+    /// Computes the cookie options of each request. If they are invalid, loading the session is an
+    /// error of kind [`Config`](crate::SessionErrorKind::Config).
     pub fn cookie_for(
         self,
         options: impl Fn(&Parts) -> CookieOptions + Send + Sync + 'static,
@@ -141,46 +139,42 @@ impl Builder {
         self
     }
 
-    /// Which proxy headers to trust when detecting HTTPS. Default: none.
+    /// Which proxy headers to trust when detecting HTTPS.
     pub fn proxy(self, proxy: Proxy) -> Self {
         Self { proxy, ..self }
     }
 
-    /// What happens to a response if writes of its request were not stored. Default: [`OnLost::ByMethod`].
+    /// What happens to a response if writes of its request were not stored.
     pub fn on_lost(mut self, on_lost: OnLost) -> Self {
         self.policy.on_lost = on_lost;
         self
     }
 
-    /// What happens if a stored record cannot be decoded. Default: [`OnDecodeError::StartNew`].
+    /// What happens if a stored record cannot be decoded.
     pub fn on_decode_error(mut self, on_decode_error: OnDecodeError) -> Self {
         self.policy.on_decode_error = on_decode_error;
         self
     }
 
-    /// The largest data of one session, in bytes as stored. Default: 65,536.
+    /// The largest data of one session, in bytes as stored.
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.policy.max_bytes = max_bytes;
         self
     }
 
-    /// How long a commit may go on merging with concurrent changes, by the monotonic clock. A single call to the store
-    /// is limited by the store. Default: 5 seconds.
+    /// How long a commit may go on merging with concurrent changes.
     pub fn commit_deadline(mut self, deadline: Duration) -> Self {
         self.policy.commit_deadline = deadline;
         self
     }
 
-    /// How long after a renewal a request with the old token counts as one that was sent before it: its writes are not stored and it
-    /// gets no cookie, because the browser has the new token or is about to get it. Instances must agree on the time within half of it.
-    /// Default: 10 seconds.
+    /// How long after a renewal a request with the old token counts as one that was sent before it.
     pub fn supersede_grace(mut self, grace: Duration) -> Self {
         self.policy.supersede_grace = grace;
         self
     }
 
-    /// Commits the session only with responses whose status passes. By default every response does, so that a counter of failed logins
-    /// counts on an error page.
+    /// Commits the session only with responses whose status passes.
     pub fn commit_if(
         mut self,
         commit_if: impl Fn(StatusCode) -> bool + Send + Sync + 'static,
@@ -189,8 +183,7 @@ impl Builder {
         self
     }
 
-    /// Chooses the ids of new sessions, from the request that begins them. The secret half of the token is random all the same. If an id
-    /// is taken, the function is called again.
+    /// Chooses the ids of new sessions, from the request that begins them.
     pub fn id_source(
         self,
         source: impl Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync + 'static,
@@ -201,8 +194,7 @@ impl Builder {
         }
     }
 
-    /// Finds the URI that the browser requested, if a router removes a prefix before sessions see the request. The cookie's path is
-    /// compared with it.
+    /// Finds the URI that the browser requested, if a router removes a prefix.
     pub fn original_uri(
         self,
         find: impl Fn(&Extensions) -> Option<Uri> + Send + Sync + 'static,
@@ -221,7 +213,7 @@ impl Builder {
         }
     }
 
-    /// Replaces the source of random bytes, for tests. Anything but a cryptographic generator makes tokens guessable.
+    /// Replaces the random number generator, for tests.
     pub fn insecure_entropy(self, entropy: impl Entropy) -> Self {
         Self {
             entropy: Arc::new(entropy),

@@ -1,7 +1,8 @@
 //! The state of a session, shared by the clones of its handle and by its commits.
 //!
-//! A commit works on a copy. What clones call while it is in flight is applied to the state that they see, and again to the
-//! state that the commit leaves behind. No function of the application runs under the lock.
+//! A commit works on a copy. What clones call while it is in flight is applied to the state that
+//! they see, and again to the state that the commit leaves behind. No function of the application
+//! runs under the lock.
 
 use std::{
     mem,
@@ -141,7 +142,8 @@ impl Cell {
         self.commit_lock.lock().await
     }
 
-    /// Looks at the state and at [`require_unchanged`](Self::require_unchanged), if no commit is in flight.
+    /// Looks at the state and at [`require_unchanged`](Self::require_unchanged), if no commit is in
+    /// flight.
     pub(crate) fn read_settled<T>(&self, look: impl FnOnce(&State, bool) -> T) -> Option<T> {
         let _lock = self.commit_lock.try_lock().ok()?;
         let inner = self.lock();
@@ -160,7 +162,8 @@ impl Cell {
         (progress, inner.require_unchanged)
     }
 
-    /// Ends a commit with the state that it leaves behind, and repeats the calls that were made while it was in flight.
+    /// Ends a commit with the state that it leaves behind, and repeats the calls that were made
+    /// while it was in flight.
     pub(crate) fn end_commit(
         &self,
         progress: &mut Progress,

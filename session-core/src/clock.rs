@@ -7,8 +7,9 @@ use std::{
 
 /// Reads the time.
 ///
-/// The age of a session is measured by the wall clock, because instances share it. Its remaining idle time is measured by the clock of
-/// the store, and deadlines within one request by the monotonic clock.
+/// The age of a session is measured by the wall clock, because instances share it. Its remaining
+/// idle time is measured by the clock of the store, and deadlines within one request by the
+/// monotonic clock.
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock.
     fn now(&self) -> SystemTime;

@@ -1,4 +1,5 @@
-//! The driver of a commit: asks `decide` for the next step, performs it on the store, and applies the answer.
+//! The driver of a commit: asks `decide` for the next step, performs it on the store, and applies
+//! the answer.
 
 use std::{mem, sync::Arc};
 
@@ -39,7 +40,8 @@ pub(crate) async fn commit(shared: &Shared, trigger: Trigger) -> Result<Outcome,
     run(shared, trigger).instrument(span).await
 }
 
-/// Commits a session for which the store has nothing to do. `None` if it has, or if another commit is in flight.
+/// Commits a session for which the store has nothing to do. `None` if it has, or if another commit
+/// is in flight.
 pub(crate) fn try_commit(shared: &Shared) -> Option<Outcome> {
     let now = shared.config.now();
     shared.cell.read_settled(|state, require_unchanged| {
@@ -139,14 +141,16 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
     }
 }
 
-/// A commit on a copy of the state. However it ends, also if it is dropped, the session takes over where it stands.
+/// A commit on a copy of the state. However it ends, also if it is dropped, the session takes over
+/// where it stands.
 struct InFlight<'s> {
     shared: &'s Shared,
     /// Read when the commit begins, and again after each answer.
     now: Now,
     facts: Facts<'s>,
     progress: Progress,
-    /// A step has to be repeated because of a concurrent request, or because its outcome is unknown.
+    /// A step has to be repeated because of a concurrent request, or because its outcome is
+    /// unknown.
     repeats: bool,
     /// The write that the store has been asked for and has not answered.
     pending: Pending,

@@ -1,6 +1,7 @@
 //! Serializes commits to one session within this process, after the first conflict.
 //!
-//! Without a conflict nobody waits. With one, the requests of a busy session take turns, so that each needs few attempts.
+//! Without a conflict nobody waits. With one, the requests of a busy session take turns, so that
+//! each needs few attempts.
 
 use std::{
     collections::HashMap,
@@ -11,8 +12,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::id::SessionId;
 
-/// The locks of the sessions that are contended now. A session's lock exists while somebody holds it or waits for it, so sessions do
-/// not delay each other.
+/// The locks of the sessions that are contended now. A session's lock exists while somebody holds
+/// it or waits for it, so sessions do not delay each other.
 #[derive(Debug, Default)]
 pub(crate) struct ContentionLocks(Mutex<HashMap<SessionId, Weak<tokio::sync::Mutex<()>>>>);
 

@@ -63,17 +63,7 @@ pub enum Priority {
 /// [`Builder::build`](crate::Builder::build) checks them as a whole. The error for options that
 /// exclude each other names both.
 ///
-/// | option | default |
-/// |---|---|
-/// | `name` | `__Host-id` if the other options allow it, else `__Secure-id`, else `id` |
-/// | `path` | `/` |
-/// | `domain` | none: only the host that set the cookie |
-/// | `http_only` | true |
-/// | `secure` | [`Secure::Always`] |
-/// | `same_site` | [`SameSite::Lax`] |
-/// | `partitioned` | false |
-/// | `priority` | none |
-/// | `max_age` | none: the cookie ends with the browser session |
+#[doc = include_str!("../docs/cookie-options.md")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct CookieOptions {
@@ -120,17 +110,12 @@ impl CookieOptions {
     }
 
     /// Sets the name of the cookie.
-    ///
-    /// The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` restrict the other
-    /// options.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Limits the cookie to this path and the paths below it (RFC 6265 §5.1.4).
-    ///
-    /// Requests for other paths have no session.
+    /// Limits the cookie to this path and the paths below it.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
@@ -154,19 +139,19 @@ impl CookieOptions {
         self
     }
 
-    /// Sets which cross-site requests carry the cookie; `None` omits the attribute.
+    /// Sets which cross-site requests carry the cookie.
     pub fn same_site(mut self, same_site: impl Into<Option<SameSite>>) -> Self {
         self.attributes.same_site = same_site.into();
         self
     }
 
-    /// Separates the cookies of each top-level site (CHIPS); requires [`Secure::Always`].
+    /// Separates the cookies of each top-level site.
     pub fn partitioned(mut self, partitioned: bool) -> Self {
         self.attributes.partitioned = partitioned;
         self
     }
 
-    /// Sets which cookies the browser evicts first; `None` omits the attribute.
+    /// Sets which cookies the browser evicts first.
     pub fn priority(mut self, priority: impl Into<Option<Priority>>) -> Self {
         self.attributes.priority = priority.into();
         self
@@ -174,9 +159,6 @@ impl CookieOptions {
 
     /// Makes the cookie outlive the browser session, and sets the idle timeout to the same
     /// duration.
-    ///
-    /// The duration must not be zero, nor longer than the absolute timeout. The browser keeps the
-    /// cookie until the absolute timeout, but at most 400 days (RFC 6265bis §5.5).
     pub fn max_age(mut self, max_age: impl Into<Option<Duration>>) -> Self {
         self.max_age = max_age.into();
         self

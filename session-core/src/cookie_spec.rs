@@ -113,7 +113,8 @@ fn default_name(options: &CookieOptions) -> &'static str {
     }
 }
 
-/// The attributes that one session has for itself. The configuration of the day supplies the others.
+/// The attributes that one session has for itself. The configuration of the day supplies the
+/// others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CookieOverrides {
     pub(crate) http_only: Option<bool>,

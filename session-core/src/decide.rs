@@ -469,7 +469,8 @@ fn expire(base: &Base) -> Step<'_> {
     }
 }
 
-/// Whether a session that is not stored yet holds anything. A lifetime or a cookie attribute alone is no reason to store one.
+/// Whether a session that is not stored yet holds anything. A lifetime or a cookie attribute alone
+/// is no reason to store one.
 fn worth_storing(contents: &Contents) -> bool {
     !contents.data.is_empty() || contents.principal.is_some() || !contents.tags.is_empty()
 }

@@ -102,7 +102,8 @@ fn size(contents: &Contents) -> usize {
     contents.data.encoded_bytes()
 }
 
-/// Contents beyond the limit may stay or shrink, so that lowering the limit locks nobody out of their session.
+/// Contents beyond the limit may stay or shrink, so that lowering the limit locks nobody out of
+/// their session.
 fn check_size(
     contents: &Contents,
     limit_bytes: usize,

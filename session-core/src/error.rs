@@ -26,7 +26,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionErrorKind {
-    /// The store cannot be reached, did not answer a load in time, or refused. Nothing was written; the cookie is still good.
+    /// The store cannot be reached, did not answer a load in time, or refused. Nothing was written;
+    /// the cookie is still good.
     Unavailable,
     /// The store sheds load. Nothing was written; the client may retry.
     Overloaded,
@@ -35,10 +36,11 @@ pub enum SessionErrorKind {
     /// The session accepts no further write until [`reload`](crate::Session::reload) or
     /// [`discard`](crate::Session::discard).
     InDoubt,
-    /// Concurrent requests changed the session faster than this one could merge its writes. Nothing was written; the client may
-    /// retry.
+    /// Concurrent requests changed the session faster than this one could merge its writes. Nothing
+    /// was written; the client may retry.
     Contention,
-    /// A concurrent request changed the session, and [`require_unchanged`](crate::Session::require_unchanged) was called.
+    /// A concurrent request changed the session, and
+    /// [`require_unchanged`](crate::Session::require_unchanged) was called.
     Conflict,
     /// The session ended concurrently.
     Gone,
@@ -50,11 +52,13 @@ pub enum SessionErrorKind {
     Unauthenticated,
     /// The last login is too long ago for this operation.
     NotFresh,
-    /// Writes were lost, and [`OnLost::Reject`](crate::OnLost::Reject) replaces the response by this status.
+    /// Writes were lost, and [`OnLost::Reject`](crate::OnLost::Reject) replaces the response by
+    /// this status.
     Rejected(StatusCode),
     /// The record would exceed the size limit. The session is unchanged.
     TooLarge,
-    /// The stored record cannot be decoded, and [`OnDecodeError::Fail`](crate::OnDecodeError::Fail) is set.
+    /// The stored record cannot be decoded, and [`OnDecodeError::Fail`](crate::OnDecodeError::Fail)
+    /// is set.
     Corrupt,
     /// The response of this request is committed, so its session accepts no change.
     Closed,
@@ -70,11 +74,42 @@ pub enum SessionErrorKind {
     MissingLayer,
     /// The request is outside the cookie's path, so it has no session.
     OutsidePath,
-    /// A new token is needed and cannot be sent: the cookie must be `Secure` and the request came over plain http, or the session
-    /// was opened outside of a request.
+    /// A new token is needed and cannot be sent: the cookie must be `Secure` and the request came
+    /// over plain http, or the session was opened outside of a request.
     CannotSetCookie,
     /// The cookie options computed for this request or session are invalid.
     Config,
+}
+
+impl SessionErrorKind {
+    /// The name in snake case, as metrics label it. That of [`Rejected`](Self::Rejected) does not
+    /// contain the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
+            Self::InDoubt => "in_doubt",
+            Self::Contention => "contention",
+            Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::Superseded => "superseded",
+            Self::LimitReached => "limit_reached",
+            Self::Unauthenticated => "unauthenticated",
+            Self::NotFresh => "not_fresh",
+            Self::Rejected(_) => "rejected",
+            Self::TooLarge => "too_large",
+            Self::Corrupt => "corrupt",
+            Self::Closed => "closed",
+            Self::Reentrant => "reentrant",
+            Self::Encode => "encode",
+            Self::Decode => "decode",
+            Self::Entropy => "entropy",
+            Self::MissingLayer => "missing_layer",
+            Self::OutsidePath => "outside_path",
+            Self::CannotSetCookie => "cannot_set_cookie",
+            Self::Config => "config",
+        }
+    }
 }
 
 impl SessionError {
@@ -151,7 +186,8 @@ impl SessionError {
         )
     }
 
-    /// The store did not confirm a write: in doubt if it did not answer, otherwise nothing was applied.
+    /// The store did not confirm a write: in doubt if it did not answer, otherwise nothing was
+    /// applied.
     pub(crate) fn from_write(error: StoreError) -> Self {
         match error.kind() {
             StoreErrorKind::Timeout => Self::in_doubt_because(error),
@@ -234,5 +270,56 @@ impl From<ConfigError> for SessionError {
             "cookie options of this request or session are invalid",
             error,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The kinds, each found by the one before it, so that a new one does not compile until it is
+    /// in the list.
+    fn next(kind: SessionErrorKind) -> Option<SessionErrorKind> {
+        use SessionErrorKind as Kind;
+        Some(match kind {
+            Kind::Unavailable => Kind::Overloaded,
+            Kind::Overloaded => Kind::InDoubt,
+            Kind::InDoubt => Kind::Contention,
+            Kind::Contention => Kind::Conflict,
+            Kind::Conflict => Kind::Gone,
+            Kind::Gone => Kind::Superseded,
+            Kind::Superseded => Kind::LimitReached,
+            Kind::LimitReached => Kind::Unauthenticated,
+            Kind::Unauthenticated => Kind::NotFresh,
+            Kind::NotFresh => Kind::Rejected(StatusCode::CONFLICT),
+            Kind::Rejected(_) => Kind::TooLarge,
+            Kind::TooLarge => Kind::Corrupt,
+            Kind::Corrupt => Kind::Closed,
+            Kind::Closed => Kind::Reentrant,
+            Kind::Reentrant => Kind::Encode,
+            Kind::Encode => Kind::Decode,
+            Kind::Decode => Kind::Entropy,
+            Kind::Entropy => Kind::MissingLayer,
+            Kind::MissingLayer => Kind::OutsidePath,
+            Kind::OutsidePath => Kind::CannotSetCookie,
+            Kind::CannotSetCookie => Kind::Config,
+            Kind::Config => return None,
+        })
+    }
+
+    #[test]
+    fn the_names_of_kinds_differ_and_are_in_snake_case() {
+        let kinds: Vec<_> =
+            std::iter::successors(Some(SessionErrorKind::Unavailable), |kind| next(*kind))
+                .collect();
+        assert_eq!(kinds.len(), 22);
+        let names: BTreeSet<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), kinds.len(), "{names:?}");
+        for name in names {
+            let is_snake = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(!name.is_empty() && name.chars().all(is_snake), "{name}");
+        }
     }
 }

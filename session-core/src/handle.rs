@@ -30,13 +30,14 @@ use crate::{
     token::SessionToken,
 };
 
-/// How many of a request's signed tokens are looked up. A sibling subdomain can plant cookies (RFC 6265bis §8.6), but only such that this
-/// service has signed.
+/// How many of a request's signed tokens are looked up. A sibling subdomain can plant cookies (RFC
+/// 6265bis §8.6), but only such that this service has signed.
 const MAX_LOOKUPS: usize = 2;
 
 /// The session of a request, not loaded yet.
 ///
-/// Clones are the same session. A request that never loads it costs the store nothing, and its response is left as it is.
+/// Clones are the same session. A request that never loads it costs the store nothing, and its
+/// response is left as it is.
 #[derive(Clone)]
 pub struct SessionHandle(Option<Arc<Inner>>);
 
@@ -75,22 +76,23 @@ impl SessionHandle {
         })))
     }
 
-    /// Returns the handle of a request that no session layer has processed. Loading it is an error, so an adapter need not panic if
-    /// a layer is missing.
+    /// Returns the handle of a request that no session layer has processed. Loading it is an error,
+    /// so an adapter need not panic if a layer is missing.
     pub fn missing() -> Self {
         Self(None)
     }
 
-    /// Loads the session: one round trip to the store, the first time and only if the request carries a signed token.
+    /// Loads the session: one round trip to the store, the first time and only if the request
+    /// carries a signed token.
     ///
-    /// A token that is missing, forged or unknown gives a new, empty session with a new id; an id that the client
-    /// presents is never adopted (OWASP Session Management Cheat Sheet, strict session management). So does a token that was superseded by a
-    /// renewal.
+    /// A token that is missing, forged or unknown gives a new, empty session with a new id; an id
+    /// that the client presents is never adopted (OWASP Session Management Cheat Sheet, strict
+    /// session management). So does a token that was superseded by a renewal.
     ///
     /// # Errors
     ///
-    /// If the store fails: the session is then unknown, not empty. A later call tries again. Also if the request is outside the
-    /// cookie's path, or no token can be generated.
+    /// If the store fails: the session is then unknown, not empty. A later call tries again. Also
+    /// if the request is outside the cookie's path, or no token can be generated.
     ///
     /// # Examples
     ///
@@ -104,7 +106,8 @@ impl SessionHandle {
         self.load_with(LoadMode::Normal).await
     }
 
-    /// Loads the session in a certain mode. If it is loaded already, the request extends its life if any of the loads does.
+    /// Loads the session in a certain mode. If it is loaded already, the request extends its life
+    /// if any of the loads does.
     ///
     /// # Errors
     ///
@@ -213,7 +216,8 @@ impl fmt::Debug for SessionHandle {
 }
 
 impl RequestStart {
-    /// The first signed token that opens a session wins; one that is superseded counts if none does.
+    /// The first signed token that opens a session wins; one that is superseded counts if none
+    /// does.
     async fn load(&self, extends: bool) -> Result<Session, SessionError> {
         if let Some(reason) = &self.invalid {
             return Err(SessionError::new(SessionErrorKind::Config, reason.as_str()));

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credential {
     issued: Option<Issued>,
-    /// The session that the client presented was ended by this request; its contents have its cookie's attributes.
+    /// The session that the client presented was ended by this request; its contents have its
+    /// cookie's attributes.
     ended: Option<(Arc<Contents>, Transport)>,
 }
 

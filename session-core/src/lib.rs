@@ -2,8 +2,8 @@
 //!
 //! A cookie names a session, a [`Store`] keeps it, and any instance serves it. This crate contains
 //! the session model, the decisions, the cookie and its signature, the stored format and the
-//! contract of a store. It has no runtime, no socket and no framework; `session-hyper` connects it to
-//! hyper, tower and axum, and is what an application depends on.
+//! contract of a store. It has no runtime, no socket and no framework; `session-hyper` connects it
+//! to hyper, tower and axum, and is what an application depends on.
 //!
 //! # Example
 //!

@@ -71,7 +71,8 @@ pub(crate) async fn look_up(
     Ok(Lookup::Found(base))
 }
 
-/// The time of the renewal comes from the clock of the instance that wrote it; one in the future counts as just now.
+/// The time of the renewal comes from the clock of the instance that wrote it; one in the future
+/// counts as just now.
 fn since(config: &Config, base: &Base, now: Now) -> Since {
     match base.body.renewed_at {
         Some(renewed_at) if now.wall.since(renewed_at) < config.policy.supersede_grace => {

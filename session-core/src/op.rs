@@ -1,4 +1,5 @@
-//! One change to the contents of a session, as data, so that it can be applied again to a newer record.
+//! One change to the contents of a session, as data, so that it can be applied again to a newer
+//! record.
 
 use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
@@ -77,8 +78,8 @@ thread_local! {
     static IN_UPDATE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the application's function of an update is running on this thread. It must not write to a session: the write would be
-/// repeated each time the function is.
+/// Whether the application's function of an update is running on this thread. It must not write to
+/// a session: the write would be repeated each time the function is.
 pub(crate) fn in_update() -> bool {
     IN_UPDATE.get()
 }
@@ -140,8 +141,8 @@ impl Op {
     }
 }
 
-/// Appends an operation that has been applied to `contents`, and drops those that it makes superfluous: the list is bounded by the
-/// names and the updates, not by the number of writes.
+/// Appends an operation that has been applied to `contents`, and drops those that it makes
+/// superfluous: the list is bounded by the names and the updates, not by the number of writes.
 pub(crate) fn append(ops: &mut Ops, op: Op, contents: &Contents) {
     if let Op::Update(next) = &op {
         match ops

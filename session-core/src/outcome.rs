@@ -110,7 +110,8 @@ impl Outcome {
         lost: None,
     };
 
-    /// The most significant fact: a loss, then an end, then a login, a renewal, a creation, a save, a touch.
+    /// The most significant fact: a loss, then an end, then a login, a renewal, a creation, a save,
+    /// a touch.
     pub fn kind(&self) -> OutcomeKind {
         match (self.lost, self.ended.map(|ended| ended.reason)) {
             (Some(Loss::Gone), _) => OutcomeKind::Gone,

@@ -6,14 +6,16 @@ use http::StatusCode;
 
 use crate::timeouts::Timeouts;
 
-/// What happens to a response if writes of its request were not stored, because the session ended or its token was superseded
-/// concurrently.
+/// What happens to a response if writes of its request were not stored, because the session ended
+/// or its token was superseded concurrently.
 ///
-/// It does not apply to losses that [`Session::save`](crate::Session::save) has reported to the handler, nor to touches.
+/// It does not apply to losses that [`Session::save`](crate::Session::save) has reported to the
+/// handler, nor to touches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLost {
-    /// The response of GET, HEAD, OPTIONS and TRACE is sent; any other is replaced by 409 (Conflict).
+    /// The response of GET, HEAD, OPTIONS and TRACE is sent; any other is replaced by 409
+    /// (Conflict).
     #[default]
     ByMethod,
     /// The response is sent.
@@ -26,7 +28,8 @@ pub enum OnLost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDecodeError {
-    /// The request sees a new session. The record is left alone until it expires, and a warning is logged.
+    /// The request sees a new session. The record is left alone until it expires, and a warning is
+    /// logged.
     #[default]
     StartNew,
     /// Loading fails with [`SessionErrorKind::Corrupt`](crate::SessionErrorKind::Corrupt).
@@ -56,7 +59,8 @@ pub enum LoadMode {
     Fresh,
 }
 
-/// The options that express-session has under the same names. All are off by default.
+/// The options that express-session has under the same names. All are off by default, and
+/// [`Builder`](crate::Builder) describes them.
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
@@ -87,7 +91,7 @@ impl ExpressOptions {
         Self::default()
     }
 
-    /// Writes a loaded session at the end of each request, even if nothing changed. It never overwrites a concurrent change.
+    /// Writes a loaded session at the end of each request, even if nothing changed.
     pub fn resave(self, resave: bool) -> Self {
         Self { resave, ..self }
     }
@@ -101,9 +105,6 @@ impl ExpressOptions {
     }
 
     /// Sets the cookie again in each request that extends the session's life by a due touch.
-    ///
-    /// The cookie may reach the browser after the cookie of a concurrent login and replace it, so prefer
-    /// [`CookieOptions::max_age`](crate::CookieOptions::max_age), which needs no repetition.
     pub fn rolling(self, rolling: bool) -> Self {
         Self { rolling, ..self }
     }

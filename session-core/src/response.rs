@@ -12,8 +12,8 @@ use crate::{
     shared::Shared,
 };
 
-/// The `Set-Cookie` lines that session layers have added to a response. A layer that replaces the response keeps them, because what
-/// they tell the client is committed.
+/// The `Set-Cookie` lines that session layers have added to a response. A layer that replaces the
+/// response keeps them, because what they tell the client is committed.
 #[derive(Clone, Debug, Default)]
 struct SessionCookies(SmallVec<[HeaderValue; 1]>);
 
@@ -121,7 +121,8 @@ fn keep<B>(cookie: HeaderValue, response: &mut Response<B>) {
     cookies.0.push(cookie);
 }
 
-/// A response that carries a token must not be stored by a shared cache (RFC 9111 §3), which would hand it to other users.
+/// A response that carries a token must not be stored by a shared cache (RFC 9111 §3), which would
+/// hand it to other users.
 fn keep_out_of_shared_caches(headers: &mut HeaderMap) {
     let is_private = |value: &HeaderValue| {
         let value = value.to_str().unwrap_or_default();

@@ -19,18 +19,21 @@ use crate::{
     verbs::Verb,
 };
 
-/// How often an update is computed again because a clone of the session concurrently wrote the same name.
+/// How often an update is computed again because a clone of the session concurrently wrote the same
+/// name.
 const UPDATE_ATTEMPTS: u32 = 100;
 
 /// A loaded session.
 ///
-/// Clones are the same session. Accessors are synchronous: changes go to the store together, when the response is committed or
-/// [`save`](Self::save) is called. If a concurrent request wrote to the session, the changes made here are applied again to what it
-/// wrote, so that neither request loses any.
+/// Clones are the same session. Accessors are synchronous: changes go to the store together, when
+/// the response is committed or [`save`](Self::save) is called. If a concurrent request wrote to
+/// the session, the changes made here are applied again to what it wrote, so that neither request
+/// loses any.
 ///
 /// # Examples
 ///
-/// A cart that two tabs fill at the same time keeps the items of both, because the function runs again on the newer cart:
+/// A cart that two tabs fill at the same time keeps the items of both, because the function runs
+/// again on the newer cart:
 ///
 /// ```
 /// use session_core::{Key, Session, SessionError};
@@ -81,13 +84,13 @@ impl Session {
 
     /// Sets a value. Setting an equal value changes nothing.
     ///
-    /// If a concurrent request sets the same name, the value of the request that commits last stays; use
-    /// [`update`](Self::update) for values that are computed from the current one.
+    /// If a concurrent request sets the same name, the value of the request that commits last
+    /// stays; use [`update`](Self::update) for values that are computed from the current one.
     ///
     /// # Errors
     ///
-    /// If the value cannot be encoded, the session would exceed the size limit, has ended, or is closed. The session is
-    /// then unchanged.
+    /// If the value cannot be encoded, the session would exceed the size limit, has ended, or is
+    /// closed. The session is then unchanged.
     ///
     /// # Examples
     ///
@@ -148,11 +151,13 @@ impl Session {
 
     /// Computes a value from the current one, stores it, and returns it.
     ///
-    /// `update` is called again if a concurrent request wrote to the value, so it must be free of side effects and must not write to a
-    /// session. The stored value can then differ from the returned one.
+    /// `update` is called again if a concurrent request wrote to the value, so it must be free of
+    /// side effects and must not write to a session. The stored value can then differ from the
+    /// returned one.
     ///
-    /// A limit on guesses cannot be enforced by counting them here: parallel requests all read the count before any of them is
-    /// committed. [`save`](Self::save) the count before the guess is checked.
+    /// A limit on guesses cannot be enforced by counting them here: parallel requests all read the
+    /// count before any of them is committed. [`save`](Self::save) the count before the guess is
+    /// checked.
     ///
     /// # Errors
     ///

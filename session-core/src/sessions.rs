@@ -1,4 +1,5 @@
-//! The sessions of one service: begins and finishes them around a request, and opens them outside of one.
+//! The sessions of one service: begins and finishes them around a request, and opens them outside
+//! of one.
 
 use std::{fmt, sync::Arc};
 
@@ -7,7 +8,9 @@ use http::{Request, Response, Uri, request::Parts};
 use crate::{
     commit,
     config::Config,
+    config_error::ConfigError,
     cookie_header,
+    cookie_options::CookieOptions,
     cookie_spec::CookieSpec,
     decide::Trigger,
     error::SessionError,
@@ -26,16 +29,21 @@ use crate::{
 
 /// The sessions of a service: the store, the keys and every option. Cheap to clone.
 ///
-/// An adapter calls [`begin`](Self::begin) with the request and [`finish`](Self::finish) with the response:
+/// An adapter calls [`begin`](Self::begin) with the request and [`finish`](Self::finish) with the
+/// response:
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
-/// # async fn serve(request: http::Request<()>) -> Result<http::Response<String>, Box<dyn std::error::Error>> {
+/// # async fn serve(
+/// #     request: http::Request<()>,
+/// # ) -> Result<http::Response<String>, Box<dyn std::error::Error>> {
 /// use session_core::{Key, MemoryStore, Sessions, SigningKeys};
 ///
 /// const VIEWS: Key<u32> = Key::new("views");
 ///
-/// let sessions = Sessions::builder(MemoryStore::new()).signing_keys(SigningKeys::random()?).build()?;
+/// let sessions = Sessions::builder(MemoryStore::new())
+///     .signing_keys(SigningKeys::random()?)
+///     .build()?;
 ///
 /// let handle = sessions.begin(&request);
 /// let session = handle.load().await?;
@@ -67,7 +75,8 @@ impl Sessions {
         self.0.cookie.name()
     }
 
-    /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody asks for the session.
+    /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody
+    /// asks for the session.
     pub fn begin<B>(&self, request: &Request<B>) -> SessionHandle {
         let config = &self.0;
         let original = config
@@ -78,7 +87,7 @@ impl Sessions {
         let parts = (config.id_source.is_some() || config.cookie_fn.is_some())
             .then(|| Box::new(head(request, uri)));
         let (cookie, invalid) = match (&config.cookie_fn, &parts) {
-            (Some(options), Some(parts)) => match CookieSpec::check(options(parts)) {
+            (Some(options), Some(parts)) => match check_cookie(config, options(parts)) {
                 Ok(spec) => (Arc::new(spec), None),
                 Err(error) => (config.cookie.clone(), Some(error.to_string())),
             },
@@ -99,13 +108,15 @@ impl Sessions {
 
     /// Commits what the request did to its session, and then sets the response's headers.
     ///
-    /// Call it with every response, before its head is sent. On an error the response is as it was; answer with an error response
-    /// instead, prepared by [`reject`](Self::reject). Afterwards the session is closed: a later write is an error.
+    /// Call it with every response, before its head is sent. On an error the response is as it was;
+    /// answer with an error response instead, prepared by [`reject`](Self::reject). Afterwards the
+    /// session is closed: a later write is an error.
     ///
     /// # Errors
     ///
-    /// If the store fails, the session could not be merged with concurrent changes before the commit deadline, a conflict is an error, or
-    /// writes were lost and [`OnLost`](crate::OnLost) says so.
+    /// If the store fails, the session could not be merged with concurrent changes before the
+    /// commit deadline, a conflict is an error, or writes were lost and [`OnLost`](crate::OnLost)
+    /// says so.
     ///
     /// # Cancel safety
     ///
@@ -121,8 +132,9 @@ impl Sessions {
         }
     }
 
-    /// Opens a session outside of a request, by a token that a request handed over ([`Session::token`]): for WebSockets, event streams
-    /// and jobs. `None` if the token opens nothing. Write with [`Session::save`].
+    /// Opens a session outside of a request, by a token that a request handed over
+    /// ([`Session::token`]): for WebSockets, event streams and jobs. `None` if the token opens
+    /// nothing. Write with [`Session::save`].
     ///
     /// # Errors
     ///
@@ -169,6 +181,17 @@ impl fmt::Debug for Sessions {
             .field("keys", &self.0.keys)
             .finish_non_exhaustive()
     }
+}
+
+/// Checks the cookie options of one request as [`Builder::build`](crate::Builder::build) checks the
+/// configured ones.
+fn check_cookie(config: &Config, options: CookieOptions) -> Result<CookieSpec, ConfigError> {
+    let spec = CookieSpec::check(options)?;
+    config
+        .policy
+        .timeouts
+        .check_max_age(spec.options().max_age)?;
+    Ok(spec)
 }
 
 /// How the end of a request proceeds.

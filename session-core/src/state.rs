@@ -1,7 +1,7 @@
 //! The states of a session within one request.
 //!
-//! Each state owns its facts. What the handler's calls make of a state is in `verbs`, what to do about one in `decide`, and what the
-//! answer of a store means in `answer`.
+//! Each state owns its facts. What the handler's calls make of a state is in `verbs`, what to do
+//! about one in `decide`, and what the answer of a store means in `answer`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,8 @@ use crate::{
 pub(crate) enum State {
     /// No stored session, nothing written.
     Uninitialized { new: NewSession, discarded: bool },
-    /// No stored session, written to; perhaps after another one was destroyed, which is then ended first.
+    /// No stored session, written to; perhaps after another one was destroyed, which is then ended
+    /// first.
     New {
         new: NewSession,
         draft: Draft,
@@ -43,7 +44,8 @@ pub(crate) enum State {
     },
     /// Ended by this request.
     Destroyed { retired: Option<Retired> },
-    /// The record exists, and the request's token carries no authority over it. The handler sees a new session.
+    /// The record exists, and the request's token carries no authority over it. The handler sees a
+    /// new session.
     Superseded {
         token: SessionToken,
         since: Since,

@@ -10,24 +10,35 @@ use crate::{
 
 /// Keeps records under ids until their time to live runs out.
 ///
-/// A store sees a version and opaque bytes. [`contract!`](crate::contract!) tests an implementation against these rules:
+/// A store sees a version and opaque bytes. [`contract!`] tests an implementation against these
+/// rules:
 ///
-/// * A store **must** keep and return [`Record::version`] unchanged. [`touch`](Self::touch) does not change it.
-/// * [`create`](Self::create) **must** fail if the id is taken. [`save`](Self::save) and [`touch`](Self::touch) **must** leave an
-///   absent id absent. No operation upserts.
-/// * `save`, `touch`, and [`destroy`](Self::destroy) with [`Destroy::expected`] **must** be atomic: the stored version equals
-///   the expected one and the operation is applied, or nothing changes.
-/// * `destroy` with an expected version **must** succeed for at most one caller: an absent record is [`Destroyed::Gone`]. Without
-///   an expected version, an absent record is [`Destroyed::Destroyed`].
-/// * A store **must not** return a record whose time to live has passed by the store's own clock. It **may** forget a record
-///   at any time; the user is then logged out.
-/// * A store that repeats `save` after a lost reply **must** recognize its own write: if the stored version is the one it was
-///   about to write, the answer is [`Saved::Saved`]. It **must not** repeat `create`.
-/// * If the outcome is unknown, the store **must** return an error of kind [`Timeout`](crate::StoreErrorKind::Timeout). Every other
-///   error promises that nothing was applied. The store **must not** report the record as absent.
-/// * An operation whose future is dropped **must** be applied completely or not at all, then or shortly after, and the store
-///   **must** stay usable.
+/// * A store **must** keep and return [`Record::version`] unchanged. [`touch`](Self::touch) does
+///   not change it.
+/// * [`create`](Self::create) **must** fail if the id is taken. [`save`](Self::save) and
+///   [`touch`](Self::touch) **must** leave an absent id absent. No operation upserts.
+/// * `save`, `touch`, and [`destroy`](Self::destroy) with [`Destroy::expected`] **must** be atomic:
+///   the stored version equals the expected one and the operation is applied, or nothing changes.
+/// * `destroy` with an expected version **must** succeed for at most one caller: an absent record
+///   is [`Destroyed::Gone`]. Without an expected version, an absent record is
+///   [`Destroyed::Destroyed`].
+/// * A store **must not** return a record whose time to live has passed by the store's own clock.
+///   It **may** forget a record at any time; the user is then logged out.
+/// * A store that repeats `save` after a lost reply **must** recognize its own write: if the stored
+///   version is the one it was about to write, the answer is [`Saved::Saved`]. It **must not**
+///   repeat `create`.
+/// * If the outcome is unknown, the store **must** return an error of kind
+///   [`Timeout`](crate::StoreErrorKind::Timeout). Every other error promises that nothing was
+///   applied. The store **must not** report the record as absent.
+/// * An operation whose future is dropped **must** be applied completely or not at all, then or
+///   shortly after, and the store **must** stay usable.
 /// * Every operation **must** end within a time that the store chooses; callers set no timeout.
+///
+#[cfg_attr(feature = "contract", doc = "[`contract!`]: crate::contract!")]
+#[cfg_attr(
+    not(feature = "contract"),
+    doc = "[`contract!`]: crate#features \"with the feature `contract`\""
+)]
 pub trait Store: Send + Sync + 'static {
     /// Reads a record and its remaining time to live.
     fn load(

@@ -3,13 +3,13 @@
 //! ```text
 //! cargo run -p session-hyper --example axum --features axum -- 3000
 //!
-//! curl -i localhost:3000/                                           # hello, stranger; no cookie
-//! curl -i -b jar -c jar localhost:3000/views                        # 1 views, and a cookie
-//! curl -i -b jar -c jar --data 'name=ann' localhost:3000/login      # a new token for the same session
-//! curl -i -b jar -c jar localhost:3000/                             # hello, ann; 1 views so far
-//! curl -i -b jar -c jar localhost:3000/views                        # 2 views
-//! curl -i -b jar -c jar --request POST localhost:3000/logout        # the cookie is removed
-//! curl -i -b jar -c jar localhost:3000/private                      # 401
+//! curl -i localhost:3000/                                       # hello, stranger; no cookie
+//! curl -i -b jar -c jar localhost:3000/views                    # 1 views, and a cookie
+//! curl -i -b jar -c jar --data 'name=ann' localhost:3000/login  # a new token for the same session
+//! curl -i -b jar -c jar localhost:3000/                         # hello, ann; 1 views so far
+//! curl -i -b jar -c jar localhost:3000/views                    # 2 views
+//! curl -i -b jar -c jar -X POST localhost:3000/logout           # the cookie is removed
+//! curl -i -b jar -c jar localhost:3000/private                  # 401
 //! ```
 //!
 //! The cookie is `Secure`, as by default. curl and most browsers accept it from localhost over

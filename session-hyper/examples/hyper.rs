@@ -3,13 +3,13 @@
 //! ```text
 //! cargo run -p session-hyper --example hyper -- 3000
 //!
-//! curl -i localhost:3000/health                                   # does not load the session: no cookie
-//! curl -i -b jar -c jar localhost:3000/                           # 1 views by nobody, and a cookie
-//! curl -i -b jar -c jar localhost:3000/                           # 2 views by nobody, and no new cookie
-//! curl -i -b jar -c jar --data ann localhost:3000/login           # a new token for the same session
-//! curl -i -b jar -c jar localhost:3000/                           # 3 views by ann
-//! curl -i -b jar -c jar --request POST localhost:3000/logout      # the cookie is removed
-//! curl -i -b jar -c jar localhost:3000/                           # 1 views by nobody
+//! curl -i localhost:3000/health                          # does not load the session: no cookie
+//! curl -i -b jar -c jar localhost:3000/                  # 1 views by nobody, and a cookie
+//! curl -i -b jar -c jar localhost:3000/                  # 2 views by nobody, and no new cookie
+//! curl -i -b jar -c jar --data ann localhost:3000/login  # a new token for the same session
+//! curl -i -b jar -c jar localhost:3000/                  # 3 views by ann
+//! curl -i -b jar -c jar -X POST localhost:3000/logout    # the cookie is removed
+//! curl -i -b jar -c jar localhost:3000/                  # 1 views by nobody
 //! ```
 //!
 //! The cookie is `Secure`, as by default. curl and most browsers accept it from localhost over

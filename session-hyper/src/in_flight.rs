@@ -4,7 +4,7 @@
 use std::{any::Any, error::Error, future::Future, ops::ControlFlow, pin::Pin, sync::Arc};
 
 use http::{Extensions, Request, Response};
-use session_core::{Outcome, SessionError, SessionHandle, TryFinish};
+use session_core::{Outcome, OutcomeKind, SessionError, SessionHandle, TryFinish};
 
 use crate::{body::SessionBody, error_response::HandlerError, ext, options::Options, report};
 
@@ -84,9 +84,13 @@ impl InFlight {
         handled: Option<HandlerError>,
         response: Response<B>,
     ) -> Response<SessionBody<B>> {
-        match result {
+        let outcome = match result {
             Err(error) => return self.reject(&error, Some(response.extensions())),
-            Ok(outcome) => report::outcome(&outcome),
+            Ok(outcome) => outcome,
+        };
+        // a request that fails without an effect on its session counts once, as an error
+        if handled.is_none() || outcome.kind() != OutcomeKind::Untouched {
+            report::outcome(&outcome);
         }
         match handled {
             Some(HandlerError(error)) => self.reject(&error, None),

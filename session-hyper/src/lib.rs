@@ -163,7 +163,9 @@
 //! | `metrics` | counts outcomes and errors with the `metrics` facade |
 //!
 //! The counter is `session_commits_total`. Its label `outcome` is [`OutcomeKind::as_str`] or
-//! `error`; an error has a label `kind`, such as `unavailable`.
+//! `error`; an error has a label `kind`, which is [`SessionErrorKind::as_str`]. A request that is
+//! answered with a session error is counted as an error, and by its outcome only if its commit
+//! changed something.
 
 #[cfg(feature = "axum")]
 pub mod axum;

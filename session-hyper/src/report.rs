@@ -27,7 +27,7 @@ pub(crate) fn error(error: &SessionError) {
         tracing::warn!(?kind, error = causes, "session error");
     }
     #[cfg(feature = "metrics")]
-    metrics::counter!(COUNTER, "outcome" => "error", "kind" => label(kind)).increment(1);
+    metrics::counter!(COUNTER, "outcome" => "error", "kind" => kind.as_str()).increment(1);
 }
 
 /// The messages of an error and its sources, in one line.
@@ -40,36 +40,4 @@ fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     line
-}
-
-/// The name of a kind in snake case, like those of outcomes.
-#[cfg(feature = "metrics")]
-fn label(kind: session_core::SessionErrorKind) -> &'static str {
-    use session_core::SessionErrorKind;
-    match kind {
-        SessionErrorKind::Unavailable => "unavailable",
-        SessionErrorKind::Overloaded => "overloaded",
-        SessionErrorKind::InDoubt => "in_doubt",
-        SessionErrorKind::Contention => "contention",
-        SessionErrorKind::Conflict => "conflict",
-        SessionErrorKind::Gone => "gone",
-        SessionErrorKind::Superseded => "superseded",
-        SessionErrorKind::LimitReached => "limit_reached",
-        SessionErrorKind::Unauthenticated => "unauthenticated",
-        SessionErrorKind::NotFresh => "not_fresh",
-        SessionErrorKind::Rejected(_) => "rejected",
-        SessionErrorKind::TooLarge => "too_large",
-        SessionErrorKind::Corrupt => "corrupt",
-        SessionErrorKind::Closed => "closed",
-        SessionErrorKind::Reentrant => "reentrant",
-        SessionErrorKind::Encode => "encode",
-        SessionErrorKind::Decode => "decode",
-        SessionErrorKind::Entropy => "entropy",
-        SessionErrorKind::MissingLayer => "missing_layer",
-        SessionErrorKind::OutsidePath => "outside_path",
-        SessionErrorKind::CannotSetCookie => "cannot_set_cookie",
-        SessionErrorKind::Config => "config",
-        // a kind that a newer session-core added
-        _ => "other",
-    }
 }

@@ -93,7 +93,7 @@
 //! ```
 //!
 //! Scripts use `SET` and `GETRANGE`. A suspect connection is checked with `UNWATCH` and `PING`.
-//! `ROLE` is used with Sentinel only. A cluster needs `+cluster|slots +asking` as well, and a
+//! `ROLE` is used with Sentinel only. A cluster needs `+cluster|info +cluster|slots +asking` as well, and a
 //! database other than 0 needs `+select`. On servers that have `CLIENT SETINFO`, `+client|setinfo`
 //! keeps the ACL log quiet.
 //!

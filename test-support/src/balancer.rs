@@ -111,8 +111,8 @@ fn socket(directory: &Path) -> PathBuf {
     directory.join("haproxy.sock")
 }
 
-/// The deployed configuration with these addresses and a socket for commands, and without the name server of the container
-/// network.
+/// The deployed configuration with these addresses and a socket for commands, and without the name
+/// server of the container network.
 fn config(addr: SocketAddr, socket: &Path, servers: &[(&str, SocketAddr)]) -> String {
     let mut lines = Vec::new();
     let mut is_resolvers = false;

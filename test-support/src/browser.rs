@@ -10,9 +10,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// A browser without pages: it stores the cookies of responses by name, sends them back, and opens a connection for each request.
+/// A browser without pages: it stores the cookies of responses by name, sends them back, and opens
+/// a connection for each request.
 ///
-/// It talks to one site over plain HTTP, so it ignores `Domain`, `Path` and `Secure`. Tests assert those on the header itself.
+/// It talks to one site over plain HTTP, so it ignores `Domain`, `Path` and `Secure`. Tests assert
+/// those on the header itself.
 #[derive(Clone, Debug, Default)]
 pub struct Browser {
     cookies: BTreeMap<String, String>,

@@ -62,7 +62,8 @@ impl ChromeDriver {
         let profile = format!("--user-data-dir={}", self.profile.path().display());
         let arguments = [
             "--headless",
-            // Chromium does not run as root with its sandbox; it opens no pages but those of the test
+            // Chromium does not run as root with its sandbox; it opens no pages but those of the
+            // test
             "--no-sandbox",
             "--disable-gpu",
             // containers give little shared memory

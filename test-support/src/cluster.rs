@@ -18,7 +18,8 @@ impl Cluster {
         Self::with_replicas(0)
     }
 
-    /// Starts three primaries with so many replicas each, and waits until all nodes serve and all replicas have a copy.
+    /// Starts three primaries with so many replicas each, and waits until all nodes serve and all
+    /// replicas have a copy.
     pub fn with_replicas(replicas: usize) -> Self {
         let options = [
             "--cluster-enabled",

@@ -22,8 +22,9 @@ pub struct Demo {
 impl Demo {
     /// Starts an instance of this name on a free port, on the store with this URL.
     ///
-    /// `program` is the path of a binary that takes the flags of the demo: cargo tells a test the paths of the binaries of its
-    /// own package alone. `keys` are the signing keys, as in `SESSION_KEYS`.
+    /// `program` is the path of a binary that takes the flags of the demo: cargo tells a test the
+    /// paths of the binaries of its own package alone. `keys` are the signing keys, as in
+    /// `SESSION_KEYS`.
     pub fn start(program: &str, name: &str, store: &str, keys: &str) -> Self {
         let arguments = ["--store", store, "--proxy", "trust"]
             .map(str::to_owned)
@@ -77,7 +78,8 @@ impl Demo {
         self.process = None;
     }
 
-    /// Sends `SIGTERM`, as service managers do, and waits for the end of the instance. It answers the requests that it has begun.
+    /// Sends `SIGTERM`, as service managers do, and waits for the end of the instance. It answers
+    /// the requests that it has begun.
     ///
     /// # Panics
     ///

@@ -1,4 +1,5 @@
-//! A server that greets like Redis and then gives scripted replies, for errors that a real server cannot be made to give.
+//! A server that greets like Redis and then gives scripted replies, for errors that a real server
+//! cannot be made to give.
 
 use std::{
     collections::VecDeque,
@@ -14,8 +15,8 @@ use tokio::{
 
 /// A fake Redis server. It ends when it is dropped.
 ///
-/// `HELLO`, `PING` and `UNWATCH` are answered as Redis does; every other command takes the next reply of the script. An empty
-/// reply, and the end of the script, close the connection instead.
+/// `HELLO`, `PING` and `UNWATCH` are answered as Redis does; every other command takes the next
+/// reply of the script. An empty reply, and the end of the script, close the connection instead.
 #[derive(Debug)]
 pub struct FakeRedis {
     addr: SocketAddr,

@@ -1,5 +1,5 @@
-//! The harness that the workspace's tests share: real servers on free ports of the loopback interface, a proxy that injects
-//! network faults, and clients.
+//! The harness that the workspace's tests share: real servers on free ports of the loopback
+//! interface, a proxy that injects network faults, and clients.
 //!
 //! | module | starts |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | [`browser`] | nothing: an HTTP client that keeps cookies |
 //! | [`meter`] | nothing: it measures what a Redis server receives |
 //!
-//! Every value ends what it started when it is dropped, also if a test panics. The crate knows no other crate of the workspace, so
-//! that the tests of each of them can use it.
+//! Every value ends what it started when it is dropped, also if a test panics. The crate knows no
+//! other crate of the workspace, so that the tests of each of them can use it.
 
 pub mod balancer;
 pub mod browser;

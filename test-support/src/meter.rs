@@ -16,7 +16,8 @@ pub struct Measured<T> {
     pub result: T,
     /// How often each command was run, including commands in scripts.
     pub commands: BTreeMap<String, u64>,
-    /// How often the server has read from a socket: once for each round trip, if operations run one after another.
+    /// How often the server has read from a socket: once for each round trip, if operations run one
+    /// after another.
     pub round_trips: u64,
 }
 
@@ -26,7 +27,8 @@ impl Meter {
         Self(server.connect().expect("the server answers"))
     }
 
-    /// Runs operations, and counts the commands that the server received meanwhile from all its clients.
+    /// Runs operations, and counts the commands that the server received meanwhile from all its
+    /// clients.
     pub async fn measure<T>(&mut self, operations: impl Future<Output = T>) -> Measured<T> {
         // the server reads the end of connections that were closed before
         for _ in 0..2 {

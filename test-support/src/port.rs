@@ -1,7 +1,7 @@
 //! Free ports of the loopback interface.
 //!
-//! A port is free when these functions return. Another process may take it before the caller listens on it, so whoever starts a
-//! server on it tries again if that happened.
+//! A port is free when these functions return. Another process may take it before the caller
+//! listens on it, so whoever starts a server on it tries again if that happened.
 
 use std::net::TcpListener;
 

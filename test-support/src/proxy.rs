@@ -33,10 +33,12 @@ pub enum Fault {
     Delay(Duration),
     /// Forwards replies byte by byte.
     Trickle,
-    /// Closes the connection instead of forwarding the reply to this Redis command. The command is carried out, but its client
-    /// cannot know that. The fault is over after one reply; [`Proxy::replies_lost`] tells whether there was one.
+    /// Closes the connection instead of forwarding the reply to this Redis command. The command is
+    /// carried out, but its client cannot know that. The fault is over after one reply;
+    /// [`Proxy::replies_lost`] tells whether there was one.
     LoseReplyTo(&'static str),
-    /// As [`LoseReplyTo`](Self::LoseReplyTo), for every reply to the command while the fault is set.
+    /// As [`LoseReplyTo`](Self::LoseReplyTo), for every reply to the command while the fault is
+    /// set.
     LoseRepliesTo(&'static str),
 }
 
@@ -261,7 +263,8 @@ async fn read<'b>(from: &mut OwnedReadHalf, buffer: &'b mut [u8]) -> io::Result<
     }
 }
 
-/// Whether a request has a word that is exactly this command. Words stand between line ends in the protocol of Redis.
+/// Whether a request has a word that is exactly this command. Words stand between line ends in the
+/// protocol of Redis.
 fn contains_command(request: &[u8], command: &str) -> bool {
     let word = format!("\r\n{command}\r\n");
     request

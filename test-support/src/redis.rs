@@ -38,7 +38,8 @@ pub struct Redis {
 enum Role {
     /// A server with these options, `--name value …`.
     Server(Vec<String>),
-    /// A sentinel with this configuration. A sentinel writes what it learns to its configuration file.
+    /// A sentinel with this configuration. A sentinel writes what it learns to its configuration
+    /// file.
     Sentinel(String),
 }
 
@@ -48,7 +49,8 @@ impl Redis {
         Self::with_options(&[])
     }
 
-    /// Starts a server that has every write on disk before it answers, so that [`kill`](Self::kill) loses none.
+    /// Starts a server that has every write on disk before it answers, so that [`kill`](Self::kill)
+    /// loses none.
     pub fn start_durable() -> Self {
         Self::with_options(&["--appendonly", "yes", "--appendfsync", "always"])
     }
@@ -98,7 +100,8 @@ impl Redis {
         self.process().take();
     }
 
-    /// Starts the server again after [`kill`](Self::kill), on the same port and with the same files.
+    /// Starts the server again after [`kill`](Self::kill), on the same port and with the same
+    /// files.
     ///
     /// # Panics
     ///
@@ -190,8 +193,8 @@ impl Redis {
             .collect()
     }
 
-    /// Whether this is a primary at the moment. `false` if the server does not answer: sentinels close the connections of a
-    /// primary that they demote.
+    /// Whether this is a primary at the moment. `false` if the server does not answer: sentinels
+    /// close the connections of a primary that they demote.
     pub fn is_primary(&self) -> bool {
         self.replication_contains("role:master")
     }

@@ -19,13 +19,14 @@ impl Sentinels {
     /// The name of the primary in the configuration of the sentinels.
     pub const SERVICE: &'static str = "sessions";
 
-    /// Starts all of them and waits until a failover is possible. A primary is down after a second of silence.
+    /// Starts all of them and waits until a failover is possible. A primary is down after a second
+    /// of silence.
     pub fn start() -> Self {
         Self::with_down_after(Duration::from_secs(1))
     }
 
-    /// As [`start`](Self::start), with another `down-after-milliseconds`. On a busy machine a short one makes sentinels fail over
-    /// from a primary that is only slow.
+    /// As [`start`](Self::start), with another `down-after-milliseconds`. On a busy machine a short
+    /// one makes sentinels fail over from a primary that is only slow.
     pub fn with_down_after(down_after: Duration) -> Self {
         // either server may have to give the other one a copy, at once
         let options = ["--repl-diskless-sync-delay", "0"];

@@ -1,11 +1,13 @@
-//! Waiting for conditions. No test sleeps for a fixed delay; a condition that never holds fails the test.
+//! Waiting for conditions. No test sleeps for a fixed delay; a condition that never holds fails the
+//! test.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// Fails a test whose condition does not hold by then. Generous, because it only bounds tests that fail.
+/// Fails a test whose condition does not hold by then. Generous, because it only bounds tests that
+/// fail.
 const LIMIT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(20);
 

@@ -4,7 +4,8 @@ use anyhow::bail;
 use cargo_metadata::{MetadataCommand, Package};
 use xshell::{Shell, cmd};
 
-/// Features of dependencies that erase keys and intermediate values of hashes from memory. No test can notice that one is missing.
+/// Features of dependencies that erase keys and intermediate values of hashes from memory. No test
+/// can notice that one is missing.
 const ZEROIZE: [(&str, &str); 2] = [("sha2", "zeroize"), ("hmac", "zeroize")];
 
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
@@ -46,7 +47,8 @@ fn check_zeroize(sh: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether every version of the package in a tree of lines such as `sha2 v0.11.1 alloc,zeroize` has the feature.
+/// Whether every version of the package in a tree of lines such as `sha2 v0.11.1 alloc,zeroize` has
+/// the feature.
 fn has_feature(tree: &str, package: &str, feature: &str) -> bool {
     let mut versions = tree
         .lines()

@@ -1,4 +1,5 @@
-//! Coverage-guided fuzzing of what parses untrusted bytes, with the targets of the workspace under `fuzz`.
+//! Coverage-guided fuzzing of what parses untrusted bytes, with the targets of the workspace under
+//! `fuzz`.
 
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use crate::programs;
 
 /// Runs one target or all of them, for so many seconds each.
 ///
-/// New inputs are kept in `fuzz/target/corpus`; with `keep`, those that add coverage are copied to the committed corpus.
+/// New inputs are kept in `fuzz/target/corpus`; with `keep`, those that add coverage are copied to
+/// the committed corpus.
 pub(crate) fn run(sh: &Shell, only: Option<&str>, seconds: u64, keep: bool) -> anyhow::Result<()> {
     let targets = targets(sh)?;
     let selected = select(&targets, only)?;
@@ -36,7 +38,8 @@ pub(crate) fn run(sh: &Shell, only: Option<&str>, seconds: u64, keep: bool) -> a
         })?;
         let before = sh.read_dir(&corpus)?.len();
         if keep {
-            // only inputs that reach new code, not those that run the same code more often: the corpus is committed
+            // only inputs that reach new code, not those that run the same code more often: the
+            // corpus is committed
             cmd!(
                 sh,
                 "rustup run {nightly} {bin} fuzz run {target} {corpus} {found} -- -merge=1 -use_counters=0"

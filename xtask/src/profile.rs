@@ -1,7 +1,8 @@
 //! Instructions per request, counted by callgrind and compared with a committed baseline.
 //!
-//! Instruction counts do not depend on the load of the machine, so a change of a few per cent is visible. They do depend on the
-//! compiler: a baseline of another compiler is printed and not enforced.
+//! Instruction counts do not depend on the load of the machine, so a change of a few per cent is
+//! visible. They do depend on the compiler: a baseline of another compiler is printed and not
+//! enforced.
 
 use std::{collections::BTreeMap, fmt::Write};
 

@@ -1,4 +1,5 @@
-//! What a request costs Redis, counted: one client, one request at a time. Noise does not change these figures.
+//! What a request costs Redis, counted: one client, one request at a time. Noise does not change
+//! these figures.
 
 use std::{
     collections::BTreeMap,

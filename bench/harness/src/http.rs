@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as the bench's servers speak: a request on a kept connection, a response with a length.
+//! As much of HTTP/1.1 as the bench's servers speak: a request on a kept connection, a response
+//! with a length.
 
 use crate::servers::Route;
 

@@ -1,4 +1,5 @@
-//! The load generator: a closed loop of some connections on one thread, each with one request in flight.
+//! The load generator: a closed loop of some connections on one thread, each with one request in
+//! flight.
 
 use std::{
     io::{ErrorKind, Read, Write},

@@ -51,7 +51,8 @@ impl Machine {
     }
 }
 
-/// CPU time of all programs, and the time that the host gave to other guests, in seconds since the start.
+/// CPU time of all programs, and the time that the host gave to other guests, in seconds since the
+/// start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Busy {
     pub(crate) programs: f64,

@@ -1,7 +1,8 @@
 //! Measures this project beside its peers: one server at a time, between two runs of plain hyper.
 //!
-//! Started by `cargo xtask bench`, which builds the servers first. What is counted (commands, round trips, bytes) is exact and
-//! stands in tables of its own; what is timed is told as a ratio to plain hyper, because the speed of a machine drifts.
+//! Started by `cargo xtask bench`, which builds the servers first. What is counted (commands, round
+//! trips, bytes) is exact and stands in tables of its own; what is timed is told as a ratio to
+//! plain hyper, because the speed of a machine drifts.
 
 mod chart;
 mod counts;

@@ -46,7 +46,8 @@ pub(crate) struct Options {
     /// Leave the scenarios of many sessions and of growth out
     #[arg(long)]
     pub(crate) skip_scenarios: bool,
-    /// Write bench/results.json, docs/bench.svg and the tables of docs/BENCHMARKS.md, and not bench/target alone
+    /// Write bench/results.json, docs/bench.svg and the tables of docs/BENCHMARKS.md, and not
+    /// bench/target alone
     #[arg(long)]
     pub(crate) publish: bool,
     /// Measure nothing; write tables and chart of bench/results.json again

@@ -78,7 +78,8 @@ pub(crate) struct Timing {
     /// Plain hyper before, between and after: the mean, and how far its runs lay apart.
     pub(crate) hyper_per_second: f64,
     pub(crate) hyper_drift: f64,
-    /// CPU time of plain hyper per second of its load. Below one, something else than the server was short of time.
+    /// CPU time of plain hyper per second of its load. Below one, something else than the server
+    /// was short of time.
     pub(crate) hyper_busy: f64,
     pub(crate) hyper_p50_us: f64,
     pub(crate) hyper_p99_us: f64,
@@ -89,7 +90,8 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// What speaks against a measurement: time taken by others, plain hyper held up, plain hyper's own drift.
+    /// What speaks against a measurement: time taken by others, plain hyper held up, plain hyper's
+    /// own drift.
     pub(crate) fn noise(&self) -> f64 {
         self.foreign + self.stolen + (1.0 - self.hyper_busy).max(0.0) + self.hyper_drift / 2.0
     }

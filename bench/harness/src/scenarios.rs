@@ -89,8 +89,8 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
     Ok(())
 }
 
-/// One to eight instances that share one Redis and one core: first with as many connections as ever dealt to them, then with
-/// as many for each, as a service that grows has.
+/// One to eight instances that share one Redis and one core: first with as many connections as ever
+/// dealt to them, then with as many for each, as a service that grows has.
 fn instances(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow::Result<()> {
     let mut redis = Redis::start(bench.machine)?;
     let most = INSTANCES[INSTANCES.len() - 1];

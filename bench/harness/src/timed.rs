@@ -20,7 +20,8 @@ use crate::{
 
 /// Sessions that are used in turn.
 pub(crate) const SESSIONS: usize = 200;
-/// A measurement is cut into so many, each between two runs of plain hyper: the speed of the machine drifts within a second.
+/// A measurement is cut into so many, each between two runs of plain hyper: the speed of the
+/// machine drifts within a second.
 const SLICES: usize = 3;
 /// The share of a core that others may use when a measurement begins.
 const QUIET: f64 = 0.10;
@@ -338,7 +339,8 @@ impl<'a> Bench<'a> {
         Ok(machine::cpu_seconds(process::id())? + self.hyper.cpu_seconds()?)
     }
 
-    /// Waits while others use the machine, as long as there is patience left. Nothing of the bench runs meanwhile.
+    /// Waits while others use the machine, as long as there is patience left. Nothing of the bench
+    /// runs meanwhile.
     fn wait_for_quiet(&mut self) -> anyhow::Result<()> {
         loop {
             let (before, start) = (Busy::now()?, Instant::now());

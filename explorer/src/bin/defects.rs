@@ -2,6 +2,7 @@
 //! session-core, builds it, and explores until a promise is broken.
 //!
 //! ```text
+//! cargo xtask explore --defects [NAME…]
 //! cargo run --release -p explorer --bin defects [-- NAME…]
 //! ```
 //!
@@ -49,8 +50,11 @@ fn run() -> anyhow::Result<bool> {
     files.sort();
     let defects = files.iter().map(|file| read(file));
     let mut defects: Vec<Defect> = defects.collect::<anyhow::Result<_>>()?;
+    for name in &wanted {
+        let known = defects.iter().any(|defect| defect.name == *name);
+        ensure!(known, "there is no defect called {name}");
+    }
     defects.retain(|defect| wanted.is_empty() || wanted.contains(&defect.name));
-    ensure!(!defects.is_empty(), "there is no such defect");
     // all are checked before the first is built
     for defect in &defects {
         for replacement in &defect.replacements {

@@ -98,7 +98,8 @@ impl Applier<'_, '_> {
         base
     }
 
-    /// A concurrent request changed the session first: applies this one's changes to what it wrote, if that is still allowed.
+    /// A concurrent request changed the session first: applies this one's changes to what it wrote,
+    /// if that is still allowed.
     pub(super) fn rebase(
         &mut self,
         base: Arc<Base>,
@@ -173,7 +174,8 @@ impl Applier<'_, '_> {
         self.log_in_anew(draft)
     }
 
-    /// A login that cannot continue the session it was made in begins a new one, with the writes of this request alone.
+    /// A login that cannot continue the session it was made in begins a new one, with the writes of
+    /// this request alone.
     pub(super) fn log_in_anew(&mut self, draft: Draft) -> Result<(), SessionError> {
         let new = (self.context.new_session)();
         let draft = draft.rebase(&new.initial, self.context.policy.max_bytes)?;
@@ -239,7 +241,8 @@ impl Applier<'_, '_> {
         }
     }
 
-    /// The request was served with what the store returned; only the extension of the session's life is missing.
+    /// The request was served with what the store returned; only the extension of the session's
+    /// life is missing.
     pub(super) fn ignore_touch_failure(
         &mut self,
         mut base: Arc<Base>,

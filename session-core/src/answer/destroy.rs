@@ -1,4 +1,5 @@
-//! The answer to a destroy: of the session that the request ends, of one whose time is over, or of one that must not stay.
+//! The answer to a destroy: of the session that the request ends, of one whose time is over, or of
+//! one that must not stay.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The answer to a load: it settles a write in doubt, finds the session that a login joins, or is what the handler asked for.
+//! The answer to a load: it settles a write in doubt, finds the session that a login joins, or is
+//! what the handler asked for.
 
 use std::sync::Arc;
 
@@ -144,7 +145,8 @@ impl Applier<'_, '_> {
         }
     }
 
-    /// The handler gives up what it wrote, and takes what is stored. If that is not possible, nothing changes.
+    /// The handler gives up what it wrote, and takes what is stored. If that is not possible,
+    /// nothing changes.
     pub(super) fn reloaded(
         &mut self,
         state: State,

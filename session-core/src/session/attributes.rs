@@ -32,8 +32,8 @@ impl Session {
             .read(|state| state.token().map(SessionToken::id))
     }
 
-    /// Returns the bearer token, to open the session outside of this request ([`Sessions::open`](crate::Sessions::open)); `None`
-    /// if the session has ended.
+    /// Returns the bearer token, to open the session outside of this request
+    /// ([`Sessions::open`](crate::Sessions::open)); `None` if the session has ended.
     ///
     /// Before a commit it may be one that is not stored yet, or that is about to be replaced.
     ///
@@ -54,7 +54,8 @@ impl Session {
         self.shared().cell.read(|state| state.token().cloned())
     }
 
-    /// Whether this is another session than the one that the request presented: it began with this request.
+    /// Whether this is another session than the one that the request presented: it began with this
+    /// request.
     ///
     /// # Examples
     ///
@@ -136,7 +137,8 @@ impl Session {
         Some(now.wall.plus(life).to_system_time())
     }
 
-    /// Returns the time left to a session whose cookie outlives the browser; `None` for one that ends with it.
+    /// Returns the time left to a session whose cookie outlives the browser; `None` for one that
+    /// ends with it.
     ///
     /// # Examples
     ///
@@ -153,7 +155,8 @@ impl Session {
         Some(expires_at.duration_since(now).unwrap_or_default())
     }
 
-    /// Returns the idle timeout of a session whose cookie outlives the browser; `None` for one that ends with it.
+    /// Returns the idle timeout of a session whose cookie outlives the browser; `None` for one that
+    /// ends with it.
     ///
     /// # Examples
     ///
@@ -186,7 +189,8 @@ impl Session {
         self.timeouts(Timeouts::idle)
     }
 
-    /// Returns the longest life of this session, counted from the login, or from its creation if nobody has logged in.
+    /// Returns the longest life of this session, counted from the login, or from its creation if
+    /// nobody has logged in.
     ///
     /// # Examples
     ///
@@ -200,8 +204,9 @@ impl Session {
         self.timeouts(Timeouts::absolute)
     }
 
-    /// Gives this session an idle timeout of its own and a cookie that outlives the browser; `None` gives it the configured idle
-    /// timeout and a cookie that ends with the browser. Zero ends the session.
+    /// Gives this session an idle timeout of its own and a cookie that outlives the browser; `None`
+    /// gives it the configured idle timeout and a cookie that ends with the browser. Zero ends the
+    /// session.
     ///
     /// The absolute timeout still limits the session, so set that too for "remember me".
     ///
@@ -283,7 +288,8 @@ impl Session {
         self.call(Verb::Write(Op::SetPersistent(persistent)))
     }
 
-    /// Ends this session at a fixed time, however busy it is: an absolute timeout given as a moment.
+    /// Ends this session at a fixed time, however busy it is: an absolute timeout given as a
+    /// moment.
     ///
     /// # Errors
     ///
@@ -326,8 +332,8 @@ impl Session {
         })
     }
 
-    /// Changes the cookie attributes of this session, now and for as long as it lives, and sends the cookie. Name, path,
-    /// domain and `max_age` cannot be changed.
+    /// Changes the cookie attributes of this session, now and for as long as it lives, and sends
+    /// the cookie. Name, path, domain and `max_age` cannot be changed.
     ///
     /// # Errors
     ///

@@ -48,18 +48,22 @@ impl Session {
             .map(Millis::to_system_time)
     }
 
-    /// Logs a principal in. Call it when credentials have been checked, also if the same principal is logged in already.
+    /// Logs a principal in. Call it when credentials have been checked, also if the same principal
+    /// is logged in already.
     ///
-    /// The session gets a new token, so that none from before the login opens it (OWASP Session Management Cheat Sheet, "Renew the
-    /// Session ID After Any Privilege Level Change"), and its absolute timeout starts again. What an anonymous session
-    /// holds is kept. If another principal is logged in, their session ends and a new one begins, with a new id and no data.
+    /// The session gets a new token, so that none from before the login opens it (OWASP Session
+    /// Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change"), and its
+    /// absolute timeout starts again. What an anonymous session holds is kept. If another principal
+    /// is logged in, their session ends and a new one begins, with a new id and no data.
     ///
-    /// A login is stored even if the session ended or its token was superseded concurrently: it then begins a new session, with the writes of
-    /// this request. Two concurrent logins of one principal, such as from a form that was sent twice, both return a token that works.
+    /// A login is stored even if the session ended or its token was superseded concurrently: it
+    /// then begins a new session, with the writes of this request. Two concurrent logins of one
+    /// principal, such as from a form that was sent twice, both return a token that works.
     ///
     /// # Errors
     ///
-    /// If the session is closed or was [opened](crate::Sessions::open) outside of a request, or no token can be generated.
+    /// If the session is closed or was [opened](crate::Sessions::open) outside of a request, or no
+    /// token can be generated.
     ///
     /// # Examples
     ///
@@ -83,15 +87,16 @@ impl Session {
         self.call(Verb::LogIn(login))
     }
 
-    /// Gives the session a new token at the commit. Id and data stay, and the old token is dead. For a change of privilege other than a
-    /// login.
+    /// Gives the session a new token at the commit. Id and data stay, and the old token is dead.
+    /// For a change of privilege other than a login.
     ///
-    /// Requests that are in progress with the old token keep their authority over the session, and their writes are merged. If a
-    /// concurrent request renews first, this renewal is dropped.
+    /// Requests that are in progress with the old token keep their authority over the session, and
+    /// their writes are merged. If a concurrent request renews first, this renewal is dropped.
     ///
     /// # Errors
     ///
-    /// If the session has ended, is closed, or was [opened](crate::Sessions::open) outside of a request.
+    /// If the session has ended, is closed, or was [opened](crate::Sessions::open) outside of a
+    /// request.
     ///
     /// # Examples
     ///
@@ -107,15 +112,16 @@ impl Session {
         self.call(Verb::Renew)
     }
 
-    /// Ends this session and begins an empty one with a new id, which is stored even if nothing is written to it.
+    /// Ends this session and begins an empty one with a new id, which is stored even if nothing is
+    /// written to it.
     ///
-    /// The new session is created even if the old one was destroyed concurrently, so do not copy data across by hand; use
-    /// [`renew`](Self::renew) or [`log_in`](Self::log_in), which keep it.
+    /// The new session is created even if the old one was destroyed concurrently, so do not copy
+    /// data across by hand; use [`renew`](Self::renew) or [`log_in`](Self::log_in), which keep it.
     ///
     /// # Errors
     ///
-    /// If no token can be generated, the session is closed, or was [opened](crate::Sessions::open) outside of a request. The session is
-    /// then unchanged.
+    /// If no token can be generated, the session is closed, or was [opened](crate::Sessions::open)
+    /// outside of a request. The session is then unchanged.
     ///
     /// # Examples
     ///
@@ -133,9 +139,10 @@ impl Session {
 
     /// Ends the session at the commit, and removes the cookie. This is the logout.
     ///
-    /// A write after it begins a new session with a new id; the old one never returns. The commit fails with
-    /// [`Superseded`](crate::SessionErrorKind::Superseded) if the request's token carries no authority over the session, so that
-    /// nobody is told that they are logged out while their session lives.
+    /// A write after it begins a new session with a new id; the old one never returns. The commit
+    /// fails with [`Superseded`](crate::SessionErrorKind::Superseded) if the request's token
+    /// carries no authority over the session, so that nobody is told that they are logged out while
+    /// their session lives.
     ///
     /// # Errors
     ///
@@ -154,8 +161,8 @@ impl Session {
         self.call(Verb::Destroy)
     }
 
-    /// Forgets what this request wrote. A [`destroy`](Self::destroy), [`regenerate`](Self::regenerate) or
-    /// [`renew`](Self::renew) stays.
+    /// Forgets what this request wrote. A [`destroy`](Self::destroy),
+    /// [`regenerate`](Self::regenerate) or [`renew`](Self::renew) stays.
     ///
     /// # Errors
     ///
@@ -175,7 +182,8 @@ impl Session {
         self.call(Verb::Discard)
     }
 
-    /// Does what [`ExpressOptions::unset`](crate::ExpressOptions::unset) says: discards the changes or destroys the session.
+    /// Does what [`ExpressOptions::unset`](crate::ExpressOptions::unset) says: discards the changes
+    /// or destroys the session.
     ///
     /// # Errors
     ///
@@ -214,12 +222,13 @@ impl Session {
         self.call(Verb::Touch)
     }
 
-    /// Makes a concurrent change an error ([`Conflict`](crate::SessionErrorKind::Conflict)) instead of merging. Of several
-    /// concurrent requests that call it and write or end the session, exactly one succeeds.
+    /// Makes a concurrent change an error ([`Conflict`](crate::SessionErrorKind::Conflict)) instead
+    /// of merging. Of several concurrent requests that call it and write or end the session,
+    /// exactly one succeeds.
     ///
-    /// It compares values, principal, lifetimes and cookie attributes, so a concurrent touch, a renewal, or a login as the same principal is
-    /// no change. It covers
-    /// [`destroy`](Self::destroy) and [`regenerate`](Self::regenerate); a request that writes nothing checks nothing.
+    /// It compares values, principal, lifetimes and cookie attributes, so a concurrent touch, a
+    /// renewal, or a login as the same principal is no change. It covers [`destroy`](Self::destroy)
+    /// and [`regenerate`](Self::regenerate); a request that writes nothing checks nothing.
     ///
     /// # Examples
     ///
@@ -238,17 +247,19 @@ impl Session {
         self.shared().cell.require_unchanged();
     }
 
-    /// Writes now instead of at the end of the request. A new session is stored even if it is empty, and its cookie is sent with the
-    /// response even if that is an error response.
+    /// Writes now instead of at the end of the request. A new session is stored even if it is
+    /// empty, and its cookie is sent with the response even if that is an error response.
     ///
     /// # Errors
     ///
     /// As [`Sessions::finish`](crate::Sessions::finish); [`Gone`](crate::SessionErrorKind::Gone) or
-    /// [`Superseded`](crate::SessionErrorKind::Superseded) if writes of the application were not stored.
+    /// [`Superseded`](crate::SessionErrorKind::Superseded) if writes of the application were not
+    /// stored.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the write may or may not be applied. The next commit of the session finds out.
+    /// If the future is dropped, the write may or may not be applied. The next commit of the
+    /// session finds out.
     ///
     /// # Examples
     ///
@@ -276,8 +287,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Gone`](crate::SessionErrorKind::Gone) if the session is not stored, [`Superseded`](crate::SessionErrorKind::Superseded) if it
-    /// has changed its principal; also if the store fails. The session is then unchanged.
+    /// [`Gone`](crate::SessionErrorKind::Gone) if the session is not stored,
+    /// [`Superseded`](crate::SessionErrorKind::Superseded) if it has changed its principal; also if
+    /// the store fails. The session is then unchanged.
     ///
     /// # Examples
     ///

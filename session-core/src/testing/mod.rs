@@ -1,8 +1,8 @@
-//! Tools for tests, behind the feature `testing`: a store whose operations fail, wait and are counted on command, and a clock that
-//! is moved by hand.
+//! Tools for tests, behind the feature `testing`: a store whose operations fail, wait and are
+//! counted on command, and a clock that is moved by hand.
 //!
-//! They serve the tests of an application as well as those of this workspace: what does a page answer while the store is
-//! unavailable, and what happens if two requests write at the same time?
+//! They serve the tests of an application as well as those of this workspace: what does a page
+//! answer while the store is unavailable, and what happens if two requests write at the same time?
 //!
 //! ```
 //! use std::time::Duration;

@@ -32,9 +32,11 @@ pub enum Call {
     Destroy,
 }
 
-/// A store for tests: a wrapper that records every call, and fails or holds the ones that the test names.
+/// A store for tests: a wrapper that records every call, and fails or holds the ones that the test
+/// names.
 ///
-/// Clones are the same store. Faults and gates apply to the next call of their operation that has none yet, each to one call.
+/// Clones are the same store. Faults and gates apply to the next call of their operation that has
+/// none yet, each to one call.
 #[derive(Debug)]
 pub struct TestStore<S = MemoryStore> {
     inner: Arc<S>,
@@ -103,7 +105,8 @@ impl<S: Store> TestStore<S> {
         }
     }
 
-    /// Yields to the runtime before and after every operation, so that a test can drop the caller there.
+    /// Yields to the runtime before and after every operation, so that a test can drop the caller
+    /// there.
     pub fn yielding(self) -> Self {
         Self {
             yields: true,

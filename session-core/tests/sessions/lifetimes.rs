@@ -1,9 +1,16 @@
 //! Timeouts, touches and clocks.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use session_core::{
-    MemoryStore, OutcomeKind, SessionErrorKind, Sessions,
+    Clock, ExpressOptions, MemoryStore, OutcomeKind, Session, SessionError, SessionErrorKind,
+    Sessions,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -80,6 +87,84 @@ async fn requests_that_do_not_overlap_touch_at_most_ten_times_per_idle_timeout()
         .filter(|call| **call == Call::Touch)
         .count();
     assert!((5..=10).contains(&touches), "{touches}");
+}
+
+/// A clock that shows another millisecond each time it is read, as any clock does if the machine is
+/// slow enough.
+#[derive(Clone, Default)]
+struct TickingClock(Arc<AtomicU64>);
+
+impl TickingClock {
+    fn tick(&self) -> Duration {
+        let readings = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(readings < 1000, "a commit goes on and on");
+        Duration::from_millis(readings)
+    }
+}
+
+impl Clock for TickingClock {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_790_000_000) + self.tick()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.tick()
+    }
+}
+
+/// A session that was stored under a ticking clock, with `touch_after` of zero.
+async fn where_each_moment_counts(options: ExpressOptions) -> (TestStore, Sessions, Jar) {
+    let clock = TickingClock::default();
+    let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+    let sessions = builder(&store)
+        .clock(clock)
+        .touch_after(Duration::ZERO)
+        .express(options)
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+    store.take_calls();
+    (store, sessions, jar)
+}
+
+#[tokio::test]
+async fn a_request_touches_exactly_once_although_time_goes_on() {
+    let plain = ExpressOptions::new();
+    for options in [plain, plain.rolling(true)] {
+        for act in [|_: &Session| Ok(()), Session::touch] {
+            let (store, sessions, mut jar) = where_each_moment_counts(options).await;
+            let request = get(&sessions, &jar).await;
+            act(&request.session).expect("open");
+            let outcome = request.finish(&mut jar).await.expect("no fault");
+            assert_eq!(outcome.kind(), OutcomeKind::Touched, "{options:?}");
+            assert_eq!(store.take_calls(), [Call::Load, Call::Touch], "{options:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_early_save_touches_exactly_once_although_time_goes_on() {
+    let (store, sessions, jar) = where_each_moment_counts(ExpressOptions::new()).await;
+    let request = get(&sessions, &jar).await;
+    let outcome = request.session.save().await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::Touched);
+    assert_eq!(store.take_calls(), [Call::Load, Call::Touch]);
+}
+
+#[tokio::test]
+async fn a_request_that_writes_does_not_touch_although_time_goes_on() {
+    let plain = ExpressOptions::new();
+    let write: fn(&Session) -> Result<(), SessionError> = |session| session.insert("a", &2);
+    for (options, act) in [
+        (plain, write),
+        (plain.rolling(true), write),
+        (plain.resave(true), |_| Ok(())),
+    ] {
+        let (store, sessions, mut jar) = where_each_moment_counts(options).await;
+        visit(&sessions, &mut jar, act).await;
+        assert_eq!(store.take_calls(), [Call::Load, Call::Save], "{options:?}");
+    }
 }
 
 #[tokio::test]

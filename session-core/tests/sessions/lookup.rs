@@ -1,12 +1,18 @@
 //! Finding the session of a request among its cookies.
 
+use std::time::Duration;
+
 use http::{Request, header};
 use session_core::{
-    OnDecodeError, Record, SessionErrorKind, Sessions, Store, Version, Write,
+    CookieOptions, OnDecodeError, Record, Session, SessionError, SessionErrorKind, Sessions, Store,
+    Version, Write,
     testing::{Call, TestStore},
 };
 
 use crate::visit::{COOKIE, Jar, builder, get, sessions, visit};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 async fn principal(sessions: &Sessions, cookies: &str) -> Option<String> {
     let request = Request::builder()
@@ -135,18 +141,28 @@ async fn a_record_that_cannot_be_decoded_is_left_alone() {
     }
 }
 
-#[tokio::test]
-async fn invalid_cookie_options_of_one_request_are_an_error() {
-    use session_core::CookieOptions;
+/// Loads with these options for the request, and an absolute timeout of an hour.
+async fn load_with_cookie(options: CookieOptions) -> Result<Session, SessionError> {
     let sessions = builder(&TestStore::default())
-        .cookie_for(|_| CookieOptions::new().max_age(std::time::Duration::ZERO))
+        .absolute_timeout(HOUR)
+        .cookie_for(move |_| options.clone())
         .build()
         .expect("valid options");
-    let error = sessions
-        .begin(&Request::new(()))
-        .load()
-        .await
-        .expect_err("never stored");
-    assert_eq!(error.kind(), SessionErrorKind::Config);
-    assert!(error.to_string().contains("max_age"), "{error}");
+    sessions.begin(&Request::new(())).load().await
+}
+
+#[tokio::test]
+async fn invalid_cookie_options_of_one_request_are_an_error() {
+    for (max_age, rule) in [
+        (Duration::ZERO, "max_age"),
+        (HOUR + SECOND, "exceeds absolute_timeout = 3600s"),
+    ] {
+        let options = CookieOptions::new().max_age(max_age);
+        let error = load_with_cookie(options).await.expect_err("refused");
+        assert_eq!(error.kind(), SessionErrorKind::Config);
+        assert!(error.to_string().contains(rule), "{error}");
+    }
+    let longest = CookieOptions::new().max_age(HOUR);
+    let session = load_with_cookie(longest).await.expect("valid options");
+    assert_eq!(session.idle_timeout(), HOUR);
 }

@@ -82,12 +82,14 @@ impl Visit {
         }
     }
 
-    /// Finishes the request; the browser takes over the cookies of the response, or of the error response that replaces it.
+    /// Finishes the request; the browser takes over the cookies of the response, or of the error
+    /// response that replaces it.
     pub(crate) async fn finish(self, jar: &mut Jar) -> Result<Outcome, SessionError> {
         self.finish_with(jar, Response::new(())).await.0
     }
 
-    /// As [`finish`](Self::finish), with the response of the handler, and returns the one that is sent.
+    /// As [`finish`](Self::finish), with the response of the handler, and returns the one that is
+    /// sent.
     pub(crate) async fn finish_with(
         self,
         jar: &mut Jar,

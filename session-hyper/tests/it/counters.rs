@@ -121,3 +121,53 @@ async fn every_request_is_counted_by_its_outcome_or_by_the_kind_of_its_error() {
         expected.map(|(name, value)| (name.to_owned(), value))
     );
 }
+
+/// A request that fails in an extractor has an effect on its session only if the handler ran.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_request_that_fails_in_an_extractor_is_counted_once_and_a_commit_before_an_error_too() {
+    use axum::{Router, body::Body, routing::get};
+    use session_hyper::{
+        SessionLayer,
+        axum::{Session, SessionRejection},
+    };
+    use tower::ServiceExt;
+
+    async fn read(session: Session) -> String {
+        session.names().join(" ")
+    }
+    async fn log_in_and_fail(session: Session) -> Result<String, SessionRejection> {
+        session.log_in("ann")?;
+        session.insert(VIEWS, &1)?;
+        Ok(session.get::<String>("views")?.unwrap_or_default())
+    }
+    let counters = Counters::default();
+    let _recorder = metrics::set_default_local_recorder(&counters);
+    let store = TestStore::default();
+    let router = Router::new()
+        .route("/read", get(read))
+        .route("/fail", get(log_in_and_fail))
+        .layer(SessionLayer::new(sessions(&store)));
+    let mut cookies = Vec::new();
+    for path in ["/fail", "/read"] {
+        let (mut head, _) = request(&cookies).into_parts();
+        head.uri = path.parse().expect("a path");
+        if path == "/read" {
+            store.fail(Call::Load, StoreErrorKind::Unavailable);
+        }
+        let request = Request::from_parts(head, Body::empty());
+        let response = router.clone().oneshot(request).await.expect("infallible");
+        assert!(response.status().is_server_error(), "{path}");
+        cookies = set_cookies(response.headers());
+    }
+    assert_eq!(store.pending_faults(), 0);
+    let expected = [
+        ("session_commits_total outcome=error kind=decode", 1),
+        ("session_commits_total outcome=error kind=unavailable", 1),
+        ("session_commits_total outcome=logged_in", 1),
+    ];
+    assert_eq!(
+        counters.values(),
+        expected.map(|(name, value)| (name.to_owned(), value))
+    );
+}

@@ -8,7 +8,7 @@ use crate::{assert_fails, create, destroyed, id, record, saved, touched, write};
 
 const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink \
                      +eval +evalsha +ping +unwatch +role";
-const CLUSTER_RULES: &str = "+cluster|slots +asking";
+const CLUSTER_RULES: &str = "+cluster|info +cluster|slots +asking";
 
 fn set_user(server: &Redis, rules: &str) {
     let words = ["ACL", "SETUSER", "app"].into_iter();

@@ -24,7 +24,8 @@ impl<N: Ord + Clone> Graph<N> {
         search.components
     }
 
-    /// The nodes by the longest way down: a node of the first layer depends on nothing. Nodes of one circle share a layer.
+    /// The nodes by the longest way down: a node of the first layer depends on nothing. Nodes of
+    /// one circle share a layer.
     pub(super) fn layers(&self) -> Vec<Vec<N>> {
         let mut layer_of = BTreeMap::new();
         let mut layers: Vec<Vec<N>> = Vec::new();
@@ -44,7 +45,8 @@ impl<N: Ord + Clone> Graph<N> {
         layers
     }
 
-    /// For each edge that lies on a circle, a shortest circle through it; shortest first, each once.
+    /// For each edge that lies on a circle, a shortest circle through it; shortest first, each
+    /// once.
     ///
     /// A circle begins with its least node, which is not repeated at the end.
     pub(super) fn circles(&self) -> Vec<Vec<N>> {
@@ -63,7 +65,8 @@ impl<N: Ord + Clone> Graph<N> {
         circles.into_iter().map(|(_, circle)| circle).collect()
     }
 
-    /// The nodes of a shortest way between two members of a strongly connected component, both included.
+    /// The nodes of a shortest way between two members of a strongly connected component, both
+    /// included.
     fn shortest_way(&self, from: &N, to: &N, members: &BTreeSet<N>) -> Vec<N> {
         let mut previous: BTreeMap<&N, &N> = BTreeMap::new();
         let mut queue = VecDeque::from([from]);

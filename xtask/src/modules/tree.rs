@@ -1,6 +1,7 @@
 //! The modules of a crate, read from its files.
 //!
-//! Modules that are compiled for tests only are left out. All other conditions count as true, so that every feature is seen.
+//! Modules that are compiled for tests only are left out. All other conditions count as true, so
+//! that every feature is seen.
 
 use std::{
     collections::BTreeMap,
@@ -97,7 +98,8 @@ impl Tree {
             names: BTreeMap::new(),
             globs: Vec::new(),
         });
-        // a `#[path]` in a file is relative to the file, in an inline module to the folder of that module
+        // a `#[path]` in a file is relative to the file, in an inline module to the folder of that
+        // module
         let path_base = inline_folder.unwrap_or_else(|| folder_of(file));
         for item in &items {
             if attributes(item).iter().any(is_test_only) {
@@ -162,7 +164,8 @@ impl Tree {
         Ok(id)
     }
 
-    /// Defines a `macro_rules!` macro, or the items that a macro call spells out in its input, as `pin_project!` does.
+    /// Defines a `macro_rules!` macro, or the items that a macro call spells out in its input, as
+    /// `pin_project!` does.
     fn define_macro(&mut self, id: ModuleId, item: &syn::ItemMacro, file: &Path) {
         let definition = Definition::Item(file.to_owned());
         if let Some(name) = &item.ident {
@@ -211,7 +214,8 @@ impl<'ast> Visit<'ast> for Uses {
     }
 }
 
-/// The names that a `use` declaration imports. Paths with a leading `::` name other crates and are left out.
+/// The names that a `use` declaration imports. Paths with a leading `::` name other crates and are
+/// left out.
 pub(super) fn imports(item: &syn::ItemUse) -> Vec<Import> {
     let mut found = Vec::new();
     if item.leading_colon.is_none() {

@@ -1,5 +1,5 @@
-//! actix-session, set as its documentation shows, over one multiplexed connection: signed cookie, and the life of the state extended by
-//! every request.
+//! actix-session, set as its documentation shows, over one multiplexed connection: signed cookie,
+//! and the life of the state extended by every request.
 
 use actix_session::{
     Session, SessionGetError, SessionInsertError, SessionMiddleware,

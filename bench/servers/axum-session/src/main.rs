@@ -1,7 +1,7 @@
 //! axum_session with its redis pool: signed, `OptIn`, so that visitors get no session.
 //!
-//! By default sessions are answered from the memory of the process for an hour, and other instances' writes are not seen. The variant
-//! `no-memory` asks Redis at every request.
+//! By default sessions are answered from the memory of the process for an hour, and other
+//! instances' writes are not seen. The variant `no-memory` asks Redis at every request.
 
 use anyhow::bail;
 use axum::{

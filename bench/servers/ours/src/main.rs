@@ -1,7 +1,8 @@
-//! This project's sessions, as its README shows them: signed cookie, idle timeout of one hour, everything else by default.
+//! This project's sessions, as its README shows them: signed cookie, idle timeout of one hour,
+//! everything else by default.
 //!
-//! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was last written. The variants
-//! that end in `-touch` write it at every request, as most peers do.
+//! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was
+//! last written. The variants that end in `-touch` write it at every request, as most peers do.
 
 mod on_axum;
 mod on_hyper;
@@ -12,7 +13,6 @@ use anyhow::bail;
 use bench_scene::{Arguments, IDLE_SECONDS, Item, Profile, SIGNING_KEY};
 use session_hyper::{Key, SessionError, Sessions, SigningKeys, store};
 
-const USER: Key<String> = Key::new("user");
 const ROLES: Key<Vec<String>> = Key::new("roles");
 const CART: Key<Vec<Item>> = Key::new("cart");
 const VIEWS: Key<u64> = Key::new("views");
@@ -51,9 +51,9 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// The page of a session, or nothing where nobody is logged in.
+/// The page of a session, or nothing if nobody is logged in.
 fn read(session: &session_hyper::Session) -> Result<Option<String>, SessionError> {
-    let Some(user) = session.get(USER)? else {
+    let Some(user) = session.principal() else {
         return Ok(None);
     };
     Ok(Some(bench_scene::page(
@@ -63,7 +63,7 @@ fn read(session: &session_hyper::Session) -> Result<Option<String>, SessionError
 }
 
 fn write(session: &session_hyper::Session) -> Result<Option<String>, SessionError> {
-    let Some(user) = session.get(USER)? else {
+    let Some(user) = session.principal() else {
         return Ok(None);
     };
     let views = session.update(VIEWS, |views| views.unwrap_or(0) + 1)?;
@@ -71,8 +71,7 @@ fn write(session: &session_hyper::Session) -> Result<Option<String>, SessionErro
 }
 
 fn login(session: &session_hyper::Session, profile: &Profile) -> Result<(), SessionError> {
-    session.renew();
-    session.insert(USER, &profile.user)?;
+    session.log_in(&profile.user)?;
     session.insert(ROLES, &profile.roles)?;
     session.insert(CART, &profile.cart)?;
     session.insert(VIEWS, &profile.views)?;

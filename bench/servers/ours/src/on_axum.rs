@@ -40,9 +40,9 @@ async fn login(
     Ok(IN)
 }
 
-async fn logout(session: Session) -> &'static str {
-    session.destroy();
-    OUT
+async fn logout(session: Session) -> Result<&'static str, SessionRejection> {
+    session.destroy()?;
+    Ok(OUT)
 }
 
 fn page(page: Option<String>) -> Response {

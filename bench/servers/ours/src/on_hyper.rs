@@ -11,7 +11,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use session_hyper::{RequestSession, SessionError, SessionService, Sessions};
+use session_hyper::{SessionError, SessionRequestExt, SessionService, Sessions};
 
 pub(crate) async fn serve(arguments: &Arguments, sessions: Sessions) -> anyhow::Result<()> {
     let listener = arguments.listen().await?;
@@ -35,7 +35,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Ses
             text(StatusCode::OK, IN)
         }
         (&Method::POST, "/logout") => {
-            request.session().load().await?.destroy();
+            request.session().load().await?.destroy()?;
             text(StatusCode::OK, OUT)
         }
         _ => text(StatusCode::NOT_FOUND, ""),

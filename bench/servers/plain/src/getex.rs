@@ -1,5 +1,6 @@
-//! The anchor: what a careful developer writes by hand for one service. Unsigned, whole-record writes, the last writer wins; what
-//! it leaves out is what a library is for. One `GETEX` for a read, one more `SET` for a write.
+//! The anchor: what a careful developer writes by hand for one service. Unsigned, whole-record
+//! writes, the last writer wins; what it leaves out is what a library is for. One `GETEX` for a
+//! read, one more `SET` for a write.
 
 use axum::{
     Router,

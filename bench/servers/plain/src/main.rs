@@ -1,4 +1,5 @@
-//! The bounds of the comparison: what hyper and axum do without sessions, and what one can write by hand.
+//! The bounds of the comparison: what hyper and axum do without sessions, and what one can write by
+//! hand.
 
 mod getex;
 mod nothing;

@@ -1,7 +1,8 @@
-//! tower-sessions, set as its documentation shows: a pool of six connections, `OnInactivity`; and signed.
+//! tower-sessions, set as its documentation shows: a pool of six connections, `OnInactivity`; and
+//! signed.
 //!
-//! As documented a read does not extend the session. The variant `sliding` has `with_always_save(true)`, which is the way to have it
-//! extended.
+//! As documented a read does not extend the session. The variant `sliding` has
+//! `with_always_save(true)`, which is the way to have it extended.
 
 use anyhow::bail;
 use axum::{

@@ -1,12 +1,12 @@
-//! Long runs against real Redis servers, for faults that a short test rarely meets. Each scenario prints its figures, and ends
-//! with an error if a promise was broken.
+//! Long runs against real Redis servers, for faults that a short test rarely meets. Each scenario
+//! prints its figures, and ends with an error if a promise was broken.
 //!
 //! ```text
 //! cargo run --release -p integration-tests --bin soak -- updates
 //! ```
 //!
-//! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are started on free ports of the
-//! loopback interface and end with the run.
+//! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are
+//! started on free ports of the loopback interface and end with the run.
 
 mod outage;
 mod races;

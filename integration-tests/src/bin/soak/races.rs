@@ -1,7 +1,9 @@
-//! Slow requests that race with the end of their session: with a logout, a renewal, or a regenerate.
+//! Slow requests that race with the end of their session: with a logout, a renewal, or a
+//! regenerate.
 //!
-//! Two requests of one browser have loaded the session. One of them ends the session or its token, and the slow one writes. The
-//! slow one commits either after the response of the other, or concurrently.
+//! Two requests of one browser have loaded the session. One of them ends the session or its token,
+//! and the slow one writes. The slow one commits either after the response of the other, or
+//! concurrently. A third request arrives with the old cookie as soon as the end is acknowledged.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +28,7 @@ use crate::{
 };
 
 const SLOW: Key<u64> = Key::new("slow");
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -88,8 +90,9 @@ type Outcomes = BTreeMap<(Race, Result<&'static str, String>), u64>;
 
 struct Arena {
     store: RedisStore,
-    /// Cookies of a browser session are not set again. Persistent ones are, with every touch.
+    /// Their cookies end with the browser session.
     transient: Sessions,
+    /// Their cookies outlive it.
     persistent: Sessions,
 }
 
@@ -103,7 +106,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let store = RedisStore::connect(&url).await?;
     let arena = Arc::new(Arena {
         transient: sessions(store.clone(), CookieOptions::new())?,
-        persistent: sessions(store.clone(), CookieOptions::new().max_age(DAY))?,
+        persistent: sessions(store.clone(), CookieOptions::new().max_age(HOUR))?,
         store,
     });
     let (begun, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
@@ -199,9 +202,11 @@ impl Arena {
         let (slow, ending) = match race.order {
             Order::SlowIsLast => {
                 let ending = ending.finish().await;
+                arrive_after_the_end(sessions, &cookie, old).await?;
                 (slow.finish().await, ending)
             }
-            // the first to be polled is the first to be sent, so that each goes first in turn, by a different number of polls
+            // the first to be polled is the first to be sent, so that each goes first in turn, by a
+            // different number of polls
             Order::Concurrent => {
                 let lead = number / 72 % 4;
                 let (slow_waits, ending_waits) = if (number / 36).is_multiple_of(2) {
@@ -211,6 +216,7 @@ impl Arena {
                 };
                 let (slow, ending) = (late(slow, slow_waits), late(ending, ending_waits));
                 let (slow, ending) = (tokio::spawn(slow), ending.await);
+                arrive_after_the_end(sessions, &cookie, old).await?;
                 (slow.await?, ending)
             }
         };
@@ -290,6 +296,24 @@ impl Arena {
         session.destroy()?;
         let _ = visit.finish().await?;
         Ok(name)
+    }
+}
+
+/// Sends a request with the old cookie when the response of the end has arrived. It never sees the
+/// session, also if the slow request has not committed yet.
+async fn arrive_after_the_end(
+    sessions: &Sessions,
+    cookie: &str,
+    old: SessionId,
+) -> Result<(), Failure> {
+    let visit = Visit::begin(sessions, Some(cookie));
+    let session = visit.load().await?;
+    if !session.is_new() || session.id() == Some(old) || session.get(SUM)?.is_some() {
+        return Err("a request after the end sees the session".into());
+    }
+    match visit.finish().await? {
+        (outcome, None) if outcome.kind() == OutcomeKind::Untouched => Ok(()),
+        other => Err(format!("the outcome of a request after the end is {other:?}").into()),
     }
 }
 

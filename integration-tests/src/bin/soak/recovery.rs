@@ -1,8 +1,9 @@
 //! How long an outage lasts for a service that is not restarted, and what its users see during it.
 //!
-//! Readers and writers, each with a session of its own, send one request after another through one store. A fault is injected and,
-//! if it does not end by itself, removed. Times are measured from the moment at which Redis can serve again. When a failover has
-//! made a new primary is unknown to the test, so that its times are measured from the fault.
+//! Readers and writers, each with a session of its own, send one request after another through one
+//! store. A fault is injected and, if it does not end by itself, removed. Times are measured from
+//! the moment at which Redis can serve again. When a failover has made a new primary is unknown to
+//! the test, so that its times are measured from the fault.
 
 use std::{
     sync::{
@@ -216,7 +217,8 @@ struct Request {
 }
 
 impl Probes {
-    /// Starts them on sessions that `is_wanted` accepts by their id, and waits until all are served.
+    /// Starts them on sessions that `is_wanted` accepts by their id, and waits until all are
+    /// served.
     async fn start(
         url: &str,
         pairs: usize,

@@ -1,4 +1,5 @@
-//! Concurrent updates of shared sessions by many processes, which count the updates that are acknowledged.
+//! Concurrent updates of shared sessions by many processes, which count the updates that are
+//! acknowledged.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -297,7 +298,8 @@ struct Sum {
 }
 
 impl Totals {
-    /// Adds the reports of a process. Of one that was killed, the last update of each task is unknown.
+    /// Adds the reports of a process. Of one that was killed, the last update of each task is
+    /// unknown.
     fn add(&mut self, tally: &Tally, killed_before: Option<u64>) {
         for (sum, (acknowledged, unknown)) in self
             .sums

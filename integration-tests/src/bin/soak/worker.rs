@@ -1,7 +1,9 @@
-//! A process that updates sessions which other processes update too, and reports the outcome of each update.
+//! A process that updates sessions which other processes update too, and reports the outcome of
+//! each update.
 //!
-//! It reads cookies from its standard input, one a line, and writes one line for each event: the number of the task, and a letter
-//! ([`Event`]). A line is one write to a pipe, so that everything reported before the process is killed arrives.
+//! It reads cookies from its standard input, one a line, and writes one line for each event: the
+//! number of the task, and a letter ([`Event`]). A line is one write to a pipe, so that everything
+//! reported before the process is killed arrives.
 
 use std::io::{self, BufRead, Write};
 
@@ -81,7 +83,8 @@ impl Event {
     }
 }
 
-/// The session that a task updates at this step. Pseudorandom, so that whoever counts can compute it.
+/// The session that a task updates at this step. Pseudorandom, so that whoever counts can compute
+/// it.
 pub(crate) fn target(task: usize, step: u64, sessions: usize) -> usize {
     // splitmix64
     let mut x = (task as u64)
