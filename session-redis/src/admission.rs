@@ -29,7 +29,7 @@ use crate::failure::Failure;
 const MIN_LIMIT: f64 = 8.0;
 
 /// The first limit, before anything is measured.
-const FIRST_LIMIT: f64 = 64.0;
+const FIRST_LIMIT: f64 = 256.0;
 
 /// By how much a limit that is in use grows with each operation that was answered at once, which
 /// doubles it in one round trip. It grows the less the nearer the round trips are to the target.
@@ -100,10 +100,13 @@ impl Limit {
             Duration::ZERO => took,
             average => (7 * average + took) / 8,
         };
-        let room = 1.0 - took.as_secs_f64() / self.target().as_secs_f64();
-        if room < 0.0 {
+        let target = self.target();
+        if took > target {
             self.lower(took, now);
         } else if in_flight as f64 >= self.limit / 2.0 {
+            let shortest = self.shortest.unwrap_or_default();
+            let room = (target - took).as_secs_f64()
+                / (target - shortest).as_secs_f64().max(f64::MIN_POSITIVE);
             let growth = GROWTH * room * operations as f64;
             self.limit = (self.limit + growth).min(self.max);
         }
@@ -399,9 +402,9 @@ mod tests {
         for late in 0..10 {
             limit.on_timeout(now + ms(late));
         }
-        assert_eq!(limit.get(), 32);
+        assert_eq!(limit.get(), 128);
         limit.on_timeout(now + RESPONSE + ms(1));
-        assert_eq!(limit.get(), 16);
+        assert_eq!(limit.get(), 64);
         for late in 2..20 {
             limit.on_timeout(now + late * RESPONSE);
         }

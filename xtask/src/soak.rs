@@ -5,7 +5,14 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-const SCENARIOS: [&str; 4] = ["updates", "outage", "races", "recovery"];
+const SCENARIOS: [&str; 6] = [
+    "updates",
+    "outage",
+    "races",
+    "recovery",
+    "isolation",
+    "overload",
+];
 
 /// Runs one scenario with its options, or all of them.
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {

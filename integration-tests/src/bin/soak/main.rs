@@ -8,7 +8,10 @@
 //! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are
 //! started on free ports of the loopback interface and end with the run.
 
+mod isolation;
+mod load;
 mod outage;
+mod overload;
 mod races;
 mod recovery;
 mod updates;
@@ -31,6 +34,10 @@ enum Scenario {
     Races(races::Options),
     /// How long each outage of each topology lasts for a service that is not restarted
     Recovery(recovery::Options),
+    /// One node of a cluster fails; sessions on the others must not notice
+    Isolation(isolation::Options),
+    /// More requests than Redis can serve; as many as it can must be served, and in time
+    Overload(overload::Options),
     /// One of the processes of `updates` and `outage`, which start it
     #[command(hide = true)]
     Worker(worker::Options),
@@ -43,6 +50,8 @@ async fn main() -> ExitCode {
         Scenario::Outage(options) => outage::run(&options).await,
         Scenario::Races(options) => races::run(&options).await,
         Scenario::Recovery(options) => recovery::run(&options).await,
+        Scenario::Isolation(options) => isolation::run(&options).await,
+        Scenario::Overload(options) => overload::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
     };
     match done {
