@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod engines;
 mod explore;
 mod features;
 mod fuzz;
@@ -90,6 +91,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs the tests of the Redis store on Redis 6.2, 7.0 and 8.2 and on Valkey 8.0
+    Engines {
+        /// Only these, such as `redis-6.2`
+        names: Vec<String>,
+    },
     /// Runs the gate: check, features, profile, explore and test
     Ci,
 }
@@ -120,6 +126,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             defects: false,
             arguments,
         } => explore::run(&sh, &arguments),
+        Command::Engines { names } => engines::run(&sh, &names),
         Command::Fuzz {
             target,
             seconds,
