@@ -139,6 +139,8 @@ mod retry;
 mod router;
 mod script;
 mod sentinel;
+mod sentinel_view;
+mod sentinel_watcher;
 mod server_error;
 mod slot_map;
 mod store;
