@@ -224,8 +224,7 @@ mod tests {
         let sentinel = config("redis+sentinel://h/s")
             .sentinel_acl_rules()
             .join(" ");
-        let is_rule =
-            |word: &&str| word.starts_with(['+', '-', '~', '&']) && !word.starts_with("--");
+        let is_rule = |word: &&str| word.starts_with(['+', '~', '&']) || word.starts_with("-@");
         for page in [
             section(
                 include_str!("lib.rs"),

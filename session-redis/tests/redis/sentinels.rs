@@ -137,7 +137,10 @@ async fn a_primary_of_an_older_epoch_is_not_used_again() {
         let _: u64 = new.command(&["CLIENT", "KILL", "TYPE", "NORMAL"]);
     }
     let (id, first) = (id(), record(b""));
-    create(&store, &id, &first).await;
+    eventually("the primary is used", async || {
+        store.create(&id, write(&first)).await.is_ok()
+    })
+    .await;
     let key = format!("session:{id}");
     assert_eq!(new.command::<u64>(&["EXISTS", &key]), 1);
 }
