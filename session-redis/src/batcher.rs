@@ -40,6 +40,9 @@ use crate::{
 /// outcome of all of them is unknown.
 const MAX_BATCH: usize = 12;
 
+/// The command that lets the next one use a slot that the node imports.
+pub(crate) const ASKING: &str = "ASKING";
+
 /// A connection that batches. Clones share it; it is closed when the last of them is dropped.
 ///
 /// If the future of an operation is dropped, its replies are discarded, so other operations are not
@@ -223,7 +226,7 @@ impl InFlight {
             waiting.push((commands.len(), asking, replies));
             for command in commands {
                 if asking {
-                    pipeline.cmd("ASKING");
+                    pipeline.cmd(ASKING);
                 }
                 pipeline.add_command(command);
             }

@@ -38,6 +38,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause while it does not change.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+/// The commands that ask a node for the map.
+pub(crate) const QUERIES: [[&str; 2]; 2] = [["CLUSTER", "INFO"], ["CLUSTER", "SLOTS"]];
+
 /// How long one node may take before the next is asked too.
 const STAGGER: Duration = Duration::from_millis(100);
 
@@ -374,12 +377,12 @@ impl Candidate {
 
     async fn ask(self, config: Arc<RedisConfig>) -> Result<Answer, Failure> {
         let commands = || {
-            let command = |name: &str| {
-                let mut command = redis::cmd("CLUSTER");
-                command.arg(name);
+            let command = |[name, subcommand]: [&str; 2]| {
+                let mut command = redis::cmd(name);
+                command.arg(subcommand);
                 command
             };
-            vec![command("INFO"), command("SLOTS")]
+            QUERIES.map(command).to_vec()
         };
         let address = self.address().clone();
         let connected = match &self {

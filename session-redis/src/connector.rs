@@ -5,14 +5,7 @@
 //! Requests use clones of the pooled connection, so none is checked out for them. The Sentinel and
 //! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
@@ -24,8 +17,15 @@ use crate::{
     config::RedisConfig,
     endpoint::{Endpoint, driver_config},
     failure::Failure,
-    sentinel,
+    sentinel::{OnChange, Sentinels},
+    sentinel_watcher::Watching,
 };
+
+/// The command that asks a server for its role.
+pub(crate) const ROLE: &str = "ROLE";
+
+/// What the pool sends to check a suspect connection.
+pub(crate) const CHECK: [&str; 2] = ["UNWATCH", "PING"];
 
 /// Called when the server closes a connection.
 pub(crate) type OnDisconnect = Arc<dyn Fn() + Send + Sync>;
@@ -61,10 +61,18 @@ impl fmt::Display for Source {
 pub(crate) struct Connector {
     source: Source,
     config: Arc<RedisConfig>,
-    /// The primary that the sentinels named last, whichever connection asked.
-    primary: Mutex<Option<Address>>,
-    /// How often the primary has changed.
-    generation: AtomicU64,
+    server: Server,
+}
+
+/// How the address of the server is known.
+#[derive(Debug)]
+enum Server {
+    Tcp(Address),
+    Unix(PathBuf),
+    Sentinel {
+        sentinels: Arc<Sentinels>,
+        watching: Watching,
+    },
 }
 
 /// A connection that replies, and the generation it belongs to.
@@ -104,17 +112,29 @@ impl fmt::Debug for PooledConnection {
 }
 
 impl Connector {
-    pub(crate) fn new(source: Source, config: Arc<RedisConfig>) -> Self {
+    /// `on_change` is called when connections lead to a server that is no longer the primary.
+    pub(crate) fn new(source: Source, config: Arc<RedisConfig>, on_change: OnChange) -> Self {
         #[cfg(feature = "tls")]
         if config.tls && rustls::crypto::CryptoProvider::get_default().is_none() {
             // an error means that the application has installed another one, which is kept
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
+        let server = match &source {
+            Source::Tcp(address) => Server::Tcp(address.clone()),
+            Source::Unix(path) => Server::Unix(path.clone()),
+            Source::Sentinel { sentinels, service } => {
+                let (addresses, service) = (sentinels.clone(), service.clone());
+                let sentinels = Sentinels::new(config.clone(), addresses, service, on_change);
+                Server::Sentinel {
+                    watching: Watching::new(sentinels.clone()),
+                    sentinels,
+                }
+            }
+        };
         Self {
             source,
             config,
-            primary: Mutex::default(),
-            generation: AtomicU64::new(0),
+            server,
         }
     }
 
@@ -124,7 +144,24 @@ impl Connector {
 
     /// Connections of earlier generations lead to a server that is no longer the primary.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        match &self.server {
+            Server::Tcp(_) | Server::Unix(_) => 0,
+            Server::Sentinel { sentinels, .. } => sentinels.generation(),
+        }
+    }
+
+    /// Watches the sentinels, if the server is found through them.
+    pub(crate) fn keep_watching(&self) {
+        if let Server::Sentinel { watching, .. } = &self.server {
+            watching.keep_running();
+        }
+    }
+
+    /// The server behaves as a primary does that was cut off: asks the sentinels soon.
+    pub(crate) fn suspect_primary(&self) {
+        if let Server::Sentinel { watching, .. } = &self.server {
+            watching.suspect_primary();
+        }
     }
 
     /// Checks the pooled connection, or makes another; either way the result replies. `discard`
@@ -136,32 +173,36 @@ impl Connector {
         on_disconnect: &OnDisconnect,
         observer: Observer,
     ) -> Result<Connected, Failure> {
-        let (connection, generation) = match &self.source {
-            Source::Tcp(address) => {
+        let (connection, generation) = match &self.server {
+            Server::Tcp(address) => {
                 let endpoint = Endpoint::Tcp(address);
                 let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
                 (connection.await?, 0)
             }
-            Source::Unix(path) => {
+            Server::Unix(path) => {
                 let endpoint = Endpoint::Unix(path);
                 let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
                 (connection.await?, 0)
             }
-            Source::Sentinel { sentinels, service } => {
-                let primary = sentinel::find_primary(&self.config, sentinels, service).await?;
-                if pooled.primary.as_ref() != Some(&primary) {
+            Server::Sentinel {
+                sentinels,
+                watching,
+            } => {
+                watching.keep_alive();
+                let primary = sentinels.find_primary().await?;
+                if pooled.primary.as_ref() != Some(&primary.address) {
                     *pooled = PooledConnection {
-                        primary: Some(primary.clone()),
+                        primary: Some(primary.address.clone()),
                         ..PooledConnection::default()
                     };
                 }
-                let endpoint = Endpoint::Tcp(&primary);
+                let endpoint = Endpoint::Tcp(&primary.address);
                 let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
                 let mut connection = connection.await?;
-                self.check_role(&mut connection, &primary)
+                self.check_role(&mut connection, &primary.address, sentinels)
                     .await
                     .inspect_err(|_| pooled.release(true))?;
-                (connection, self.generation_of(primary))
+                (connection, primary.generation)
             }
         };
         let connection = Batcher::start(connection, self.config.response_timeout, observer);
@@ -169,18 +210,6 @@ impl Connector {
             connection,
             generation,
         })
-    }
-
-    /// Returns the generation of connections to this primary. A primary other than before begins a
-    /// new one, which also reaches connections that have not noticed the failover.
-    fn generation_of(&self, primary: Address) -> u64 {
-        let mut known = self.primary.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref() != Some(&primary) {
-            tracing::info!(%primary, "sentinels named the Redis primary");
-            *known = Some(primary);
-            self.generation.fetch_add(1, Ordering::AcqRel);
-        }
-        self.generation()
     }
 
     async fn pooled(
@@ -232,21 +261,25 @@ impl Connector {
         &self,
         connection: &mut MultiplexedConnection,
         primary: &Address,
+        sentinels: &Sentinels,
     ) -> Result<(), Failure> {
-        let cmd = redis::cmd("ROLE");
+        let cmd = redis::cmd(ROLE);
         let role = timeout(
             self.config.response_timeout,
             cmd.query_async::<Value>(connection),
         );
         match role.await {
-            Ok(Ok(Value::Array(role)))
-                if role.first() == Some(&Value::BulkString(b"master".into())) =>
-            {
-                Ok(())
+            Ok(Ok(Value::Array(role))) => {
+                let is_primary = role.first() == Some(&Value::BulkString(b"master".into()));
+                sentinels.on_role(primary, is_primary);
+                match is_primary {
+                    true => Ok(()),
+                    false => Err(Failure::unavailable(
+                        "sentinels name it, but it is not a primary",
+                    )),
+                }
             }
-            Ok(Ok(_)) => Err(Failure::unavailable(
-                "sentinels name it, but it is not a primary",
-            )),
+            Ok(Ok(_)) => Err(Failure::unavailable("unexpected reply")),
             Ok(Err(error)) => Err(Failure::from_connecting(&error)),
             Err(_) => Err(Failure::unavailable("timed out while checking the role")),
         }

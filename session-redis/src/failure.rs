@@ -52,6 +52,9 @@ pub(crate) enum RetryAction {
     NextConnection,
     /// The server accepts no writes; find the primary.
     FindPrimary,
+    /// Another attempt would fail as well, unless the server is a primary that was cut off and
+    /// another has taken its place.
+    SuspectPrimary,
     /// Send the source of the script.
     SendSource,
     /// In a cluster, this node serves the slot.
@@ -168,6 +171,7 @@ impl Failure {
             Self::Server(error) => match error.code() {
                 "NOSCRIPT" => RetryAction::SendSource,
                 "READONLY" => RetryAction::FindPrimary,
+                "NOREPLICAS" => RetryAction::SuspectPrimary,
                 "ASK" => match error.redirection() {
                     Some(to) => RetryAction::Ask(to),
                     None => RetryAction::Wait,
@@ -409,6 +413,10 @@ mod tests {
             (
                 "READONLY You can't write against a read only replica.",
                 RetryAction::FindPrimary,
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                RetryAction::SuspectPrimary,
             ),
             (
                 "ASK 3999 127.0.0.1:6381",

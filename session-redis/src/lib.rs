@@ -85,17 +85,32 @@
 //! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
 //! is.
 //!
-//! The store needs Redis 6.2 or Valkey 7.2. An ACL user needs these permissions:
+//! The store needs Redis 6.2 or Valkey 7.2.
+//!
+//! # Permissions
+//!
+//! [`RedisConfig::acl_rules`] returns the rules of an ACL user that may run the commands that a
+//! store sends, and nothing else. For one server they are:
 //!
 //! ```text
-//! ACL SETUSER app on >password ~session:* -@all +get +pttl +set +getrange +pexpire +unlink
-//!     +eval +evalsha +ping +unwatch +role
+//! ACL SETUSER app on >password resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval
+//!     +set +getrange +pexpire +unlink +unwatch +ping
 //! ```
 //!
-//! Scripts use `SET` and `GETRANGE`. A suspect connection is checked with `UNWATCH` and `PING`.
-//! `ROLE` is used with Sentinel only. A cluster needs `+cluster|info +cluster|slots +asking` as well, and a
-//! database other than 0 needs `+select`. On servers that have `CLIENT SETINFO`, `+client|setinfo`
-//! keeps the ACL log quiet.
+//! Scripts call `SET`, `GETRANGE` and `PEXPIRE`. A suspect connection is checked with `UNWATCH` and
+//! `PING`. More rules are needed for
+//!
+//! * a database other than 0: `+select`
+//! * Sentinel, to check that a server is a primary: `+role`
+//! * a cluster, to find the nodes and to follow slots that move:
+//!   `+cluster|info +cluster|slots +asking`
+//!
+//! Sentinels have users of their own, with the rules of [`RedisConfig::sentinel_acl_rules`]:
+//!
+//! ```text
+//! ACL SETUSER app on >password resetkeys resetchannels &+switch-master -@all +sentinel|master
+//!     +subscribe
+//! ```
 //!
 //! # Failures
 //!
@@ -114,6 +129,14 @@
 //! acknowledged, including a logout. With Sentinel, `min-replicas-to-write` on the servers limits
 //! how many. The store asks the sentinels for the primary whenever it connects, and does not use a
 //! server that reports another role.
+//!
+//! With Sentinel, the store also notices a failover while it is connected, with requests or
+//! without. It subscribes to `+switch-master` on one of the sentinels, asks all of them at least
+//! every ten seconds, and asks them within a second if the primary misses its replicas
+//! (`NOREPLICAS`). It remembers the highest configuration epoch, so an answer with an older one does
+//! not lead it back to an older primary. Sentinels that were set up again, and begin with epoch 0,
+//! are believed when a majority of the configured ones has reported only lower epochs for 30
+//! seconds, or at once if the remembered primary is one no more.
 
 mod address;
 mod admission;
@@ -134,11 +157,14 @@ mod failure;
 pub mod fuzzing;
 mod node;
 mod node_connection;
+mod permissions;
 mod reply;
 mod retry;
 mod router;
 mod script;
 mod sentinel;
+mod sentinel_view;
+mod sentinel_watcher;
 mod server_error;
 mod slot_map;
 mod store;

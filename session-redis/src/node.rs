@@ -85,13 +85,19 @@ impl Node {
             connect_timeout: config.connect_timeout,
             probe_every: config.probe_every,
         };
-        let connector = Arc::new(Connector::new(source, config.clone()));
         let admission = Admission::new(
             config.max_in_flight,
             config.response_timeout,
             config.total_timeout,
         );
         Arc::new_cyclic(|node: &Weak<Self>| {
+            let weak = node.clone();
+            let on_change = Arc::new(move || {
+                if let Some(node) = weak.upgrade() {
+                    node.leave_old_primary();
+                }
+            });
+            let connector = Arc::new(Connector::new(source, config.clone(), on_change));
             let connection = |number| {
                 let (connector, admission) = (connector.clone(), admission.clone());
                 NodeConnection::new(number, connector, admission, breaker, node.clone())
@@ -146,6 +152,13 @@ impl Node {
         }
     }
 
+    /// Replaces all connections to a server that is no longer the primary.
+    fn leave_old_primary(&self) {
+        for connection in &self.connections {
+            connection.leave_old_primary();
+        }
+    }
+
     /// Sends a command once.
     pub(crate) async fn attempt(
         &self,
@@ -153,6 +166,7 @@ impl Node {
         mode: &SendMode,
         deadline: Instant,
     ) -> Result<Values, FailedAttempt> {
+        self.connector.keep_watching();
         let admitted = match (self.scan(), self.admission.try_admit(command.priority())) {
             (Scan::Selected(selection), Some(permit)) => Ok((selection, permit)),
             // boxed, because it is rare and would enlarge the future of every operation
@@ -209,6 +223,10 @@ impl Node {
         let Selection { connection, active } = selection;
         let replaced = match failure.retry_action() {
             RetryAction::FindPrimary => connection.on_readonly(active),
+            RetryAction::SuspectPrimary => {
+                self.connector.suspect_primary();
+                false
+            }
             RetryAction::GiveUp
             | RetryAction::Reconnect
             | RetryAction::NextConnection

@@ -79,14 +79,19 @@ impl NodeConnection {
     /// is replaced first.
     pub(crate) fn state(&self) -> Breaker<Batcher> {
         let state = self.breaker.state();
-        let generation = self.connector.generation();
         match &state {
-            Breaker::Up(up) if up.active.generation != generation => {
-                self.apply(Event::PrimaryChanged { generation });
+            Breaker::Up(up) if up.active.generation != self.connector.generation() => {
+                self.leave_old_primary();
                 self.breaker.state()
             }
             Breaker::Idle | Breaker::Connecting(_) | Breaker::Up(_) | Breaker::Down { .. } => state,
         }
+    }
+
+    /// Replaces a connection to a server that is no longer the primary.
+    pub(crate) fn leave_old_primary(&self) {
+        let generation = self.connector.generation();
+        self.apply(Event::PrimaryChanged { generation });
     }
 
     /// Waits until the first attempts to connect have succeeded or failed.
@@ -263,6 +268,8 @@ impl RunningRepair {
             let pause = match connection.apply(event).action {
                 Action::RetryAfter(pause) => pause,
                 Action::None | Action::StartRepair { .. } | Action::EndRepair => {
+                    // the primary may have changed during the attempt
+                    connection.leave_old_primary();
                     return self.finish();
                 }
             };

@@ -79,7 +79,7 @@ impl Attempts {
     pub(crate) fn after(mut self, failure: &Failure, target: &Target) -> (Self, Next) {
         self.in_doubt |= self.writes && failure.may_be_applied();
         let next = match (failure.retry_action(), target) {
-            (RetryAction::GiveUp, _) => Next::GiveUp,
+            (RetryAction::GiveUp | RetryAction::SuspectPrimary, _) => Next::GiveUp,
             (RetryAction::NextConnection, _) => Next::Retry,
             (RetryAction::Reconnect, _) if !self.repeatable => Next::GiveUp,
             (RetryAction::Reconnect, _) => self.retry_once(),
@@ -305,6 +305,7 @@ mod tests {
             "LOADING Redis is loading the dataset in memory",
             "OOM command not allowed",
             "NOPERM this user has no permissions",
+            "NOREPLICAS Not enough good replicas to write.",
             "WRONGTYPE Operation against a key",
         ] {
             for target in [SERVER, node()] {

@@ -141,6 +141,7 @@ impl Router {
             RetryAction::Reconnect
             | RetryAction::NextConnection
             | RetryAction::FindPrimary
+            | RetryAction::SuspectPrimary
             | RetryAction::Wait => cluster.refresh(),
             // it hangs, or its breaker is open
             RetryAction::GiveUp if failure.is_outage() => cluster.refresh(),

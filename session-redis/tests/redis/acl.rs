@@ -1,19 +1,129 @@
-//! The ACL users of the crate's documentation.
+//! Users with exactly the permissions that the configuration asks for.
 
-use session_core::{Destroy, Saved, Store, StoreErrorKind, Touched};
+use std::collections::BTreeSet;
+
+use session_core::{Destroy, Saved, SessionId, Store, StoreErrorKind, Touched};
 use session_redis::{RedisConfig, RedisStore};
-use test_support::{Cluster, Redis};
+use test_support::{Cluster, Redis, Sentinels, eventually};
 
-use crate::{assert_fails, create, destroyed, id, record, saved, touched, write};
+use crate::{
+    assert_fails, create, destroyed, id, load, record, saved,
+    topologies::{migrate, session_of_first_node},
+    touched, write,
+};
 
-const RULES: &str = "on >pw ~session:* -@all +get +pttl +set +getrange +pexpire +unlink \
-                     +eval +evalsha +ping +unwatch +role";
-const CLUSTER_RULES: &str = "+cluster|info +cluster|slots +asking";
+/// What tests and servers send to servers, without the store.
+const OTHERS: &[&str] = &[
+    "acl",
+    "acl|log",
+    "acl|setuser",
+    "auth",
+    "client",
+    "client|setinfo",
+    "config",
+    "config|resetstat",
+    "hello",
+    "info",
+];
 
-fn set_user(server: &Redis, rules: &str) {
-    let words = ["ACL", "SETUSER", "app"].into_iter();
-    let words: Vec<&str> = words.chain(rules.split_ascii_whitespace()).collect();
+/// What sentinels, replicas and primaries send to servers.
+const OF_REPLICATION: &[&str] = &[
+    "client|kill",
+    "client|setname",
+    "config|rewrite",
+    "exec",
+    "multi",
+    "pexpireat",
+    "ping",
+    "psync",
+    "publish",
+    "replconf",
+    "slaveof",
+    "subscribe",
+];
+
+/// What moving a slot sends to the nodes of a cluster.
+const OF_RESHARDING: &[&str] = &[
+    "cluster|keyslot",
+    "cluster|myid",
+    "cluster|setslot",
+    "migrate",
+    "restore-asking",
+    "select",
+];
+
+/// Gives a user these permissions and no others, and forgets what was sent and denied before.
+fn permit(server: &Redis, rules: &[impl AsRef<str>]) {
+    let mut words = vec!["ACL", "SETUSER", "app", "reset", "on", ">pw"];
+    words.extend(rules.iter().map(AsRef::as_ref));
     let () = server.command(&words);
+    let () = server.command(&["ACL", "LOG", "RESET"]);
+}
+
+fn reset_sent(server: &Redis) {
+    let () = server.command(&["CONFIG", "RESETSTAT"]);
+}
+
+fn denied(server: &Redis) -> Vec<redis::Value> {
+    server.command(&["ACL", "LOG"])
+}
+
+#[track_caller]
+fn assert_nothing_denied<'s>(servers: impl IntoIterator<Item = &'s Redis>) {
+    for server in servers {
+        assert_eq!(denied(server), [], "{}", server.addr());
+    }
+}
+
+/// The commands that a server has carried out, such as `cluster|slots`.
+fn sent(server: &Redis) -> BTreeSet<String> {
+    let stats: String = server.command(&["INFO", "commandstats"]);
+    let commands = stats.lines().filter_map(|line| {
+        let (name, stats) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+        (!stats.starts_with("calls=0,")).then(|| name.to_owned())
+    });
+    commands.collect()
+}
+
+/// Asserts that the store has sent every command that its user may run, and no other.
+#[track_caller]
+fn assert_sent<'s>(
+    config: &RedisConfig,
+    servers: impl IntoIterator<Item = &'s Redis>,
+    others: &[&str],
+) {
+    let sent: BTreeSet<String> = servers.into_iter().flat_map(sent).collect();
+    // Redis 6.2 does not count subcommands
+    let counts_subcommands = sent.iter().any(|name| name.contains('|'));
+    let rules = config.acl_rules();
+    let permitted = rules.iter().filter_map(|rule| rule.strip_prefix('+'));
+    let permitted: BTreeSet<&str> = permitted
+        .map(|name| match name.split_once('|') {
+            Some((command, _)) if !counts_subcommands => command,
+            _ => name,
+        })
+        .collect();
+    let not_sent = permitted.iter().filter(|name| !sent.contains(**name));
+    assert_eq!(
+        not_sent.collect::<Vec<_>>(),
+        [""; 0].each_ref(),
+        "not needed"
+    );
+    let known = |name: &&String| {
+        permitted.contains(name.as_str())
+            || OTHERS.contains(&name.as_str())
+            || others.contains(&name.as_str())
+    };
+    let unknown: Vec<_> = sent.iter().filter(|name| !known(name)).collect();
+    assert!(unknown.is_empty(), "not among the permissions: {unknown:?}");
+}
+
+fn config(url: &str) -> RedisConfig {
+    RedisConfig::from_url(url).expect("a URL")
+}
+
+async fn open(config: &RedisConfig) -> RedisStore {
+    RedisStore::open(config.clone()).await.expect("a store")
 }
 
 /// Every operation, with every answer that runs another command.
@@ -28,7 +138,7 @@ async fn assert_permitted(store: &RedisStore) {
     assert_eq!(result.expect("touch"), touched());
     let result = store.touch(&id, first.version(), crate::LONG).await;
     assert!(matches!(result.expect("touch"), Touched::Conflict(_)));
-    assert_eq!(crate::load(store, &id).await, second);
+    assert_eq!(load(store, &id).await, second);
     let expected = Destroy::expecting(second.version());
     let result = store.destroy(&id, expected).await;
     assert_eq!(result.expect("destroy"), destroyed());
@@ -36,33 +146,145 @@ async fn assert_permitted(store: &RedisStore) {
     assert_eq!(result.expect("destroy"), destroyed());
 }
 
-#[tokio::test]
-async fn the_documented_user_may_run_every_operation() {
-    let server = Redis::start();
-    set_user(&server, RULES);
-    let url = |prefix| format!("redis://app:pw@{}?prefix={prefix}", server.addr());
-    let store = RedisStore::connect(&url("session:"))
-        .await
-        .expect("a store");
-    assert_permitted(&store).await;
-    let denied = server.command::<Vec<redis::Value>>(&["ACL", "LOG"]);
-    assert!(denied.is_empty(), "{denied:?}");
-
-    let config = RedisConfig::from_url(&url("other:")).expect("a URL");
-    let elsewhere = RedisStore::lazy(config).expect("a store");
-    let cause = assert_fails(elsewhere.load(&id()).await, StoreErrorKind::Refused);
-    assert!(cause.starts_with("NOPERM"), "{cause}");
+/// Lets a server hang until the store has checked a connection to it.
+async fn force_check(store: &RedisStore, server: &Redis, id: &SessionId) {
+    eventually("a connection is checked", async || {
+        server.pause();
+        let late = store.load(id).await;
+        server.resume();
+        assert!(late.is_err(), "a server that hangs replies");
+        sent(server).contains("unwatch")
+    })
+    .await;
+    eventually("the connection is in use again", async || {
+        store.load(id).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_documented_user_may_run_every_operation_in_a_cluster() {
-    let cluster = Cluster::start();
-    for node in &cluster.nodes {
-        set_user(node, &format!("{RULES} {CLUSTER_RULES}"));
+async fn one_server_gets_the_permitted_commands_and_no_others() {
+    for database in [0, 3] {
+        let server = Redis::start();
+        let address = server.addr();
+        let config = config(&format!(
+            "redis://app:pw@{address}/{database}?response_timeout=200ms"
+        ));
+        permit(&server, &config.acl_rules());
+        reset_sent(&server);
+        let store = open(&config).await;
+        assert_permitted(&store).await;
+        force_check(&store, &server, &id()).await;
+        assert_permitted(&store).await;
+        assert_nothing_denied([&server]);
+        assert_sent(&config, [&server], &[]);
     }
+}
+
+#[tokio::test]
+async fn the_permissions_end_with_the_prefix() {
+    let server = Redis::start();
+    let with_prefix = |prefix| config(&format!("redis://app:pw@{}", server.addr())).prefix(prefix);
+    let permitted = with_prefix("a[b]*:");
+    permit(&server, &permitted.acl_rules());
+    assert_permitted(&open(&permitted).await).await;
+    assert_nothing_denied([&server]);
+    for other in ["ab:", "a[b]c:", "other:"] {
+        let store = RedisStore::lazy(with_prefix(other)).expect("a store");
+        let cause = assert_fails(store.load(&id()).await, StoreErrorKind::Refused);
+        assert!(cause.starts_with("NOPERM"), "{cause}");
+    }
+}
+
+fn with_users(all: &Sentinels) -> RedisConfig {
+    let url = all.url().replace("://", "://app:pw@");
+    config(&format!(
+        "{url}?sentinel_username=app&sentinel_password=pw&response_timeout=200ms"
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_behind_sentinels_get_the_permitted_commands_and_no_others() {
+    let all = Sentinels::with_down_after(std::time::Duration::from_secs(20));
+    let config = with_users(&all);
+    for server in &all.servers {
+        permit(server, &config.acl_rules());
+        reset_sent(server);
+    }
+    for sentinel in &all.sentinels {
+        permit(sentinel, &config.sentinel_acl_rules());
+    }
+    let store = open(&config).await;
+    assert_permitted(&store).await;
+    force_check(&store, &all.servers[0], &id()).await;
+    all.servers[0].wait_for_replica();
+    all.fail_over();
+    eventually("the other server is used", async || {
+        store.load(&id()).await.is_ok() && sent(&all.servers[1]).contains("get")
+    })
+    .await;
+    assert_permitted(&store).await;
+    assert_nothing_denied(all.servers.iter().chain(&all.sentinels));
+    assert_sent(&config, &all.servers, OF_REPLICATION);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_permission_on_sentinels_is_needed() {
+    let all = Sentinels::with_down_after(std::time::Duration::from_secs(20));
+    let config = with_users(&all);
+    for server in &all.servers {
+        permit(server, &config.acl_rules());
+    }
+    let rules = config.sentinel_acl_rules();
+    let needed = rules
+        .iter()
+        .filter(|rule| rule.starts_with(['+', '&']))
+        .collect::<Vec<_>>();
+    assert_eq!(needed.len(), 3, "{rules:?}");
+    for missing in needed {
+        let rest: Vec<_> = rules.iter().filter(|rule| *rule != missing).collect();
+        for sentinel in &all.sentinels {
+            permit(sentinel, &rest);
+        }
+        let store = RedisStore::lazy(config.clone()).expect("a store");
+        // without the subscription, it serves all the same
+        let _ = store.load(&id()).await;
+        eventually("a sentinel denies it", async || {
+            let log = all.sentinels.iter().flat_map(denied);
+            let name = missing[1..].to_owned();
+            log.map(|entry| format!("{entry:?}"))
+                .any(|entry| entry.contains(&name))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_gets_the_permitted_commands_and_no_others() {
+    let cluster = Cluster::start();
     let url = cluster.url().replace("://", "://app:pw@");
-    let store = RedisStore::connect(&url).await.expect("a store");
+    let config = config(&format!("{url}?response_timeout=200ms"));
+    for node in &cluster.nodes {
+        permit(node, &config.acl_rules());
+        reset_sent(node);
+    }
+    let store = open(&config).await;
     for _ in 0..30 {
         assert_permitted(&store).await;
     }
+    let (id, slot) = session_of_first_node(&cluster);
+    force_check(&store, &cluster.nodes[0], &id).await;
+
+    let (first, second) = (record(b"1"), record(b"2"));
+    create(&store, &id, &first).await;
+    migrate(&cluster, &id, &slot);
+    assert_eq!(load(&store, &id).await, first);
+    let result = store.save(&id, first.version(), write(&second)).await;
+    assert_eq!(result.expect("save"), saved());
+    let result = store.destroy(&id, Destroy::any()).await;
+    assert_eq!(result.expect("destroy"), destroyed());
+    assert!(sent(&cluster.nodes[1]).contains("asking"));
+
+    assert_nothing_denied(&cluster.nodes);
+    assert_sent(&config, &cluster.nodes, OF_RESHARDING);
 }

@@ -7,6 +7,7 @@ mod lost_replies;
 mod outages;
 mod overload;
 mod replies;
+mod sentinels;
 mod stored_values;
 #[cfg(feature = "tls")]
 mod tls;
