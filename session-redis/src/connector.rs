@@ -10,20 +10,22 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
-use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use redis::{ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::{
     address::Address,
     batcher::{Batcher, Observer},
-    config::RedisConfig,
-    endpoint::{Endpoint, driver_config},
+    config::{RedisConfig, Role},
+    credentials::Credentials,
+    endpoint::{Endpoint, driver_config, refuses_resp3},
     failure::Failure,
+    reauthentication::{Reauthenticate, Reauthentication},
     sentinel,
 };
 
@@ -65,6 +67,9 @@ pub(crate) struct Connector {
     primary: Mutex<Option<Address>>,
     /// How often the primary has changed.
     generation: AtomicU64,
+    /// The server refused RESP3, so RESP2 is used. Then no message reports a closed connection;
+    /// the next operation finds out.
+    resp2: AtomicBool,
 }
 
 /// A connection that replies, and the generation it belongs to.
@@ -78,6 +83,9 @@ pub(crate) struct Connected {
 #[derive(Default)]
 pub(crate) struct PooledConnection {
     pool: Option<Pool>,
+    /// The pool makes connections with these.
+    credentials: Credentials,
+    reauthentication: Option<Reauthentication>,
     /// The server of the pool, if the sentinels chose it.
     primary: Option<Address>,
     connection: Option<Connection>,
@@ -105,16 +113,12 @@ impl fmt::Debug for PooledConnection {
 
 impl Connector {
     pub(crate) fn new(source: Source, config: Arc<RedisConfig>) -> Self {
-        #[cfg(feature = "tls")]
-        if config.tls && rustls::crypto::CryptoProvider::get_default().is_none() {
-            // an error means that the application has installed another one, which is kept
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         Self {
             source,
             config,
             primary: Mutex::default(),
             generation: AtomicU64::new(0),
+            resp2: AtomicBool::new(false),
         }
     }
 
@@ -191,23 +195,68 @@ impl Connector {
         on_disconnect: &OnDisconnect,
     ) -> Result<MultiplexedConnection, Failure> {
         pooled.release(discard);
-        let pool = match &pooled.pool {
-            Some(pool) => pool.clone(),
-            None => {
-                let pool = self.pool(&endpoint, on_disconnect.clone())?;
-                pooled.pool.insert(pool).clone()
+        pooled.reauthentication = None;
+        let (config, login) = (&self.config, self.config.login(Role::Server));
+        let credentials = login.credentials(config.connect_timeout).await;
+        let credentials = credentials.map_err(|failure| failure.at(endpoint))?;
+        if !pooled.credentials.is_same_login(&credentials) {
+            // connections of the pool have the old ones
+            pooled.connection = None;
+            pooled.pool = None;
+            pooled.credentials = credentials.clone();
+        }
+        let connection = match self.get(pooled, endpoint, on_disconnect).await? {
+            Err(PoolError::Backend(error))
+                if refuses_resp3(&error) && !self.resp2.swap(true, Ordering::AcqRel) =>
+            {
+                tracing::info!(server = %endpoint, "Redis does not speak RESP3, so RESP2 is used");
+                pooled.pool = None;
+                self.get(pooled, endpoint, on_disconnect).await?
             }
+            result => result,
         };
-        let connection = pool.get().await;
         let connection = connection.map_err(|error| Failure::from_pool(&error).at(endpoint))?;
         let shared = MultiplexedConnection::clone(&connection);
         pooled.connection = Some(connection);
+        let reauthenticate = Reauthenticate {
+            connection: shared.clone(),
+            login: login.clone(),
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+            server: endpoint.to_string(),
+        };
+        pooled.reauthentication = reauthenticate.start(&credentials);
         Ok(shared)
     }
 
-    fn pool(&self, endpoint: &Endpoint<'_>, on_disconnect: OnDisconnect) -> Result<Pool, Failure> {
+    async fn get(
+        &self,
+        pooled: &mut PooledConnection,
+        endpoint: Endpoint<'_>,
+        on_disconnect: &OnDisconnect,
+    ) -> Result<Result<Connection, PoolError>, Failure> {
+        let pool = match &pooled.pool {
+            Some(pool) => pool.clone(),
+            None => {
+                let pool = self.pool(&endpoint, &pooled.credentials, on_disconnect.clone())?;
+                pooled.pool.insert(pool).clone()
+            }
+        };
+        Ok(pool.get().await)
+    }
+
+    fn pool(
+        &self,
+        endpoint: &Endpoint<'_>,
+        credentials: &Credentials,
+        on_disconnect: OnDisconnect,
+    ) -> Result<Pool, Failure> {
         let config = &self.config;
-        let info = endpoint.connection_info(config, &config.credentials, config.database)?;
+        let protocol = match self.resp2.load(Ordering::Acquire) {
+            true => ProtocolVersion::RESP2,
+            false => ProtocolVersion::RESP3,
+        };
+        let info = endpoint.connection_info(config, Role::Server, credentials, protocol)?;
         // the redis crate reports a closed connection as a push message, before a request fails
         let on_push = move |push: PushInfo| -> Result<(), ()> {
             if push.kind == PushKind::Disconnection {
@@ -215,7 +264,11 @@ impl Connector {
             }
             Ok(())
         };
-        let driver = driver_config(config).set_push_sender(on_push);
+        let driver = driver_config(config);
+        let driver = match protocol {
+            ProtocolVersion::RESP2 => driver,
+            _ => driver.set_push_sender(on_push),
+        };
         let manager = Manager::new_with_config(info, driver)
             .map_err(|error| Failure::from_connecting(&error).at(endpoint))?;
         Pool::builder(manager)

@@ -134,6 +134,7 @@ mod failure;
 pub mod fuzzing;
 mod node;
 mod node_connection;
+mod reauthentication;
 mod reply;
 mod retry;
 mod router;
@@ -143,11 +144,16 @@ mod server_error;
 mod slot_map;
 mod store;
 mod stored_record;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod url;
 
 pub use address::AddressError;
 pub use config::{ConfigError, RedisConfig};
 pub use connect_error::ConnectError;
+pub use credentials::{BoxError, Credentials, CredentialsProvider};
 pub use store::RedisStore;
+#[cfg(feature = "tls")]
+pub use tls::{TlsConfig, TlsError};
 pub use url::UrlError;

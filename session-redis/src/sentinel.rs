@@ -10,7 +10,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use redis::{FromRedisValue, Value};
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::{address::Address, config::RedisConfig, endpoint::Endpoint, failure::Failure};
+use crate::{
+    address::Address,
+    config::{RedisConfig, Role},
+    endpoint::Endpoint,
+    failure::Failure,
+};
 
 /// How long to wait for the other sentinels after the first has replied.
 const GRACE: Duration = Duration::from_millis(100);
@@ -81,7 +86,7 @@ async fn query(
     service: &str,
 ) -> Result<SentinelView, Failure> {
     let mut connection = Endpoint::Tcp(sentinel)
-        .connect(config, &config.sentinel_credentials)
+        .connect(config, Role::Sentinel)
         .await?;
     let reply = redis::cmd("SENTINEL")
         .arg("MASTER")
