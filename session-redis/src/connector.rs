@@ -206,10 +206,10 @@ impl Connector {
             pooled.credentials = credentials.clone();
         }
         let connection = match self.get(pooled, endpoint, on_disconnect).await? {
-            Err(PoolError::Backend(error))
-                if refuses_resp3(&error) && !self.resp2.swap(true, Ordering::AcqRel) =>
-            {
-                tracing::info!(server = %endpoint, "Redis does not speak RESP3, so RESP2 is used");
+            Err(PoolError::Backend(error)) if refuses_resp3(&error) => {
+                if !self.resp2.swap(true, Ordering::AcqRel) {
+                    tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
+                }
                 pooled.pool = None;
                 self.get(pooled, endpoint, on_disconnect).await?
             }

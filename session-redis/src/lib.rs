@@ -70,7 +70,8 @@
 //! Parameters are options of [`RedisConfig`]: `prefix`, `db` (the database), `connections`,
 //! `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`, `breaker_failures`,
 //! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit, as in `500ms`
-//! or `2s`.
+//! or `2s`. Certificates and [providers of credentials](RedisConfig::credentials_provider) are set
+//! in code.
 //!
 //! # Commands
 //!

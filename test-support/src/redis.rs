@@ -59,8 +59,14 @@ impl Redis {
 
     /// Starts a server whose default user has a password.
     pub fn with_password(password: &str) -> Self {
-        let role = Role::Server(vec!["--requirepass".to_owned(), password.to_owned()]);
-        Self::launch(role, Some(password.to_owned()), port::free, None)
+        Self::with_password_and_options(password, &[])
+    }
+
+    /// Starts a server whose default user has a password, with further options.
+    pub fn with_password_and_options(password: &str, options: &[&str]) -> Self {
+        let options = [&["--requirepass", password], options].concat();
+        let password = Some(password.to_owned());
+        Self::launch(server(&options), password, port::free, None)
     }
 
     /// Starts a server with further options, `--name value …`.

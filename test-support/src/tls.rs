@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use tempfile::TempDir;
 
 use crate::{cluster::Cluster, port::HOST, redis::Redis, sentinel::Sentinels};
@@ -21,6 +23,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).expect("valid parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named("test authority");
         let key = KeyPair::generate().expect("a key pair");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }
@@ -38,7 +41,8 @@ impl Authority {
     /// Issues a certificate for this host name or address, and returns it and its key in PEM.
     fn issue(&self, host: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key pair");
-        let params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
+        params.distinguished_name = named(host);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
@@ -185,6 +189,13 @@ impl TlsCluster {
         let nodes = self.cluster.nodes.iter().map(tls_address);
         format!("rediss+cluster://{}", nodes.collect::<Vec<_>>().join(","))
     }
+}
+
+/// OpenSSL takes a certificate for self-signed if it has the name of its issuer.
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
 }
 
 fn tls_address(server: &Redis) -> String {
