@@ -24,7 +24,7 @@ use crate::{
     address::Address,
     backoff::{exponential, jitter},
     command::SendMode,
-    config::RedisConfig,
+    config::{RedisConfig, Role},
     endpoint::Endpoint,
     failure::Failure,
     node::{Node, NodeState},
@@ -413,7 +413,7 @@ async fn ask_directly(
 ) -> Result<Values, Failure> {
     let ask = async {
         let endpoint = Endpoint::Tcp(address);
-        let mut connection = endpoint.connect(config, &config.credentials).await?;
+        let mut connection = endpoint.connect(config, Role::Server).await?;
         let mut values = Values::new();
         for command in commands {
             let value = command.query_async::<Value>(&mut connection).await;

@@ -2,9 +2,12 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+#[cfg(feature = "tls")]
+use crate::tls::{TlsConfig, TlsError};
 use crate::{
     address::{Address, AddressError},
-    credentials::{Credentials, Password},
+    credentials::{AnyProvider, CredentialsProvider, Login, Password},
+    slot_map::hash_tag,
     topology::Topology,
 };
 
@@ -41,10 +44,13 @@ pub struct RedisConfig {
     pub(crate) topology: Topology,
     pub(crate) tls: bool,
     #[cfg(feature = "tls")]
-    pub(crate) root_certificates: Option<Vec<u8>>,
+    server_tls: TlsConfig,
+    /// `None` if the sentinels are connected to as the servers are.
+    #[cfg(feature = "tls")]
+    sentinel_tls: Option<Option<TlsConfig>>,
     pub(crate) database: u32,
-    pub(crate) credentials: Credentials,
-    pub(crate) sentinel_credentials: Credentials,
+    pub(crate) login: Login,
+    pub(crate) sentinel_login: Login,
     pub(crate) prefix: String,
     pub(crate) connections: usize,
     pub(crate) max_in_flight: usize,
@@ -53,6 +59,15 @@ pub struct RedisConfig {
     pub(crate) total_timeout: Duration,
     pub(crate) breaker_failures: u32,
     pub(crate) probe_every: Duration,
+}
+
+/// What a server is to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It keeps sessions.
+    Server,
+    /// It knows the primary.
+    Sentinel,
 }
 
 impl RedisConfig {
@@ -107,25 +122,28 @@ impl RedisConfig {
             topology,
             tls: false,
             #[cfg(feature = "tls")]
-            root_certificates: None,
+            server_tls: TlsConfig::new(),
+            #[cfg(feature = "tls")]
+            sentinel_tls: None,
             database: 0,
-            credentials: Credentials::default(),
-            sentinel_credentials: Credentials::default(),
+            login: Login::default(),
+            sentinel_login: Login::default(),
             prefix: DEFAULT_PREFIX.to_owned(),
             connections: 2,
-            max_in_flight: 64,
+            max_in_flight: 1024,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_millis(500),
             total_timeout: Duration::from_secs(2),
             breaker_failures: 3,
-            probe_every: Duration::from_millis(250),
+            probe_every: Duration::from_secs(2),
         }
     }
 
     /// Sets the prefix of every key, which is `{prefix}{session id}`. Default `session:`.
     ///
     /// The prefix must not be empty: it tells sessions from other keys, and lets an ACL user be
-    /// restricted to them.
+    /// restricted to them. In a cluster it must not contain a hash tag such as `{shop}`, which
+    /// would put all sessions into one slot.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
@@ -140,69 +158,149 @@ impl RedisConfig {
     /// Sets the ACL user. By default Redis authenticates the user `default`. A user name requires
     /// a [`password`](Self::password).
     pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.credentials.username = Some(username.into());
+        self.login.fixed.username = Some(username.into());
         self
     }
 
     /// Sets the password of the user. By default the store does not authenticate.
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.credentials.password = Some(Password::new(password));
+        self.login.fixed.password = Some(Password::new(password));
         self
     }
 
     /// Sets the ACL user of the sentinels, which have users of their own. Default as
     /// [`username`](Self::username).
     pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
-        self.sentinel_credentials.username = Some(username.into());
+        self.sentinel_login.fixed.username = Some(username.into());
         self
     }
 
     /// Sets the password of the sentinels, which have passwords of their own. By default the store
     /// does not authenticate to them.
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel_credentials.password = Some(Password::new(password));
+        self.sentinel_login.fixed.password = Some(Password::new(password));
+        self
+    }
+
+    /// Asks this provider for the credentials of each connection to a server, instead of
+    /// [`username`](Self::username) and [`password`](Self::password).
+    ///
+    /// Use it for passwords that rotate and for tokens that expire. It is asked before a connection
+    /// is made, and before a suspect one is checked. A connection is replaced rather than checked
+    /// if the credentials have changed. While the provider fails, no connection is made, and
+    /// operations fail with [`Unavailable`](session_core::StoreErrorKind::Unavailable).
+    ///
+    /// A living connection stays authenticated if the password changes. One that the server closes
+    /// when a token expires is authenticated again in time if
+    /// [`Credentials::refresh_after`](crate::Credentials::refresh_after) is set.
+    ///
+    /// # Examples
+    ///
+    /// A password in a file that another process replaces:
+    ///
+    /// ```
+    /// use session_redis::{Credentials, RedisConfig};
+    ///
+    /// let config = RedisConfig::standalone("10.0.0.1")?.credentials_provider(async || {
+    ///     let password = std::fs::read_to_string("/run/secrets/redis")?;
+    ///     Ok::<_, std::io::Error>(Credentials::new("app", password.trim_end()))
+    /// });
+    /// # Ok::<(), session_redis::AddressError>(())
+    /// ```
+    ///
+    /// A token that is valid for 15 minutes:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use session_redis::{BoxError, Credentials, RedisConfig};
+    ///
+    /// # async fn cached_token() -> Result<String, BoxError> { Ok("token".to_owned()) }
+    /// let config = RedisConfig::standalone("10.0.0.1")?.credentials_provider(async || {
+    ///     let credentials = Credentials::new("app", cached_token().await?);
+    ///     Ok::<_, BoxError>(credentials.refresh_after(Duration::from_secs(10 * 60)))
+    /// });
+    /// # Ok::<(), session_redis::AddressError>(())
+    /// ```
+    pub fn credentials_provider(mut self, provider: impl CredentialsProvider) -> Self {
+        self.login.provider = Some(AnyProvider::new(provider));
+        self
+    }
+
+    /// Asks this provider for the credentials of each connection to a sentinel, instead of
+    /// [`sentinel_username`](Self::sentinel_username) and
+    /// [`sentinel_password`](Self::sentinel_password).
+    pub fn sentinel_credentials_provider(mut self, provider: impl CredentialsProvider) -> Self {
+        self.sentinel_login.provider = Some(AnyProvider::new(provider));
         self
     }
 
     /// Uses TLS with every server, including sentinels. Default off.
     ///
-    /// Certificates and host names are verified against the trusted roots of the machine.
+    /// Certificates and host names are verified, by default against the trusted roots of the
+    /// machine, which are read once for each store. Each connection makes a full handshake: the
+    /// redis crate has no means to resume a TLS session.
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
+    /// Uses TLS with every server, including sentinels, with these settings.
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: TlsConfig) -> Self {
+        self.server_tls = config;
+        self.tls()
+    }
+
     /// Trusts these root certificates, in PEM, instead of those of the machine. Implies
     /// [`tls`](Self::tls).
     #[cfg(feature = "tls")]
     pub fn tls_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificates = Some(pem.into());
+        self.server_tls = self.server_tls.root_certificates(pem);
         self.tls()
     }
 
-    /// Sets the number of connections that all requests share. Default 2.
+    /// Presents this certificate to servers that request one. Both are in PEM. Implies
+    /// [`tls`](Self::tls).
+    #[cfg(feature = "tls")]
+    pub fn tls_client_certificate(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.server_tls = self.server_tls.client_certificate(certificate, key);
+        self.tls()
+    }
+
+    /// Uses these settings with sentinels, or no TLS if `None`, whatever is used with the servers.
+    /// By default sentinels are connected to as the servers are.
+    #[cfg(feature = "tls")]
+    pub fn sentinel_tls(mut self, config: Option<TlsConfig>) -> Self {
+        self.sentinel_tls = Some(config);
+        self
+    }
+
+    /// Sets the number of connections to each node. Default 2.
     ///
-    /// The first connection carries all operations up to [`max_in_flight`](Self::max_in_flight),
-    /// because operations on one connection share its system calls. The second carries what is
-    /// beyond, and serves while the first is being replaced. In a cluster each connection reaches
-    /// every node, and operations alternate between them.
+    /// The first connection of a node carries all operations, because operations on one connection
+    /// share its system calls. The others are spare: the next one serves while the first is being
+    /// replaced.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Limits the operations in flight on one connection; further ones wait. Default 64, the
-    /// largest number that was measured to survive a reshard on a cluster connection.
+    /// Limits the operations in flight to one node. Default 1024.
+    ///
+    /// The actual limit adapts to the measured round trips and stays at or below this number.
+    /// Further operations wait, or fail with
+    /// [`Overloaded`](session_core::StoreErrorKind::Overloaded) if their turn would come too late.
     pub fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight;
         self
     }
 
     /// Limits how long it takes to connect, including the handshake. Default 1 s.
-    ///
-    /// A cluster connection reaches several nodes; its limit is twice this and one
-    /// [`response_timeout`](Self::response_timeout) more.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -217,6 +315,9 @@ impl RedisConfig {
 
     /// Limits how long one operation takes, including waiting for a connection, waiting for other
     /// operations, and a retry. Default 2 s.
+    ///
+    /// On Linux a connection also ends if the server acknowledges nothing for so long
+    /// (`TCP_USER_TIMEOUT`).
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = timeout;
         self
@@ -230,8 +331,11 @@ impl RedisConfig {
     }
 
     /// Sets the longest pause between two attempts to reconnect, which are made in the background.
-    /// Default 250 ms, which is also about how long recovery takes. The actual pauses vary between
-    /// half of it and all of it, so that instances do not reconnect in step.
+    /// Default 2 s.
+    ///
+    /// The first pause is 10 ms, and each doubles the one before. The actual pauses vary between
+    /// half of that and all of it, so that instances do not reconnect in step. Only the first
+    /// connection of a node probes a server that is down; the others follow when it is back.
     pub fn probe_every(mut self, interval: Duration) -> Self {
         self.probe_every = interval;
         self
@@ -247,11 +351,21 @@ impl RedisConfig {
                 database: self.database,
             });
         }
+        if matches!(self.topology, Topology::Cluster(_)) && hash_tag(&self.prefix).is_some() {
+            return Err(ConfigError::HashTag {
+                prefix: self.prefix.clone(),
+            });
+        }
         if self.tls && cfg!(not(feature = "tls")) {
             return Err(ConfigError::NoTls);
         }
-        if self.credentials.username.is_some() && self.credentials.password.is_none() {
-            return Err(ConfigError::UserWithoutPassword);
+        for Login { fixed, provider } in [&self.login, &self.sentinel_login] {
+            if provider.is_some() && (fixed.username.is_some() || fixed.password.is_some()) {
+                return Err(ConfigError::CredentialsAndProvider);
+            }
+            if fixed.username.is_some() && fixed.password.is_none() {
+                return Err(ConfigError::UserWithoutPassword);
+            }
         }
         let zero = [
             ("connections", self.connections == 0),
@@ -267,16 +381,52 @@ impl RedisConfig {
             None => Ok(()),
         }
     }
+
+    /// As whom to connect.
+    pub(crate) fn login(&self, role: Role) -> &Login {
+        match role {
+            Role::Server => &self.login,
+            Role::Sentinel => &self.sentinel_login,
+        }
+    }
+
+    /// The TLS settings, if TLS is used.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_of(&self, role: Role) -> Option<&TlsConfig> {
+        let servers = self.tls.then_some(&self.server_tls);
+        match (role, &self.sentinel_tls) {
+            (Role::Server, _) | (Role::Sentinel, None) => servers,
+            (Role::Sentinel, Some(own)) => own.as_ref(),
+        }
+    }
+
+    /// Parses the certificates that will be used, once for all connections.
+    #[cfg(feature = "tls")]
+    pub(crate) fn check_tls(&self) -> Result<(), ConfigError> {
+        let roles = match self.topology {
+            Topology::Sentinel { .. } => &[Role::Server, Role::Sentinel][..],
+            Topology::Standalone(_) | Topology::Cluster(_) => &[Role::Server],
+            Topology::Unix(_) => &[],
+        };
+        let mut used = roles.iter().filter_map(|role| self.tls_of(*role));
+        used.try_for_each(|tls| Ok(tls.check()?))
+    }
 }
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig")
+        let mut debug = f.debug_struct("RedisConfig");
+        debug
             .field("topology", &self.topology)
-            .field("tls", &self.tls)
+            .field("tls", &self.tls);
+        #[cfg(feature = "tls")]
+        debug
+            .field("server_tls", &self.server_tls)
+            .field("sentinel_tls", &self.sentinel_tls);
+        debug
             .field("database", &self.database)
-            .field("credentials", &self.credentials)
-            .field("sentinel_credentials", &self.sentinel_credentials)
+            .field("login", &self.login)
+            .field("sentinel_login", &self.sentinel_login)
             .field("prefix", &self.prefix)
             .field("connections", &self.connections)
             .field("max_in_flight", &self.max_in_flight)
@@ -311,14 +461,28 @@ pub enum ConfigError {
     /// The URL requires TLS, which this build does not include.
     #[error("TLS requires the cargo feature `tls` of session-redis")]
     NoTls,
+    /// In a cluster, the prefix would put all sessions into one slot.
+    #[error("prefix {prefix:?} contains a hash tag, which puts all sessions into one cluster slot")]
+    HashTag {
+        /// The configured prefix.
+        prefix: String,
+    },
     /// Redis accepts a user name only together with a password.
     #[error("username requires a password")]
     UserWithoutPassword,
+    /// Credentials come either from the configuration or from a provider.
+    #[error("a credentials provider excludes a username and a password")]
+    CredentialsAndProvider,
+    /// Certificates or keys are invalid.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::{BoxError, Credentials};
 
     #[track_caller]
     fn assert_rejected(change: impl FnOnce(RedisConfig) -> RedisConfig, expected: ConfigError) {
@@ -352,11 +516,71 @@ mod tests {
             |config| config.username("app"),
             ConfigError::UserWithoutPassword,
         );
+        assert_rejected(
+            |config| config.sentinel_username("app"),
+            ConfigError::UserWithoutPassword,
+        );
+        let provider = async || Ok::<_, BoxError>(Credentials::password("hunter2"));
+        assert_rejected(
+            |config| config.password("hunter2").credentials_provider(provider),
+            ConfigError::CredentialsAndProvider,
+        );
+        assert_rejected(
+            |config| {
+                let config = config.sentinel_password("hunter2");
+                config.sentinel_credentials_provider(provider)
+            },
+            ConfigError::CredentialsAndProvider,
+        );
         let cluster = RedisConfig::cluster(["a"]).expect("addresses").database(1);
         assert_eq!(
             cluster.validate(),
             Err(ConfigError::ClusterDatabase { database: 1 })
         );
+    }
+
+    #[test]
+    fn a_prefix_with_a_hash_tag_is_rejected_in_a_cluster() {
+        for (prefix, tagged) in [
+            ("session:", false),
+            ("{shop}:session:", true),
+            ("shop{1}", true),
+            ("{}:session:", false),
+            ("{}{shop}:", false),
+            ("shop{", false),
+            ("shop}{", false),
+        ] {
+            let cluster = RedisConfig::cluster(["a"])
+                .expect("addresses")
+                .prefix(prefix);
+            let expected = match tagged {
+                true => Err(ConfigError::HashTag {
+                    prefix: prefix.to_owned(),
+                }),
+                false => Ok(()),
+            };
+            assert_eq!(cluster.validate(), expected, "{prefix}");
+            let server = RedisConfig::standalone("a").expect("an address");
+            assert_eq!(server.prefix(prefix).validate(), Ok(()), "{prefix}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn sentinels_have_the_tls_settings_of_the_servers_unless_they_have_their_own() {
+        let config = RedisConfig::sentinel(["a"], "main").expect("addresses");
+        let uses_tls = |config: &RedisConfig| {
+            [Role::Server, Role::Sentinel].map(|role| config.tls_of(role).is_some())
+        };
+        assert_eq!(uses_tls(&config), [false, false]);
+        assert_eq!(uses_tls(&config.clone().tls()), [true, true]);
+        let plain_sentinels = config.clone().tls().sentinel_tls(None);
+        assert_eq!(uses_tls(&plain_sentinels), [true, false]);
+        let broken = TlsConfig::new().root_certificates("garbage");
+        let plain_servers = config.sentinel_tls(Some(broken));
+        assert_eq!(uses_tls(&plain_servers), [false, true]);
+        let error = plain_servers.check_tls().expect_err("invalid certificates");
+        assert!(matches!(error, ConfigError::Tls(_)), "{error}");
     }
 
     #[test]

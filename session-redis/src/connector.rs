@@ -5,18 +5,27 @@
 //! Requests use clones of the pooled connection, so none is checked out for them. The Sentinel and
 //! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
-use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use redis::{ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::{
     address::Address,
     batcher::{Batcher, Observer},
-    config::RedisConfig,
-    endpoint::{Endpoint, driver_config},
+    config::{RedisConfig, Role},
+    credentials::Credentials,
+    endpoint::{Endpoint, driver_config, refuses_resp3},
     failure::Failure,
+    reauthentication::{Reauthenticate, Reauthentication},
     sentinel::{OnChange, Sentinels},
     sentinel_watcher::Watching,
 };
@@ -62,6 +71,9 @@ pub(crate) struct Connector {
     source: Source,
     config: Arc<RedisConfig>,
     server: Server,
+    /// The server refused RESP3, so RESP2 is used. Then no message reports a closed connection;
+    /// the next operation finds out.
+    resp2: AtomicBool,
 }
 
 /// How the address of the server is known.
@@ -86,6 +98,9 @@ pub(crate) struct Connected {
 #[derive(Default)]
 pub(crate) struct PooledConnection {
     pool: Option<Pool>,
+    /// The pool makes connections with these.
+    credentials: Credentials,
+    reauthentication: Option<Reauthentication>,
     /// The server of the pool, if the sentinels chose it.
     primary: Option<Address>,
     connection: Option<Connection>,
@@ -114,11 +129,6 @@ impl fmt::Debug for PooledConnection {
 impl Connector {
     /// `on_change` is called when connections lead to a server that is no longer the primary.
     pub(crate) fn new(source: Source, config: Arc<RedisConfig>, on_change: OnChange) -> Self {
-        #[cfg(feature = "tls")]
-        if config.tls && rustls::crypto::CryptoProvider::get_default().is_none() {
-            // an error means that the application has installed another one, which is kept
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         let server = match &source {
             Source::Tcp(address) => Server::Tcp(address.clone()),
             Source::Unix(path) => Server::Unix(path.clone()),
@@ -135,6 +145,7 @@ impl Connector {
             source,
             config,
             server,
+            resp2: AtomicBool::new(false),
         }
     }
 
@@ -220,23 +231,68 @@ impl Connector {
         on_disconnect: &OnDisconnect,
     ) -> Result<MultiplexedConnection, Failure> {
         pooled.release(discard);
-        let pool = match &pooled.pool {
-            Some(pool) => pool.clone(),
-            None => {
-                let pool = self.pool(&endpoint, on_disconnect.clone())?;
-                pooled.pool.insert(pool).clone()
+        pooled.reauthentication = None;
+        let (config, login) = (&self.config, self.config.login(Role::Server));
+        let credentials = login.credentials(config.connect_timeout).await;
+        let credentials = credentials.map_err(|failure| failure.at(endpoint))?;
+        if !pooled.credentials.is_same_login(&credentials) {
+            // connections of the pool have the old ones
+            pooled.connection = None;
+            pooled.pool = None;
+            pooled.credentials = credentials.clone();
+        }
+        let connection = match self.get(pooled, endpoint, on_disconnect).await? {
+            Err(PoolError::Backend(error)) if refuses_resp3(&error) => {
+                if !self.resp2.swap(true, Ordering::AcqRel) {
+                    tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
+                }
+                pooled.pool = None;
+                self.get(pooled, endpoint, on_disconnect).await?
             }
+            result => result,
         };
-        let connection = pool.get().await;
         let connection = connection.map_err(|error| Failure::from_pool(&error).at(endpoint))?;
         let shared = MultiplexedConnection::clone(&connection);
         pooled.connection = Some(connection);
+        let reauthenticate = Reauthenticate {
+            connection: shared.clone(),
+            login: login.clone(),
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+            server: endpoint.to_string(),
+        };
+        pooled.reauthentication = reauthenticate.start(&credentials);
         Ok(shared)
     }
 
-    fn pool(&self, endpoint: &Endpoint<'_>, on_disconnect: OnDisconnect) -> Result<Pool, Failure> {
+    async fn get(
+        &self,
+        pooled: &mut PooledConnection,
+        endpoint: Endpoint<'_>,
+        on_disconnect: &OnDisconnect,
+    ) -> Result<Result<Connection, PoolError>, Failure> {
+        let pool = match &pooled.pool {
+            Some(pool) => pool.clone(),
+            None => {
+                let pool = self.pool(&endpoint, &pooled.credentials, on_disconnect.clone())?;
+                pooled.pool.insert(pool).clone()
+            }
+        };
+        Ok(pool.get().await)
+    }
+
+    fn pool(
+        &self,
+        endpoint: &Endpoint<'_>,
+        credentials: &Credentials,
+        on_disconnect: OnDisconnect,
+    ) -> Result<Pool, Failure> {
         let config = &self.config;
-        let info = endpoint.connection_info(config, &config.credentials, config.database)?;
+        let protocol = match self.resp2.load(Ordering::Acquire) {
+            true => ProtocolVersion::RESP2,
+            false => ProtocolVersion::RESP3,
+        };
+        let info = endpoint.connection_info(config, Role::Server, credentials, protocol)?;
         // the redis crate reports a closed connection as a push message, before a request fails
         let on_push = move |push: PushInfo| -> Result<(), ()> {
             if push.kind == PushKind::Disconnection {
@@ -244,7 +300,11 @@ impl Connector {
             }
             Ok(())
         };
-        let driver = driver_config(config).set_push_sender(on_push);
+        let driver = driver_config(config);
+        let driver = match protocol {
+            ProtocolVersion::RESP2 => driver,
+            _ => driver.set_push_sender(on_push),
+        };
         let manager = Manager::new_with_config(info, driver)
             .map_err(|error| Failure::from_connecting(&error).at(endpoint))?;
         Pool::builder(manager)

@@ -3,13 +3,18 @@
 use std::{fmt, path::Path, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, RedisConnectionInfo, RedisError,
     aio::MultiplexedConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
-use crate::{address::Address, config::RedisConfig, credentials::Credentials, failure::Failure};
+use crate::{
+    address::Address,
+    config::{RedisConfig, Role},
+    credentials::Credentials,
+    failure::Failure,
+};
 
 /// How long a connection may be idle before TCP probes it: less than the time after which common
 /// routers forget a connection.
@@ -36,21 +41,16 @@ impl Endpoint<'_> {
     pub(crate) fn connection_info(
         &self,
         config: &RedisConfig,
+        role: Role,
         credentials: &Credentials,
-        database: u32,
+        protocol: ProtocolVersion,
     ) -> Result<ConnectionInfo, Failure> {
-        let addr = match self {
-            Self::Unix(path) => ConnectionAddr::Unix(path.to_path_buf()),
-            Self::Tcp(Address { host, port }) if config.tls => ConnectionAddr::TcpTls {
-                host: host.clone(),
-                port: *port,
-                insecure: false,
-                tls_params: None,
-            },
-            Self::Tcp(Address { host, port }) => ConnectionAddr::Tcp(host.clone(), *port),
+        let database = match role {
+            Role::Server => config.database,
+            Role::Sentinel => 0,
         };
         let mut settings = RedisConnectionInfo::default()
-            .set_protocol(ProtocolVersion::RESP3)
+            .set_protocol(protocol)
             .set_db(database.into())
             // one command less that an ACL must allow
             .set_skip_set_lib_name();
@@ -60,39 +60,70 @@ impl Endpoint<'_> {
         if let Some(password) = &credentials.password {
             settings = settings.set_password(password.expose());
         }
-        let info = addr
+        let info = self
+            .addr(config, role)?
             .into_connection_info()
             .map_err(|error| Failure::from_connecting(&error))?;
-        let info = info
+        Ok(info
             .set_redis_settings(settings)
-            .set_tcp_settings(tcp_settings());
-        #[cfg(feature = "tls")]
-        if let Some(pem) = &config.root_certificates {
-            let client = redis::Client::build_with_tls(info, root_certificates(pem))
-                .map_err(|error| Failure::from_connecting(&error))?;
-            return Ok(client.get_connection_info().clone());
+            .set_tcp_settings(tcp_settings(config)))
+    }
+
+    fn addr(&self, config: &RedisConfig, role: Role) -> Result<ConnectionAddr, Failure> {
+        match self {
+            Self::Unix(path) => Ok(ConnectionAddr::Unix(path.to_path_buf())),
+            Self::Tcp(Address { host, port }) => {
+                #[cfg(feature = "tls")]
+                if let Some(tls) = config.tls_of(role) {
+                    let addr = tls.address(host, *port);
+                    return addr.map_err(|error| Failure::unavailable(error.to_string()));
+                }
+                #[cfg(not(feature = "tls"))]
+                let _ = (config, role);
+                Ok(ConnectionAddr::Tcp(host.clone(), *port))
+            }
         }
-        Ok(info)
     }
 
     /// Connects without a pool.
     pub(crate) async fn connect(
         &self,
         config: &RedisConfig,
-        credentials: &Credentials,
+        role: Role,
     ) -> Result<MultiplexedConnection, Failure> {
-        let info = self.connection_info(config, credentials, 0)?;
-        let connect = async {
-            let client = redis::Client::open(info)?;
-            let driver = driver_config(config).set_connection_timeout(Some(config.connect_timeout));
-            client
-                .get_multiplexed_async_connection_with_config(&driver)
-                .await
-        };
-        connect
-            .await
-            .map_err(|error| Failure::from_connecting(&error).at(self))
+        let login = config.login(role).credentials(config.connect_timeout);
+        let credentials = login.await.map_err(|failure| failure.at(self))?;
+        let driver = driver_config(config).set_connection_timeout(Some(config.connect_timeout));
+        let mut protocol = ProtocolVersion::RESP3;
+        loop {
+            let info = self.connection_info(config, role, &credentials, protocol)?;
+            let connect = async {
+                let client = redis::Client::open(info)?;
+                client
+                    .get_multiplexed_async_connection_with_config(&driver)
+                    .await
+            };
+            match connect.await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if protocol != ProtocolVersion::RESP2 && refuses_resp3(&error) => {
+                    protocol = ProtocolVersion::RESP2;
+                }
+                Err(error) => return Err(Failure::from_connecting(&error).at(self)),
+            }
+        }
     }
+}
+
+/// Whether a server refused a connection because it does not speak RESP3: servers before Redis 6 do
+/// not, and some proxies.
+pub(crate) fn refuses_resp3(error: &RedisError) -> bool {
+    let is_unknown = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("unknown command") && text.contains("hello")
+    };
+    error.kind() == ErrorKind::RESP3NotSupported
+        || error.code() == Some("NOPROTO")
+        || error.detail().is_some_and(is_unknown)
 }
 
 /// Returns the options of the redis crate. Its own deadlines are off, because those of the store
@@ -106,19 +137,64 @@ pub(crate) fn driver_config(config: &RedisConfig) -> AsyncConnectionConfig {
 
 /// Returns the options of sockets: small writes are sent at once, and an idle connection is kept
 /// open, or found to be dead. The spare connection is idle as long as all is well.
-pub(crate) fn tcp_settings() -> TcpSettings {
+fn tcp_settings(config: &RedisConfig) -> TcpSettings {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE)
         .with_interval(KEEPALIVE / 4);
-    TcpSettings::default()
+    let settings = TcpSettings::default()
         .set_nodelay(true)
-        .set_keepalive(keepalive)
+        .set_keepalive(keepalive);
+    // a peer that acknowledges nothing for so long is dead; by default Linux tries for 15 minutes
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout(config.total_timeout);
+    #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
+    let _ = config;
+    settings
 }
 
-#[cfg(feature = "tls")]
-pub(crate) fn root_certificates(pem: &[u8]) -> redis::TlsCertificates {
-    redis::TlsCertificates {
-        client_tls: None,
-        root_cert: Some(pem.to_vec()),
+#[cfg(test)]
+mod tests {
+    use redis::parse_redis_value;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_resp3_is_told_from_other_errors() {
+        for (line, expected) in [
+            ("NOPROTO unsupported protocol version", true),
+            (
+                "ERR unknown command `HELLO`, with args beginning with: `3`",
+                true,
+            ),
+            (
+                "ERR unknown command 'HELLO', with args beginning with: '3'",
+                true,
+            ),
+            ("ERR unknown command 'hello'", true),
+            ("ERR unknown command 'SELECT'", false),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                false,
+            ),
+            (
+                "NOAUTH HELLO must be called with the client already authenticated",
+                false,
+            ),
+            ("LOADING Redis is loading the dataset in memory", false),
+        ] {
+            let reply = parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("a reply");
+            let error = reply.extract_error().expect_err("an error");
+            assert_eq!(refuses_resp3(&error), expected, "{line}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_dead_peer_is_noticed_within_the_total_timeout() {
+        let config = RedisConfig::unix("/run/redis.sock").total_timeout(Duration::from_secs(7));
+        assert_eq!(
+            tcp_settings(&config).user_timeout(),
+            Some(Duration::from_secs(7))
+        );
     }
 }

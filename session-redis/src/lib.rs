@@ -70,7 +70,8 @@
 //! Parameters are options of [`RedisConfig`]: `prefix`, `db` (the database), `connections`,
 //! `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`, `breaker_failures`,
 //! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit, as in `500ms`
-//! or `2s`.
+//! or `2s`. Certificates and [providers of credentials](RedisConfig::credentials_provider) are set
+//! in code.
 //!
 //! # Commands
 //!
@@ -158,6 +159,7 @@ pub mod fuzzing;
 mod node;
 mod node_connection;
 mod permissions;
+mod reauthentication;
 mod reply;
 mod retry;
 mod router;
@@ -169,11 +171,16 @@ mod server_error;
 mod slot_map;
 mod store;
 mod stored_record;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod url;
 
 pub use address::AddressError;
 pub use config::{ConfigError, RedisConfig};
 pub use connect_error::ConnectError;
+pub use credentials::{BoxError, Credentials, CredentialsProvider};
 pub use store::RedisStore;
+#[cfg(feature = "tls")]
+pub use tls::{TlsConfig, TlsError};
 pub use url::UrlError;

@@ -19,7 +19,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     address::Address,
-    config::RedisConfig,
+    config::{RedisConfig, Role},
     endpoint::Endpoint,
     failure::Failure,
     sentinel_view::{KnownPrimary, SentinelView, Verdict},
@@ -198,7 +198,7 @@ async fn query(
 ) -> Result<SentinelView, Failure> {
     let ask = async {
         let mut connection = Endpoint::Tcp(&sentinel)
-            .connect(&config, &config.sentinel_credentials)
+            .connect(&config, Role::Sentinel)
             .await?;
         let mut command = Cmd::new();
         command.arg(&SENTINEL_MASTER).arg(&service);

@@ -34,7 +34,7 @@ use tokio::{
 use crate::{
     address::Address,
     backoff::{exponential, jitter},
-    config::RedisConfig,
+    config::{RedisConfig, Role},
     endpoint::Endpoint,
     failure::Failure,
     sentinel::Sentinels,
@@ -325,9 +325,15 @@ async fn subscribe(sentinels: &Sentinels, index: usize) -> Result<Subscription, 
         return Err(Failure::unavailable("there is no sentinel"));
     };
     let config = sentinels.config();
-    let info = Endpoint::Tcp(sentinel).connection_info(config, &config.sentinel_credentials, 0)?;
-    let settings = info.redis_settings().clone();
-    let info = info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP2));
+    let login = config.login(Role::Sentinel);
+    let credentials = login.credentials(config.connect_timeout).await;
+    let credentials = credentials.map_err(|failure| failure.at(sentinel))?;
+    let info = Endpoint::Tcp(sentinel).connection_info(
+        config,
+        Role::Sentinel,
+        &credentials,
+        ProtocolVersion::RESP2,
+    )?;
     let connect = async { Client::open(info)?.get_async_pubsub().await };
     let connected = timeout(config.connect_timeout, connect).await;
     let connected = connected

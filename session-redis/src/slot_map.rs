@@ -17,13 +17,15 @@ pub(crate) fn slot(key: &str) -> u16 {
 }
 
 fn hashed_part(key: &str) -> &str {
-    let Some((_, rest)) = key.split_once('{') else {
-        return key;
-    };
-    match rest.split_once('}') {
-        Some(("", _)) | None => key,
-        Some((tag, _)) => tag,
-    }
+    hash_tag(key).unwrap_or(key)
+}
+
+/// Returns the part of a key between the first `{` and the next `}`, which alone decides about its
+/// slot.
+pub(crate) fn hash_tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
 }
 
 /// Slots that one primary serves.

@@ -89,6 +89,8 @@ impl RedisStore {
     /// ```
     pub fn lazy(config: RedisConfig) -> Result<Self, ConnectError> {
         config.validate()?;
+        #[cfg(feature = "tls")]
+        config.check_tls()?;
         let config = Arc::new(config);
         Ok(Self {
             router: Arc::new(Router::new(&config)),

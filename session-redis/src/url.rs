@@ -63,7 +63,7 @@ impl RedisConfig {
 
         let mut config = Self::new(topology);
         config.tls = tls;
-        config.credentials = credentials;
+        config.login.fixed = credentials;
         if let Some(database) = database {
             config.database = database.parse().map_err(|_| UrlError::Database {
                 database: database.to_owned(),
@@ -188,6 +188,7 @@ fn parse_credentials(text: &str) -> Result<Credentials, UrlError> {
         password: password
             .filter(|password| !password.is_empty())
             .map(Password::new),
+        refresh_after: None,
     })
 }
 

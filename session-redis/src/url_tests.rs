@@ -34,7 +34,7 @@ fn assert_parses(url: &str, topology: Topology, database: u32) -> RedisConfig {
 
 #[track_caller]
 fn credentials(url: &str) -> (Option<String>, Option<String>) {
-    let credentials = parse(url).expect(url).credentials;
+    let credentials = parse(url).expect(url).login.fixed;
     let password = credentials.password;
     (
         credentials.username,
@@ -139,13 +139,7 @@ fn parameters_set_options() {
     assert_eq!(config.response_timeout, Duration::from_millis(250));
     assert_eq!(config.total_timeout, Duration::from_secs(3));
     assert_eq!(config.probe_every, Duration::from_millis(100));
-    assert_eq!(
-        config.sentinel_credentials,
-        Credentials {
-            username: Some("u".into()),
-            password: Some(Password::new("p"))
-        }
-    );
+    assert_eq!(config.sentinel_login.fixed, Credentials::new("u", "p"));
 }
 
 #[test]

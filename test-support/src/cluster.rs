@@ -1,9 +1,20 @@
 //! A Redis cluster of three primaries.
 
 use crate::{
+    port::HOST,
     redis::{Redis, run_cli},
+    tls::Certificates,
     wait::wait_until,
 };
+
+const OPTIONS: [&str; 6] = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "1000",
+    "--repl-diskless-sync-delay",
+    "0",
+];
 
 /// Three primaries that share the slots. The first three nodes are the primaries at the beginning.
 #[derive(Debug)]
@@ -21,26 +32,44 @@ impl Cluster {
     /// Starts three primaries with so many replicas each, and waits until all nodes serve and all
     /// replicas have a copy.
     pub fn with_replicas(replicas: usize) -> Self {
-        let options = [
-            "--cluster-enabled",
-            "yes",
-            "--cluster-node-timeout",
-            "1000",
-            "--repl-diskless-sync-delay",
-            "0",
-        ];
         let nodes: Vec<_> = (0..3 * (1 + replicas))
-            .map(|_| Redis::cluster_node(&options))
+            .map(|_| Redis::cluster_node(&OPTIONS))
             .collect();
+        let addresses = nodes.iter().map(|node| node.addr().to_string()).collect();
+        Self::create(nodes, addresses, replicas, vec![])
+    }
+
+    /// Starts three primaries that speak TLS with each other.
+    pub(crate) fn with_tls(certificates: &Certificates) -> Self {
+        let tls = certificates.options().into_iter();
+        let tls = tls.chain([("tls-cluster", "yes".to_owned())]);
+        let mut options: Vec<_> = tls
+            .flat_map(|(name, value)| [format!("--{name}"), value])
+            .collect();
+        options.extend(OPTIONS.map(str::to_owned));
+        let nodes: Vec<_> = (0..3).map(|_| Redis::tls_cluster_node(&options)).collect();
+        let port = |node: &Redis| node.tls_port().expect("a TLS port");
+        let addresses = nodes.iter().map(|node| format!("{HOST}:{}", port(node)));
+        let addresses = addresses.collect();
+        Self::create(nodes, addresses, 0, certificates.cli_options())
+    }
+
+    fn create(
+        nodes: Vec<Redis>,
+        addresses: Vec<String>,
+        replicas: usize,
+        cli_options: Vec<String>,
+    ) -> Self {
         let cluster = Self { nodes };
-        let (addresses, per_primary) = (cluster.addresses(), replicas.to_string());
-        let mut arguments = vec![
+        let per_primary = replicas.to_string();
+        let mut arguments: Vec<&str> = cli_options.iter().map(String::as_str).collect();
+        arguments.extend([
             "--cluster",
             "create",
             "--cluster-yes",
             "--cluster-replicas",
             &per_primary,
-        ];
+        ]);
         arguments.extend(addresses.iter().map(String::as_str));
         run_cli(&arguments);
         wait_until("the cluster is complete", || {

@@ -29,6 +29,10 @@ struct Script {
     replies: VecDeque<String>,
     /// Given to every command instead of the replies.
     always: Option<String>,
+    /// Given to `HELLO`.
+    hello: Option<String>,
+    /// How many connections have sent `HELLO`.
+    hellos: usize,
     commands: usize,
 }
 
@@ -46,6 +50,16 @@ impl FakeRedis {
     pub async fn with_reply(reply: &str) -> Self {
         Self::start(Script {
             always: Some(reply.to_owned()),
+            ..Script::default()
+        })
+        .await
+    }
+
+    /// Starts a server that gives this reply to `HELLO`, and `reply` to every other command.
+    pub async fn with_hello(hello: &str, reply: &str) -> Self {
+        Self::start(Script {
+            always: Some(reply.to_owned()),
+            hello: Some(hello.to_owned()),
             ..Script::default()
         })
         .await
@@ -80,6 +94,11 @@ impl FakeRedis {
         lock(&self.script).always = Some(reply.to_owned());
     }
 
+    /// How many times `HELLO` was received.
+    pub fn hellos(&self) -> usize {
+        lock(&self.script).hellos
+    }
+
     /// How many commands took a reply of the script, or would have.
     pub fn commands(&self) -> usize {
         lock(&self.script).commands
@@ -101,7 +120,12 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) -> Option<()> {
     loop {
         let words = read_command(&mut stream).await?;
         let reply = match words.first()?.as_str() {
-            "HELLO" => "%1\r\n$5\r\nproto\r\n:3\r\n".to_owned(),
+            "HELLO" => {
+                let mut script = lock(&script);
+                script.hellos += 1;
+                let hello = script.hello.clone();
+                hello.unwrap_or_else(|| "%1\r\n$5\r\nproto\r\n:3\r\n".to_owned())
+            }
             "PING" | "UNWATCH" => "+OK\r\n".to_owned(),
             _ => {
                 let mut script = lock(&script);

@@ -28,6 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Redis {
     directory: TempDir,
     port: u16,
+    /// A port that speaks TLS, beside the plain one.
+    tls_port: Option<u16>,
     role: Role,
     password: Option<String>,
     process: Mutex<Option<Process>>,
@@ -57,32 +59,62 @@ impl Redis {
 
     /// Starts a server whose default user has a password.
     pub fn with_password(password: &str) -> Self {
-        let role = Role::Server(vec!["--requirepass".to_owned(), password.to_owned()]);
-        Self::launch(role, Some(password.to_owned()), port::free)
+        Self::with_password_and_options(password, &[])
+    }
+
+    /// Starts a server whose default user has a password, with further options.
+    pub fn with_password_and_options(password: &str, options: &[&str]) -> Self {
+        let options = [&["--requirepass", password], options].concat();
+        let password = Some(password.to_owned());
+        Self::launch(server(&options), password, port::free, None)
     }
 
     /// Starts a server with further options, `--name value …`.
     pub fn with_options(options: &[&str]) -> Self {
-        Self::launch(server(options), None, port::free)
+        Self::launch(server(options), None, port::free, None)
+    }
+
+    /// Starts a server that also listens on a port that speaks TLS.
+    pub(crate) fn with_tls_port(options: &[String]) -> Self {
+        let role = Role::Server(options.to_vec());
+        Self::launch(role, None, port::free, Some(port::free))
+    }
+
+    /// Starts a node for a cluster whose nodes speak TLS.
+    pub(crate) fn tls_cluster_node(options: &[String]) -> Self {
+        let role = Role::Server(options.to_vec());
+        Self::launch(role, None, port::free, Some(port::free_for_cluster))
     }
 
     /// Starts a node for a cluster.
     pub(crate) fn cluster_node(options: &[&str]) -> Self {
-        Self::launch(server(options), None, port::free_for_cluster)
+        Self::launch(server(options), None, port::free_for_cluster, None)
     }
 
     /// Starts a sentinel with this configuration.
     pub(crate) fn sentinel(configuration: &str) -> Self {
         let role = Role::Sentinel(configuration.to_owned());
-        Self::launch(role, None, port::free)
+        Self::launch(role, None, port::free, None)
     }
 
-    fn launch(role: Role, password: Option<String>, free_port: fn() -> u16) -> Self {
+    /// Starts a sentinel that also listens on a port that speaks TLS.
+    pub(crate) fn tls_sentinel(configuration: &str) -> Self {
+        let role = Role::Sentinel(configuration.to_owned());
+        Self::launch(role, None, port::free, Some(port::free))
+    }
+
+    fn launch(
+        role: Role,
+        password: Option<String>,
+        free_port: fn() -> u16,
+        free_tls_port: Option<fn() -> u16>,
+    ) -> Self {
         let mut log = String::new();
         for _ in 0..ATTEMPTS {
             let server = Self {
                 directory: tempfile::tempdir().expect("a temporary directory"),
                 port: free_port(),
+                tls_port: free_tls_port.map(|free| free()),
                 role: role.clone(),
                 password: password.clone(),
                 process: Mutex::new(None),
@@ -138,6 +170,11 @@ impl Redis {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port that speaks TLS, if there is one.
+    pub fn tls_port(&self) -> Option<u16> {
+        self.tls_port
     }
 
     /// The Unix socket that it listens on.
@@ -262,6 +299,11 @@ impl Redis {
         }
         command
             .args(["--port", &self.port.to_string(), "--bind", HOST])
+            .args(
+                self.tls_port
+                    .iter()
+                    .flat_map(|port| ["--tls-port".to_owned(), port.to_string()]),
+            )
             .arg("--dir")
             .arg(directory)
             .args(["--loglevel", "warning"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::RedisResult;
 
-use crate::{port::HOST, redis::Redis, wait::wait_until};
+use crate::{port::HOST, redis::Redis, tls::Certificates, wait::wait_until};
 
 /// A primary, a replica and three sentinels.
 #[derive(Debug)]
@@ -33,17 +33,34 @@ impl Sentinels {
         let primary = Redis::with_options(&options);
         let port = primary.port().to_string();
         let replica = Redis::with_options(&[&options[..], &["--replicaof", HOST, &port]].concat());
-        let service = Self::SERVICE;
-        let configuration = format!(
-            "sentinel monitor {service} {HOST} {port} 2\n\
-             sentinel down-after-milliseconds {service} {}\n\
-             sentinel failover-timeout {service} 4000\n",
-            down_after.as_millis()
-        );
-        let group = Self {
-            servers: [primary, replica],
-            sentinels: [(); 3].map(|()| Redis::sentinel(&configuration)),
-        };
+        let configuration = configuration(primary.port(), down_after);
+        let sentinels = [(); 3].map(|()| Redis::sentinel(&configuration));
+        Self::wait_until_complete([primary, replica], sentinels)
+    }
+
+    /// As [`start`](Self::start), but all of them speak TLS with each other.
+    pub(crate) fn with_tls(certificates: &Certificates) -> Self {
+        let tls = certificates.options().into_iter();
+        let tls: Vec<_> = tls.chain([("tls-replication", "yes".to_owned())]).collect();
+        let mut options: Vec<_> = tls
+            .iter()
+            .flat_map(|(name, value)| [format!("--{name}"), value.clone()])
+            .collect();
+        options.extend(["--repl-diskless-sync-delay", "0"].map(str::to_owned));
+        let primary = Redis::with_tls_port(&options);
+        let port = primary.tls_port().expect("a TLS port");
+        options.extend(["--replicaof", HOST, &port.to_string()].map(str::to_owned));
+        let replica = Redis::with_tls_port(&options);
+        let mut configuration = configuration(port, Duration::from_secs(1));
+        for (name, value) in &tls {
+            configuration.push_str(&format!("{name} {value}\n"));
+        }
+        let sentinels = [(); 3].map(|()| Redis::tls_sentinel(&configuration));
+        Self::wait_until_complete([primary, replica], sentinels)
+    }
+
+    fn wait_until_complete(servers: [Redis; 2], sentinels: [Redis; 3]) -> Self {
+        let group = Self { servers, sentinels };
         wait_until("the sentinels know the replica and each other", || {
             group.is_complete()
         });
@@ -65,13 +82,13 @@ impl Sentinels {
         let port = primary_port(&self.sentinels[0]).expect("the sentinel answers");
         self.servers
             .iter()
-            .find(|server| server.port() == port)
+            .find(|server| server.tls_port().unwrap_or(server.port()) == port)
             .expect("the sentinels watch these servers")
     }
 
     /// Requests a failover and waits until all sentinels name another primary.
     pub fn fail_over(&self) {
-        let before = self.primary().port();
+        let before = primary_port(&self.sentinels[0]).expect("the sentinel answers");
         wait_until("a sentinel accepts the failover", || {
             self.sentinels[0]
                 .try_command::<String>(&["SENTINEL", "FAILOVER", Self::SERVICE])
@@ -102,6 +119,16 @@ impl Sentinels {
         };
         self.sentinels.iter().all(knows_all) && self.servers[1].is_synced_replica()
     }
+}
+
+fn configuration(port: u16, down_after: Duration) -> String {
+    let service = Sentinels::SERVICE;
+    format!(
+        "sentinel monitor {service} {HOST} {port} 2\n\
+         sentinel down-after-milliseconds {service} {}\n\
+         sentinel failover-timeout {service} 4000\n",
+        down_after.as_millis()
+    )
 }
 
 fn primary_port(sentinel: &Redis) -> RedisResult<u16> {

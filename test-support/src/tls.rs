@@ -1,11 +1,18 @@
-//! A Redis server that speaks TLS, and the certificate authority that vouches for it.
+//! Redis servers that speak TLS: alone, behind sentinels, in a cluster; and the certificate
+//! authority that vouches for them.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use tempfile::TempDir;
 
-use crate::{port, redis::Redis};
+use crate::{cluster::Cluster, port::HOST, redis::Redis, sentinel::Sentinels};
+
+const CERTIFICATE: &str = "server.pem";
+const KEY: &str = "key.pem";
+const AUTHORITY: &str = "authority.pem";
 
 /// A certificate authority of the test's own.
 #[derive(Debug)]
@@ -16,6 +23,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).expect("valid parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named("test authority");
         let key = KeyPair::generate().expect("a key pair");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }
@@ -25,10 +33,16 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Writes a certificate for this host name and its key, and returns the two texts.
+    /// Issues a certificate for a client, and returns it and its key in PEM.
+    pub fn client_certificate(&self) -> (String, String) {
+        self.issue("client.test")
+    }
+
+    /// Issues a certificate for this host name or address, and returns it and its key in PEM.
     fn issue(&self, host: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key pair");
-        let params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
+        params.distinguished_name = named(host);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
@@ -40,54 +54,150 @@ impl Default for Authority {
     }
 }
 
+/// A certificate for `127.0.0.1` or another host, its key and its authority, in files.
+#[derive(Debug)]
+pub(crate) struct Certificates(TempDir);
+
+impl Certificates {
+    pub(crate) fn issue(authority: &Authority, host: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (certificate, key) = authority.issue(host);
+        let authority = authority.pem();
+        for (name, text) in [
+            (CERTIFICATE, certificate),
+            (KEY, key),
+            (AUTHORITY, authority),
+        ] {
+            fs::write(directory.path().join(name), text).expect("a file in the directory");
+        }
+        Self(directory)
+    }
+
+    /// The options of a server, by name and value.
+    pub(crate) fn options(&self) -> [(&'static str, String); 3] {
+        [
+            ("tls-cert-file", self.path(CERTIFICATE)),
+            ("tls-key-file", self.path(KEY)),
+            ("tls-ca-cert-file", self.path(AUTHORITY)),
+        ]
+    }
+
+    /// The options of `redis-cli`.
+    pub(crate) fn cli_options(&self) -> Vec<String> {
+        let mut options = vec!["--tls".to_owned()];
+        for (option, file) in [
+            ("--cert", CERTIFICATE),
+            ("--key", KEY),
+            ("--cacert", AUTHORITY),
+        ] {
+            options.extend([option.to_owned(), self.path(file)]);
+        }
+        options
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_string_lossy().into_owned()
+    }
+}
+
 /// A Redis server with a TLS port beside the plain one.
 #[derive(Debug)]
 pub struct TlsRedis {
     /// The server.
     pub server: Redis,
-    tls_port: u16,
-    _certificates: TempDir,
+    _certificates: Certificates,
 }
 
 impl TlsRedis {
     /// Starts a server whose certificate is issued by `authority` for the host name `host`.
     pub fn start(authority: &Authority, host: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let (certificate, key) = authority.issue(host);
-        let [certificate, key, authority] = [
-            ("server.pem", certificate),
-            ("key.pem", key),
-            ("authority.pem", authority.pem()),
-        ]
-        .map(|(name, text)| write(directory.path(), name, &text));
-        let tls_port = port::free();
-        let server = Redis::with_options(&[
-            "--tls-port",
-            &tls_port.to_string(),
-            "--tls-cert-file",
-            &certificate,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            &authority,
-            "--tls-auth-clients",
-            "no",
-        ]);
+        Self::with_client_certificates(authority, host, "no")
+    }
+
+    /// Starts a server that accepts only clients with a certificate of `authority`.
+    pub fn requiring_client_certificates(authority: &Authority, host: &str) -> Self {
+        Self::with_client_certificates(authority, host, "yes")
+    }
+
+    fn with_client_certificates(authority: &Authority, host: &str, demanded: &str) -> Self {
+        let certificates = Certificates::issue(authority, host);
+        let options = certificates.options();
+        let options = options
+            .into_iter()
+            .chain([("tls-auth-clients", demanded.to_owned())]);
+        let options: Vec<_> = options
+            .flat_map(|(name, value)| [format!("--{name}"), value])
+            .collect();
         Self {
-            server,
-            tls_port,
-            _certificates: directory,
+            server: Redis::with_tls_port(&options),
+            _certificates: certificates,
         }
     }
 
     /// The port that speaks TLS.
     pub fn tls_port(&self) -> u16 {
-        self.tls_port
+        self.server.tls_port().expect("a TLS port")
     }
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> String {
-    let path = directory.join(name);
-    fs::write(&path, text).expect("a file in the directory");
-    path.to_string_lossy().into_owned()
+/// A primary, a replica and three sentinels that speak TLS with each other and with clients.
+#[derive(Debug)]
+pub struct TlsSentinels {
+    /// The servers and the sentinels.
+    pub group: Sentinels,
+    _certificates: Certificates,
+}
+
+impl TlsSentinels {
+    /// Starts all of them, with a certificate for `127.0.0.1`. They demand client certificates.
+    pub fn start(authority: &Authority) -> Self {
+        let certificates = Certificates::issue(authority, HOST);
+        Self {
+            group: Sentinels::with_tls(&certificates),
+            _certificates: certificates,
+        }
+    }
+
+    /// The URL of a store on them. The sentinels use TLS too.
+    pub fn url(&self) -> String {
+        let sentinels = self.group.sentinels.iter().map(tls_address);
+        let sentinels = sentinels.collect::<Vec<_>>().join(",");
+        format!("rediss+sentinel://{sentinels}/{}", Sentinels::SERVICE)
+    }
+}
+
+/// A cluster whose nodes speak TLS with each other and with clients.
+#[derive(Debug)]
+pub struct TlsCluster {
+    /// The nodes.
+    pub cluster: Cluster,
+    _certificates: Certificates,
+}
+
+impl TlsCluster {
+    /// Starts three primaries, with a certificate for `127.0.0.1`. They demand client certificates.
+    pub fn start(authority: &Authority) -> Self {
+        let certificates = Certificates::issue(authority, HOST);
+        Self {
+            cluster: Cluster::with_tls(&certificates),
+            _certificates: certificates,
+        }
+    }
+
+    /// The URL of a store on it.
+    pub fn url(&self) -> String {
+        let nodes = self.cluster.nodes.iter().map(tls_address);
+        format!("rediss+cluster://{}", nodes.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// OpenSSL takes a certificate for self-signed if it has the name of its issuer.
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+fn tls_address(server: &Redis) -> String {
+    format!("{HOST}:{}", server.tls_port().expect("a TLS port"))
 }

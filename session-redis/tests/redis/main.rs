@@ -3,9 +3,11 @@
 mod acl;
 mod commands;
 mod contract;
+mod credentials;
 mod lost_replies;
 mod outages;
 mod overload;
+mod protocols;
 mod replies;
 mod sentinels;
 mod stored_values;
