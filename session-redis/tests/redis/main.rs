@@ -3,7 +3,10 @@
 mod acl;
 mod commands;
 mod contract;
+mod health;
 mod lost_replies;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outages;
 mod overload;
 mod replies;
