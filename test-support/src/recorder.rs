@@ -37,6 +37,14 @@ impl Recorded {
         self.state().values.keys().map(name).collect()
     }
 
+    /// Whether a metric of this name has this label, as `key=value`.
+    pub fn has_label(&self, name: &str, label: &str) -> bool {
+        self.state().values.keys().any(|key| {
+            let mut words = key.split(' ');
+            words.next() == Some(name) && words.any(|word| word == label)
+        })
+    }
+
     /// Adds up the values of all metrics of this name with these labels, each as `key=value`.
     /// Histograms count.
     pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
