@@ -43,14 +43,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store.
+    /// Opens the store. If it is unavailable, the server can serve what needs no session, and
+    /// `/readyz` reports it.
     ///
     /// # Errors
     ///
-    /// If an option is invalid, or the store cannot be opened.
+    /// If an option is invalid.
     pub async fn open(options: &Options) -> Result<Self, StartError> {
-        let store = store::connect(options.store.reveal()).await?;
+        let store = store::lazy(options.store.reveal())?;
         let sessions = options.sessions(store)?;
+        // connects now, so that neither the first visitor waits for it nor the first log line
+        for part in sessions.health().await.down() {
+            let reason = part.reason.as_deref().unwrap_or_default();
+            tracing::warn!(part = part.name, reason, "session store is not ready");
+        }
         Ok(Self {
             sessions,
             users: Users::new(),
@@ -65,6 +71,7 @@ impl Server {
             .local_addr()
             .map_or_else(|_| "one".into(), |address| address.to_string());
         let context = Context {
+            sessions: self.sessions.clone(),
             users: self.users,
             instance: self.instance.unwrap_or_else(|| address.into()),
         };

@@ -18,6 +18,8 @@ use crate::{
     users::{Credentials, Login},
 };
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// Page views in this session.
 const VIEWS: Key<u64> = Key::new("views");
 
@@ -37,7 +39,8 @@ pub(crate) async fn respond(
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
-    Health,
+    Live,
+    Ready,
     Style,
     Home,
     Session,
@@ -59,7 +62,8 @@ enum Button {
 impl Route {
     fn of(method: &Method, path: &str) -> Result<Self, Rejection> {
         let (route, reads) = match path {
-            "/healthz" => (Self::Health, true),
+            "/healthz" => (Self::Live, true),
+            "/readyz" => (Self::Ready, true),
             "/style.css" => (Self::Style, true),
             "/" => (Self::Home, true),
             "/session" => (Self::Session, true),
@@ -87,7 +91,9 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, H
     let route = Route::of(request.method(), request.uri().path())?;
     csrf::check(&request, Audience::Browsers)?;
     match route {
-        Route::Health => Ok(plain("text/plain; charset=utf-8", "no-store", "ok")),
+        // not of the store: a restart would not bring it back
+        Route::Live => Ok(plain(TEXT, "no-store", "ok")),
+        Route::Ready => Ok(ready(context).await),
         Route::Style => Ok(plain(
             "text/css; charset=utf-8",
             "public, max-age=300",
@@ -162,6 +168,17 @@ fn press(button: Button, session: &Session) -> Result<Reply, HandlerError> {
         Button::EmptyCart => "/",
         Button::Renew | Button::Regenerate | Button::Clear => "/session",
     }))
+}
+
+/// Whether sessions can be read and written. Everybody can ask, so the response names no server;
+/// the log does.
+async fn ready(context: &Context) -> Reply {
+    if context.sessions.health().await.ready {
+        return plain(TEXT, "no-store", "ready");
+    }
+    let mut reply = plain(TEXT, "no-store", "not ready");
+    *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    reply
 }
 
 /// A response that does not depend on a session.

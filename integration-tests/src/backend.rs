@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroy, Destroyed, Loaded, MemoryStore, Saved, SessionId, Store, StoreError, Touched,
-    Version, Write, testing::TestStore,
+    Created, Destroy, Destroyed, Health, Loaded, MemoryStore, Saved, SessionId, Store, StoreError,
+    Touched, Version, Write, testing::TestStore,
 };
 use session_redis::RedisStore;
 
@@ -120,6 +120,13 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.destroy(id, options).await,
             Self::Redis { store, .. } => store.destroy(id, options).await,
+        }
+    }
+
+    async fn health(&self) -> Health {
+        match self {
+            Self::Memory(store) => store.health().await,
+            Self::Redis { store, .. } => store.health().await,
         }
     }
 }

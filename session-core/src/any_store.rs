@@ -3,6 +3,7 @@
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
+    health::Health,
     id::SessionId,
     record::Version,
     store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
@@ -67,6 +68,10 @@ impl Store for AnyStore {
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         self.0.destroy(id, options).await
     }
+
+    async fn health(&self) -> Health {
+        self.0.health().await
+    }
 }
 
 impl fmt::Debug for AnyStore {
@@ -93,6 +98,7 @@ trait ErasedStore: Send + Sync {
         ttl: Duration,
     ) -> Operation<'a, Touched>;
     fn destroy<'a>(&'a self, id: &'a SessionId, options: Destroy) -> Operation<'a, Destroyed>;
+    fn health<'a>(&'a self) -> Pin<Box<dyn Future<Output = Health> + Send + 'a>>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -124,5 +130,9 @@ impl<S: Store> ErasedStore for S {
 
     fn destroy<'a>(&'a self, id: &'a SessionId, options: Destroy) -> Operation<'a, Destroyed> {
         Box::pin(Store::destroy(self, id, options))
+    }
+
+    fn health<'a>(&'a self) -> Pin<Box<dyn Future<Output = Health> + Send + 'a>> {
+        Box::pin(Store::health(self))
     }
 }

@@ -102,8 +102,10 @@ pub mod fuzzing;
 pub mod guide;
 mod handle;
 mod headers;
+mod health;
 mod id;
 mod key;
+mod log_limit;
 mod lookup;
 #[cfg(feature = "memory")]
 mod memory;
@@ -138,8 +140,10 @@ pub use cookie_options::{CookieOptions, Priority, SameSite, Secure};
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use error::{SessionError, SessionErrorKind};
 pub use handle::SessionHandle;
+pub use health::{Health, HealthPart, PartState};
 pub use id::{ParseIdError, SessionId};
 pub use key::{AsKey, Key, KeyFor};
+pub use log_limit::LogLimit;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 pub use outcome::{EndReason, Ended, Loss, Outcome, OutcomeKind};

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
+    log_limit,
     policy::OnDecodeError,
     state::{Base, Current, Since},
     store::{Loaded, Store},
@@ -42,7 +43,8 @@ pub(crate) async fn look_up(
             if error.kind() == SessionErrorKind::Corrupt
                 && config.policy.on_decode_error == OnDecodeError::StartNew =>
         {
-            tracing::warn!(session.id = %id, %error, "stored session cannot be decoded; the request starts a new one");
+            let message = "stored session cannot be decoded; the request starts a new one";
+            log_limit::warn(&id, &error, message);
             return Ok(Lookup::NotFound);
         }
         Err(error) => return Err(error),

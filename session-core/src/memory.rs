@@ -16,6 +16,7 @@ use moka::{
 
 use crate::{
     clock::{Clock, SystemClock},
+    health::{Health, HealthPart, PartState},
     id::SessionId,
     record::{Record, Version},
     store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
@@ -196,6 +197,10 @@ impl Store for MemoryStore {
                 (Some(entry), Some(_)) => (Op::Nop, Destroyed::Conflict(entry.loaded(now))),
             }),
         )
+    }
+
+    async fn health(&self) -> Health {
+        Health::of([HealthPart::new("memory", PartState::Ready)])
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     decide::Trigger,
     error::SessionError,
     handle::{RequestStart, SessionHandle},
+    health::Health,
     id::SessionId,
     lookup::{self, Lookup},
     outcome::Outcome,
@@ -171,6 +172,27 @@ impl Sessions {
             .map_err(SessionError::from_write)?;
         tracing::info!(session.id = %id, "session ended");
         Ok(())
+    }
+
+    /// Reports whether the store can serve, for a readiness probe. A store that was not used yet
+    /// connects now.
+    ///
+    /// A probe for *liveness* must not depend on the store: restarting an instance does not bring a
+    /// store back.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use session_core::Sessions;
+    ///
+    /// async fn readiness(sessions: &Sessions) -> StatusCode {
+    ///     match sessions.health().await.ready {
+    ///         true => StatusCode::OK,
+    ///         false => StatusCode::SERVICE_UNAVAILABLE,
+    ///     }
+    /// }
+    /// ```
+    pub async fn health(&self) -> Health {
+        self.0.store.health().await
     }
 }
 

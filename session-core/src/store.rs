@@ -1,8 +1,13 @@
 //! The contract between sessions and the store that keeps them.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{self, Future},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
+    health::Health,
     id::SessionId,
     record::{Record, Version},
     store_error::StoreError,
@@ -75,6 +80,14 @@ pub trait Store: Send + Sync + 'static {
         id: &SessionId,
         options: Destroy,
     ) -> impl Future<Output = Result<Destroyed, StoreError>> + Send;
+
+    /// Reports whether the store can serve, for readiness probes.
+    ///
+    /// A store **may** connect for it, and **must not** put more load on its servers than one small
+    /// request to each. A store that does not know its health leaves the default, which is ready.
+    fn health(&self) -> impl Future<Output = Health> + Send {
+        future::ready(Health::unknown())
+    }
 }
 
 /// A record to store.
@@ -223,5 +236,9 @@ impl<S: Store> Store for Arc<S> {
 
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         S::destroy(self, id, options).await
+    }
+
+    async fn health(&self) -> Health {
+        S::health(self).await
     }
 }

@@ -160,12 +160,13 @@
 //! | `redis-tls` | Redis over TLS, `rediss:` |
 //! | `tower` | [`SessionLayer`] and [`SessionService`] implement tower's traits |
 //! | `axum` | the extractors of the module `axum` |
-//! | `metrics` | counts outcomes and errors with the `metrics` facade |
+//! | `metrics` | counts outcomes and errors, and observes the Redis store, with the `metrics` facade |
 //!
 //! The counter is `session_commits_total`. Its label `outcome` is [`OutcomeKind::as_str`] or
 //! `error`; an error has a label `kind`, which is [`SessionErrorKind::as_str`]. A request that is
 //! answered with a session error is counted as an error, and by its outcome only if its commit
-//! changed something.
+//! changed something. The Redis store has metrics of its own, which the
+//! documentation of session-redis lists.
 
 #[cfg(feature = "axum")]
 pub mod axum;

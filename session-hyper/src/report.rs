@@ -1,8 +1,11 @@
-//! What operators see: one log line for each error, one counter for everything.
+//! What operators see: a counter for everything, and log lines for errors.
+//!
+//! In an outage every request fails with the same error, so only one line of each kind is written
+//! in a second, with the number of those left out. At debug level every error has its line.
 
-use std::error::Error;
+use std::{error::Error, time::Instant};
 
-use session_core::{Outcome, SessionError};
+use session_core::{LogLimit, Outcome, SessionError};
 
 use crate::error_response::status_code;
 
@@ -19,12 +22,16 @@ pub(crate) fn outcome(outcome: &Outcome) {
 
 /// Logs and counts an error that is answered to a client.
 pub(crate) fn error(error: &SessionError) {
+    static LIMIT: LogLimit = LogLimit::new();
     let kind = error.kind();
-    let causes = chain(error);
-    if status_code(kind).is_server_error() {
-        tracing::error!(?kind, error = causes, "session error");
-    } else {
-        tracing::warn!(?kind, error = causes, "session error");
+    match LIMIT.admit(kind.as_str(), Instant::now()) {
+        Some(suppressed) if status_code(kind).is_server_error() => {
+            tracing::error!(?kind, error = chain(error), suppressed, "session error");
+        }
+        Some(suppressed) => {
+            tracing::warn!(?kind, error = chain(error), suppressed, "session error");
+        }
+        None => tracing::debug!(?kind, error = chain(error), "session error"),
     }
     #[cfg(feature = "metrics")]
     metrics::counter!(COUNTER, "outcome" => "error", "kind" => kind.as_str()).increment(1);

@@ -14,7 +14,8 @@ use session_core::AnyStore;
 /// | `redis+cluster://host:6379,host:6379` | a cluster | `redis` |
 ///
 /// `rediss` connects over TLS (feature `redis-tls`); `valkey` means the same as `redis`. The
-/// function connects to Redis before it returns, so a wrong URL is an error at startup.
+/// function connects to Redis before it returns, so a wrong URL is an error at startup; [`lazy`]
+/// does not.
 ///
 /// # Errors
 ///
@@ -35,27 +36,84 @@ use session_core::AnyStore;
 /// # }
 /// ```
 pub async fn connect(url: &str) -> Result<AnyStore, ConnectError> {
-    let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
-    match scheme {
+    match Kind::of(url)? {
         #[cfg(feature = "memory")]
-        "memory" => Ok(AnyStore::new(session_core::MemoryStore::new())),
-        #[cfg(not(feature = "memory"))]
-        "memory" => Err(ConnectError::Disabled {
-            scheme: scheme.into(),
-            feature: "memory",
-        }),
+        Kind::Memory => Ok(AnyStore::new(session_core::MemoryStore::new())),
         #[cfg(feature = "redis")]
-        _ if is_redis(scheme) => Ok(AnyStore::new(
+        Kind::Redis => Ok(AnyStore::new(
             session_redis::RedisStore::connect(url).await?,
         )),
-        #[cfg(not(feature = "redis"))]
-        _ if is_redis(scheme) => Err(ConnectError::Disabled {
-            scheme: scheme.into(),
-            feature: "redis",
-        }),
-        _ => Err(ConnectError::UnknownScheme {
-            scheme: scheme.into(),
-        }),
+    }
+}
+
+/// Makes the store that a URL names, which connects when it is first used.
+///
+/// An instance then starts while Redis is unavailable. Requests that load their session are
+/// answered with 503 until it is back, and
+/// [`Sessions::health`](session_core::Sessions::health) reports that the store is not ready. A
+/// wrong host or password shows there, too, and not at startup.
+///
+/// # Errors
+///
+/// If the URL names no store, has an invalid option, or the store's feature is not enabled.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # fn start() -> Result<(), Box<dyn std::error::Error>> {
+/// use session_hyper::{Sessions, SigningKeys, store};
+///
+/// let url = std::env::var("SESSION_STORE").unwrap_or("memory:".into());
+/// let sessions = Sessions::builder(store::lazy(&url)?)
+///     .signing_keys(SigningKeys::random()?)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn lazy(url: &str) -> Result<AnyStore, ConnectError> {
+    match Kind::of(url)? {
+        #[cfg(feature = "memory")]
+        Kind::Memory => Ok(AnyStore::new(session_core::MemoryStore::new())),
+        #[cfg(feature = "redis")]
+        Kind::Redis => {
+            let config = session_redis::RedisConfig::from_url(url);
+            let config = config.map_err(session_redis::ConnectError::from)?;
+            Ok(AnyStore::new(session_redis::RedisStore::lazy(config)?))
+        }
+    }
+}
+
+/// The stores of this build.
+enum Kind {
+    #[cfg(feature = "memory")]
+    Memory,
+    #[cfg(feature = "redis")]
+    Redis,
+}
+
+impl Kind {
+    fn of(url: &str) -> Result<Self, ConnectError> {
+        let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
+        match scheme {
+            #[cfg(feature = "memory")]
+            "memory" => Ok(Self::Memory),
+            #[cfg(not(feature = "memory"))]
+            "memory" => Err(ConnectError::Disabled {
+                scheme: scheme.into(),
+                feature: "memory",
+            }),
+            #[cfg(feature = "redis")]
+            _ if is_redis(scheme) => Ok(Self::Redis),
+            #[cfg(not(feature = "redis"))]
+            _ if is_redis(scheme) => Err(ConnectError::Disabled {
+                scheme: scheme.into(),
+                feature: "redis",
+            }),
+            _ => Err(ConnectError::UnknownScheme {
+                scheme: scheme.into(),
+            }),
+        }
     }
 }
 
@@ -102,6 +160,7 @@ mod tests {
     #[tokio::test]
     async fn the_scheme_chooses_the_store() {
         assert!(connect("memory:").await.is_ok());
+        assert!(lazy("memory:").is_ok());
     }
 
     #[tokio::test]
@@ -110,6 +169,20 @@ mod tests {
         let error = error.expect_err("there is no such store").to_string();
         assert!(error.contains("\"etcd\""), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[tokio::test]
+    async fn a_lazy_store_needs_no_server_but_a_valid_url() {
+        use session_core::Store;
+
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+        let closed = closed.expect("a free port");
+        let store = lazy(&format!("redis://{closed}")).expect("a URL");
+        let health = store.health().await;
+        assert!(!health.ready);
+        assert_eq!(health.parts[0].name, closed.to_string());
+        assert!(lazy("redis://host:port").is_err());
     }
 
     #[cfg(feature = "redis")]

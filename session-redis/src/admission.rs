@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, metrics::NodeMetrics};
 
 /// Never fewer than this many operations are in flight: a server that cannot serve these in time
 /// is not overloaded but broken.
@@ -145,6 +145,7 @@ impl Limit {
 pub(crate) struct Admission {
     state: Mutex<State>,
     max_wait: Duration,
+    metrics: NodeMetrics,
 }
 
 #[derive(Debug)]
@@ -160,11 +161,12 @@ struct State {
 pub(crate) struct Permit(Option<Arc<Admission>>);
 
 /// How full a node is.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) limit: usize,
+struct Load {
+    in_flight: usize,
+    waiting: usize,
+    limit: usize,
 }
 
 impl Admission {
@@ -172,15 +174,19 @@ impl Admission {
         max: usize,
         response_timeout: Duration,
         total_timeout: Duration,
+        metrics: NodeMetrics,
     ) -> Arc<Self> {
+        let limit = Limit::new(max, response_timeout);
+        metrics.limit(0, limit.get());
         Arc::new(Self {
             state: Mutex::new(State {
-                limit: Limit::new(max, response_timeout),
+                limit,
                 in_flight: 0,
                 continuing: VecDeque::new(),
                 beginning: VecDeque::new(),
             }),
             max_wait: total_timeout / MAX_WAIT_PART,
+            metrics,
         })
     }
 
@@ -236,6 +242,7 @@ impl Admission {
             }
             turn
         };
+        let _waiting = self.metrics.wait();
         let until = deadline.min(now + self.max_wait);
         match timeout_at(until, turn).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -246,24 +253,25 @@ impl Admission {
     /// Operations were answered together.
     pub(crate) fn on_round_trip(self: &Arc<Self>, took: Duration, operations: usize) {
         let mut state = self.lock();
-        let in_flight = state.in_flight;
-        state
-            .limit
-            .on_round_trip(took, operations, in_flight, Instant::now());
+        let (in_flight, now) = (state.in_flight, Instant::now());
+        self.adjust(&mut state, |limit| {
+            limit.on_round_trip(took, operations, in_flight, now);
+        });
         self.hand_out(state);
     }
 
     /// Operations were not answered in time.
     pub(crate) fn on_timeout(&self) {
-        self.lock().limit.on_timeout(Instant::now());
+        self.adjust(&mut self.lock(), |limit| limit.on_timeout(Instant::now()));
     }
 
     /// A new connection may lead elsewhere.
     pub(crate) fn on_connected(&self) {
-        self.lock().limit.on_connected();
+        self.adjust(&mut self.lock(), Limit::on_connected);
     }
 
-    pub(crate) fn load(&self) -> Load {
+    #[cfg(test)]
+    fn load(&self) -> Load {
         let state = self.lock();
         Load {
             in_flight: state.in_flight,
@@ -272,7 +280,14 @@ impl Admission {
         }
     }
 
+    fn adjust(&self, state: &mut State, adjust: impl FnOnce(&mut Limit)) {
+        let before = state.limit.get();
+        adjust(&mut state.limit);
+        self.metrics.limit(before, state.limit.get());
+    }
+
     fn permit(self: &Arc<Self>) -> Permit {
+        self.metrics.admitted();
         Permit(Some(self.clone()))
     }
 
@@ -290,6 +305,7 @@ impl Admission {
             state.in_flight += 1;
             if let Err(mut refused) = next.send(self.permit()) {
                 refused.0 = None;
+                self.metrics.released();
                 state.in_flight -= 1;
             }
         }
@@ -306,6 +322,13 @@ impl State {
     }
 }
 
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let limit = self.lock().limit.get();
+        self.metrics.limit(limit, 0);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some(admission) = self.0.take() else {
@@ -313,6 +336,7 @@ impl Drop for Permit {
         };
         let mut state = admission.lock();
         state.in_flight -= 1;
+        admission.metrics.released();
         admission.hand_out(state);
     }
 }
@@ -326,6 +350,11 @@ mod tests {
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    /// Lets one operation through at a time.
+    fn admission() -> Arc<Admission> {
+        Admission::new(1, RESPONSE, TOTAL, NodeMetrics::new("node"))
     }
 
     fn deadline() -> Instant {
@@ -413,7 +442,7 @@ mod tests {
 
     #[tokio::test]
     async fn operations_wait_in_order_and_those_that_continue_go_first() {
-        let admission = Admission::new(1, RESPONSE, TOTAL);
+        let admission = admission();
         let first = admission.try_admit(Priority::Begin).expect("a free permit");
         assert!(admission.try_admit(Priority::Continue).is_none());
         let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
@@ -451,7 +480,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_is_given_up_costs_no_permit() {
-        let admission = Admission::new(1, RESPONSE, TOTAL);
+        let admission = admission();
         let first = admission.try_admit(Priority::Begin).expect("a free permit");
         let waiting = admission.clone();
         let given_up =
@@ -466,7 +495,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_in_time_to_tell_the_client() {
-        let admission = Admission::new(1, RESPONSE, TOTAL);
+        let admission = admission();
         let permit = admission.try_admit(Priority::Begin).expect("a free permit");
         let start = Instant::now();
         let refused = admission.admit(Priority::Begin, deadline()).await;
@@ -478,7 +507,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_operation_that_would_wait_too_long_is_refused_at_once() {
-        let admission = Admission::new(1, RESPONSE, TOTAL);
+        let admission = admission();
         let permit = admission.try_admit(Priority::Begin).expect("a free permit");
         admission.on_round_trip(ms(150), 1);
         let waiting = admission.clone();

@@ -52,6 +52,15 @@ pub(crate) enum Breaker<C> {
     Down { failure: Failure, repair: Repair },
 }
 
+/// Which state a breaker is in, without its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Idle,
+    Connecting,
+    Up,
+    Down,
+}
+
 /// A connection in use, and whether it is suspect.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Up<C> {
@@ -259,6 +268,15 @@ impl<C> Breaker<C> {
                 | Event::PrimaryChanged { .. }
                 | Event::AttemptStarted,
             ) => state.and(Action::None),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self {
+            Self::Idle => Phase::Idle,
+            Self::Connecting(_) => Phase::Connecting,
+            Self::Up(_) => Phase::Up,
+            Self::Down { .. } => Phase::Down,
         }
     }
 

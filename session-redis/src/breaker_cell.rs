@@ -1,14 +1,14 @@
 //! A breaker that the operations of several threads share.
 
 use std::{
-    mem::{discriminant, replace},
+    mem::replace,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
 use tokio::sync::watch;
 
-use crate::breaker::{Action, Breaker, BreakerConfig, Event, Notice};
+use crate::breaker::{Action, Breaker, BreakerConfig, Event, Notice, Phase};
 
 /// Applies one event after the other to a breaker.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct BreakerCell<C> {
 pub(crate) struct Applied {
     pub(crate) action: Action,
     pub(crate) notice: Option<Notice>,
+    /// The phases before and after the event.
+    pub(crate) phases: (Phase, Phase),
 }
 
 impl<C: Clone> BreakerCell<C> {
@@ -75,9 +77,10 @@ impl<C: Clone> BreakerCell<C> {
         let mut applied = Applied {
             action: Action::None,
             notice: None,
+            phases: (Phase::Idle, Phase::Idle),
         };
         self.breaker.send_if_modified(|breaker| {
-            let before = discriminant(breaker);
+            let before = breaker.phase();
             let transition =
                 replace(breaker, Breaker::Idle).on(event, &self.config, Instant::now());
             *breaker = transition.state;
@@ -85,8 +88,9 @@ impl<C: Clone> BreakerCell<C> {
             applied = Applied {
                 action: transition.action,
                 notice: transition.notice,
+                phases: (before, breaker.phase()),
             };
-            discriminant(breaker) != before
+            breaker.phase() != before
         });
         applied
     }

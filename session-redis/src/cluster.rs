@@ -27,6 +27,7 @@ use crate::{
     config::{RedisConfig, Role},
     endpoint::Endpoint,
     failure::Failure,
+    metrics,
     node::{Node, NodeState},
     reply::Values,
     slot_map::{SLOTS, SlotRange, is_state_ok, parse_slots, slot},
@@ -64,6 +65,13 @@ struct Map {
     attempts: u64,
     /// Why the last attempt failed.
     failure: Option<Failure>,
+}
+
+/// The nodes that serve slots.
+pub(crate) struct Serving {
+    pub(crate) nodes: Vec<Arc<Node>>,
+    /// The number of slots that none of them serves.
+    pub(crate) unserved: usize,
 }
 
 /// The task that fetches the map.
@@ -162,6 +170,30 @@ impl Cluster {
         }
     }
 
+    /// Returns the nodes that serve slots; waits for a map if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// No node could be asked.
+    pub(crate) async fn serving(&self, deadline: Instant) -> Result<Serving, Failure> {
+        let mut map = self.map.subscribe();
+        let before = map.borrow_and_update().attempts;
+        if map.borrow().nodes.is_empty() {
+            self.refresh();
+            let arrived = map.wait_for(|map| !map.nodes.is_empty() || map.attempts > before);
+            // after the deadline, the last failure is still the reason
+            let _ = timeout_at(deadline, arrived).await.map(drop);
+        }
+        let map = self.map.borrow().clone();
+        match (&map.failure, map.nodes.is_empty()) {
+            (Some(failure), true) => Err(failure.clone()),
+            (None, true) => Err(Failure::unavailable(
+                "timed out while looking for the nodes of the cluster",
+            )),
+            (_, false) => Ok(map.serving()),
+        }
+    }
+
     /// The nodes that serve slots.
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.map.borrow().nodes.clone()
@@ -180,6 +212,7 @@ impl Cluster {
     /// Fetches the map once. Returns whether it has changed anything.
     async fn fetch(&self) -> bool {
         let fetched = self.ask_nodes().await;
+        let arrived = fetched.is_ok();
         let mut changed = false;
         self.map.send_modify(|map| {
             let attempts = map.attempts + 1;
@@ -199,6 +232,7 @@ impl Cluster {
                 }
             });
         });
+        metrics::map_refreshed(arrived.then_some(changed));
         if changed {
             let nodes = self.nodes();
             let names: Vec<_> = nodes.iter().map(|node| node.source().to_string()).collect();
@@ -316,6 +350,21 @@ impl Map {
     fn node(&self, slot: u16) -> Option<&Arc<Node>> {
         let index = self.slots[usize::from(slot)];
         self.nodes.get(usize::from(index).checked_sub(1)?)
+    }
+
+    fn serving(&self) -> Serving {
+        let mut serves = vec![false; self.nodes.len() + 1];
+        let mut unserved = 0;
+        for &index in &self.slots {
+            serves[usize::from(index)] = true;
+            unserved += usize::from(index == 0);
+        }
+        let nodes = self.nodes.iter().zip(&serves[1..]);
+        let nodes = nodes.filter(|(_, serves)| **serves);
+        Serving {
+            nodes: nodes.map(|(node, _)| node.clone()).collect(),
+            unserved,
+        }
     }
 
     /// A node's number in `slots`; the node is added if it is new.

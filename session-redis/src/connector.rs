@@ -51,6 +51,16 @@ pub(crate) enum Source {
     },
 }
 
+impl Source {
+    /// A short name, for metrics.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => self.to_string(),
+            Self::Sentinel { service, .. } => service.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     /// Writes the addresses, for log lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -138,6 +138,36 @@
 //! not lead it back to an older primary. Sentinels that were set up again, and begin with epoch 0,
 //! are believed when a majority of the configured ones has reported only lower epochs for 30
 //! seconds, or at once if the remembered primary is one no more.
+//!
+//! # Health
+//!
+//! [`Store::health`](session_core::Store::health), which
+//! [`Sessions::health`](session_core::Sessions::health) calls, sends one `PING` to each node that
+//! serves sessions. Its parts are the nodes, so a readiness probe can tell a cluster that has lost
+//! one node from one that has lost all.
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, the store reports through the `metrics` facade. Install the recorder
+//! before the store is made: handles are made once, and belong to the recorder of that time. The
+//! label `node` is the address of a server, or the service with Sentinel.
+//!
+//! | metric | type, unit | labels | meaning |
+//! |---|---|---|---|
+//! | `session_redis_operation_duration_seconds` | histogram, seconds | `node`, `operation`, `result` | one attempt of an operation, with connecting and waiting for its turn; `result` is `ok` or `error`. An operation that is sent again has several. |
+//! | `session_redis_in_flight` | gauge, operations | `node` | sent and not answered |
+//! | `session_redis_waiting` | gauge, operations | `node` | waiting until fewer are in flight |
+//! | `session_redis_in_flight_limit` | gauge, operations | `node` | how many may be in flight, adapted to the measured round trips |
+//! | `session_redis_connections` | gauge, connections | `node`, `state` | `idle` (never used), `connecting`, `up`, or `down`: its breaker is open |
+//! | `session_redis_connects_total` | counter, attempts | `node`, `result` | attempts to make a connection, or to check a suspect one |
+//! | `session_redis_breaker_openings_total` | counter, openings | `node` | connections that were given up until the server is back |
+//! | `session_redis_timeouts_total` | counter, attempts | `node` | no reply within `response_timeout` |
+//! | `session_redis_overloads_total` | counter, operations | `node` | refused, because too many wait |
+//! | `session_redis_redirects_total` | counter, replies | `node`, `kind` | `moved` or `ask`, by the node that replied so |
+//! | `session_redis_retries_total` | counter, attempts | `cause` | sent again because of `connection_lost`, `connection_closed`, `read_only`, `script_missing` or `cluster_unsettled` |
+//! | `session_redis_map_refreshes_total` | counter, requests | `result` | requests for the map of the cluster: `changed`, `unchanged` or `failed` |
+//!
+//! An operation whose future is dropped is not measured.
 
 mod address;
 mod admission;
@@ -156,6 +186,12 @@ mod failure;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod node;
 mod node_connection;
 mod permissions;

@@ -15,13 +15,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     address::Address,
-    admission::{Admission, Load},
+    admission::Admission,
     batcher::Batcher,
     breaker::{Active, Breaker, BreakerConfig},
     command::{Command, SendMode},
     config::RedisConfig,
     connector::{Connector, Source},
     failure::{Failure, RetryAction},
+    metrics::NodeMetrics,
     node_connection::NodeConnection,
     reply::Values,
     retry::Target,
@@ -34,6 +35,7 @@ pub(crate) struct Node {
     connector: Arc<Connector>,
     connections: Box<[Arc<NodeConnection>]>,
     admission: Arc<Admission>,
+    metrics: NodeMetrics,
     response_timeout: Duration,
 }
 
@@ -85,10 +87,12 @@ impl Node {
             connect_timeout: config.connect_timeout,
             probe_every: config.probe_every,
         };
+        let metrics = NodeMetrics::new(source.name());
         let admission = Admission::new(
             config.max_in_flight,
             config.response_timeout,
             config.total_timeout,
+            metrics.clone(),
         );
         Arc::new_cyclic(|node: &Weak<Self>| {
             let weak = node.clone();
@@ -100,7 +104,8 @@ impl Node {
             let connector = Arc::new(Connector::new(source, config.clone(), on_change));
             let connection = |number| {
                 let (connector, admission) = (connector.clone(), admission.clone());
-                NodeConnection::new(number, connector, admission, breaker, node.clone())
+                let metrics = metrics.clone();
+                NodeConnection::new(number, connector, admission, metrics, breaker, node.clone())
             };
             Self {
                 member,
@@ -108,6 +113,7 @@ impl Node {
                 response_timeout: config.response_timeout,
                 connector,
                 admission,
+                metrics: metrics.clone(),
             }
         })
     }
@@ -115,10 +121,6 @@ impl Node {
     /// The server, for log lines.
     pub(crate) fn source(&self) -> &Source {
         self.connector.source()
-    }
-
-    pub(crate) fn load(&self) -> Load {
-        self.admission.load()
     }
 
     /// The state of the best of its connections.
@@ -167,6 +169,19 @@ impl Node {
         deadline: Instant,
     ) -> Result<Values, FailedAttempt> {
         self.connector.keep_watching();
+        let started = self.metrics.start();
+        let result = self.send(command, mode, deadline).await;
+        let failure = result.as_ref().err().map(|failed| &failed.failure);
+        self.metrics.finish(started, command.name(), failure);
+        result
+    }
+
+    async fn send(
+        &self,
+        command: &Command<'_>,
+        mode: &SendMode,
+        deadline: Instant,
+    ) -> Result<Values, FailedAttempt> {
         let admitted = match (self.scan(), self.admission.try_admit(command.priority())) {
             (Scan::Selected(selection), Some(permit)) => Ok((selection, permit)),
             // boxed, because it is rare and would enlarge the future of every operation
@@ -216,6 +231,16 @@ impl Node {
         };
         let batcher = &selection.active.connection;
         Some(batcher.send(commands, false, self.response_timeout).await)
+    }
+
+    /// Asks the server for a sign of life. Connects first if that was not tried yet.
+    pub(crate) async fn ping(&self, deadline: Instant) -> Result<(), Failure> {
+        let selection = self.select(self.scan(), deadline).await?;
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let limit = self.response_timeout.min(remaining);
+        let batcher = &selection.active.connection;
+        let ping = vec![redis::cmd("PING")];
+        batcher.send(ping, false, limit).await.map(drop)
     }
 
     /// Takes an error reply into account. The connection itself reports what happens to it.

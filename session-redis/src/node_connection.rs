@@ -18,9 +18,10 @@ use crate::{
     admission::Admission,
     backoff::jitter,
     batcher::{BatchEnd, Batcher, Observer},
-    breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice},
+    breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice, Phase},
     breaker_cell::{Applied, BreakerCell},
     connector::{Connected, Connector, OnDisconnect, PooledConnection},
+    metrics::NodeMetrics,
     node::Node,
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct NodeConnection {
     number: usize,
     connector: Arc<Connector>,
     admission: Arc<Admission>,
+    metrics: NodeMetrics,
     breaker: BreakerCell<Batcher>,
     next_serial: AtomicU64,
     pooled: Mutex<PooledConnection>,
@@ -42,9 +44,11 @@ impl NodeConnection {
         number: usize,
         connector: Arc<Connector>,
         admission: Arc<Admission>,
+        metrics: NodeMetrics,
         config: BreakerConfig,
         node: Weak<Node>,
     ) -> Arc<Self> {
+        metrics.connection(None, Some(Phase::Idle));
         Arc::new_cyclic(|this: &Weak<Self>| {
             let weak = this.clone();
             let on_disconnect = move || {
@@ -56,6 +60,7 @@ impl NodeConnection {
                 number,
                 connector,
                 admission,
+                metrics,
                 breaker: BreakerCell::new(config),
                 next_serial: AtomicU64::new(0),
                 pooled: Mutex::default(),
@@ -149,8 +154,10 @@ impl NodeConnection {
     /// Feeds an event to the breaker, and carries out what it says.
     fn apply(&self, event: Event<Batcher>) -> Applied {
         let applied = self.breaker.apply(event);
+        let (before, after) = applied.phases;
+        self.metrics.connection(Some(before), Some(after));
         if let Some(notice) = &applied.notice {
-            self.log(notice);
+            self.report(notice);
         }
         if let Action::StartRepair { discard } = applied.action {
             self.start_repair(discard);
@@ -158,10 +165,12 @@ impl NodeConnection {
         applied
     }
 
-    fn log(&self, notice: &Notice) {
+    /// Logs and counts what operators should know.
+    fn report(&self, notice: &Notice) {
         let (connection, server) = (self.number, self.connector.source());
         match notice {
             Notice::Opened(failure) => {
+                self.metrics.breaker_opened();
                 tracing::warn!(
                     connection,
                     %server,
@@ -203,6 +212,7 @@ impl NodeConnection {
                 connection,
                 generation,
             }) => {
+                self.metrics.connected();
                 self.admission.on_connected();
                 Event::Connected(Active {
                     connection,
@@ -212,6 +222,7 @@ impl NodeConnection {
                 })
             }
             Err(failure) => {
+                self.metrics.connect_failed();
                 tracing::debug!(connection = self.number, %failure, "cannot connect to Redis");
                 Event::AttemptFailed(failure)
             }
@@ -233,6 +244,13 @@ impl NodeConnection {
         let node = self.node.upgrade()?;
         let first = node.first().filter(|first| first.number != self.number)?;
         Some(first.breaker.closed())
+    }
+}
+
+impl Drop for NodeConnection {
+    fn drop(&mut self) {
+        let phase = self.breaker.state().phase();
+        self.metrics.connection(Some(phase), None);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use session_core::StoreError;
+use session_core::{Health, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     config::RedisConfig,
     connector::Source,
     failure::{Failure, RetryAction},
+    health, metrics,
     node::{FailedAttempt, Node},
     reply::{Reply, Values},
     retry::{Attempts, Next, Target},
@@ -34,6 +35,7 @@ enum Nodes {
 
 impl Router {
     pub(crate) fn new(config: &Arc<RedisConfig>) -> Self {
+        metrics::describe();
         let one = |source| Nodes::One(Node::single(source, config));
         let nodes = match &config.topology {
             Topology::Standalone(address) => one(Source::Tcp(address.clone())),
@@ -60,6 +62,15 @@ impl Router {
             }),
             // boxed, because it is rare and would enlarge the future of every operation
             Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
+        }
+    }
+
+    /// Asks every node that serves sessions for a sign of life.
+    pub(crate) async fn health(&self) -> Health {
+        let deadline = Instant::now() + self.total_timeout;
+        match &self.nodes {
+            Nodes::One(node) => health::of_node(node, deadline).await,
+            Nodes::Cluster(cluster) => health::of_cluster(cluster, deadline).await,
         }
     }
 
@@ -118,6 +129,7 @@ impl Router {
             if !retries || Instant::now() >= deadline {
                 return Err(failure.into_store_error(attempts.in_doubt()));
             }
+            metrics::retried(&failure.retry_action());
             failed = match self.attempt(&command, attempts.mode(), deadline).await {
                 Ok(values) => {
                     return Ok(Reply {

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroy, Destroyed, Loaded, Saved, SessionId, Store, StoreError, Touched, Version,
-    Write,
+    Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId, Store, StoreError, Touched,
+    Version, Write,
 };
 
 use crate::{
@@ -156,6 +156,15 @@ impl Store for RedisStore {
             Some(_) => reply.into_destroyed_if_expected(),
             None => reply.into_destroyed(),
         }
+    }
+
+    /// Sends one `PING` to each node that serves sessions. Ready means that all of them replied.
+    ///
+    /// The parts are the nodes, by address, or by the name of the service with Sentinel. If the
+    /// store was not used yet it connects first. It takes no longer than
+    /// [`RedisConfig::total_timeout`].
+    async fn health(&self) -> Health {
+        self.router.health().await
     }
 }
 

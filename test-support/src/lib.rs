@@ -11,6 +11,7 @@
 //! | [`demo`] | instances of the demo site |
 //! | [`chromedriver`] | a driver for headless Chromium |
 //! | [`browser`] | nothing: an HTTP client that keeps cookies |
+//! | [`recorder`] | nothing: it keeps what code reports through the `metrics` facade |
 //! | [`meter`] | nothing: it measures what a Redis server receives |
 //!
 //! Every value ends what it started when it is dropped, also if a test panics. The crate knows no
@@ -28,6 +29,7 @@ pub mod port;
 pub mod process;
 pub mod program;
 pub mod proxy;
+pub mod recorder;
 pub mod redis;
 pub mod sentinel;
 pub mod shared;

@@ -4,6 +4,7 @@ mod adapters;
 mod balanced;
 mod browser;
 mod express;
+mod monitoring;
 mod outages;
 mod promises;
 mod requests;

@@ -8,6 +8,7 @@ use crate::{
     decide::Trigger,
     draft::Draft,
     error::SessionError,
+    log_limit,
     outcome::Loss,
     state::{Base, Current, Doubt, Refusal, State},
     store_error::{StoreError, StoreErrorKind},
@@ -248,7 +249,8 @@ impl Applier<'_, '_> {
         mut base: Arc<Base>,
         error: &StoreError,
     ) -> Result<(), SessionError> {
-        tracing::warn!(session.id = %base.token.id(), error = %chain(error), "session could not be touched");
+        let message = "session could not be touched";
+        log_limit::warn(&base.token.id(), &chain(error), message);
         let served = Arc::make_mut(&mut base);
         served.extends = false;
         served.touch_requested = false;

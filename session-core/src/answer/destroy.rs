@@ -9,6 +9,7 @@ use crate::{
     decide::Trigger,
     draft::Draft,
     error::SessionError,
+    log_limit,
     outcome::{EndReason, Ended, Loss},
     state::{Base, NewSession, Refusal, Regeneration, Retired, State},
     store_error::{StoreError, StoreErrorKind},
@@ -228,7 +229,8 @@ impl Applier<'_, '_> {
             Ok(Change::Gone) => self.gone(base, draft, renews),
             Ok(Change::Conflict(current)) => self.rebase(base, draft, renews, *current),
             Err(error) if draft.is_empty() && self.context.facts.trigger == Trigger::Finish => {
-                tracing::warn!(session.id = %base.token.id(), error = %chain(&error), "expired session could not be removed");
+                let message = "expired session could not be removed";
+                log_limit::warn(&base.token.id(), &chain(&error), message);
                 self.set(State::Unmodified {
                     base,
                     discarded: true,

@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
+    health::Health,
     id::SessionId,
     memory::MemoryStore,
     record::Version,
@@ -239,6 +240,10 @@ impl<S: Store> Store for TestStore<S> {
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         self.run(Call::Destroy, self.inner.destroy(id, options))
             .await
+    }
+
+    async fn health(&self) -> Health {
+        self.inner.health().await
     }
 }
 

@@ -4,7 +4,10 @@ mod acl;
 mod commands;
 mod contract;
 mod credentials;
+mod health;
 mod lost_replies;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outages;
 mod overload;
 mod protocols;
