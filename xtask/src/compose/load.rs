@@ -60,10 +60,11 @@ impl Tally {
         self.outcomes.values().sum()
     }
 
-    /// The number of requests that did not succeed.
+    /// The number of requests that failed. One that has no outcome yet is none of them.
     pub(crate) fn failures(&self) -> usize {
-        let succeeded = self.outcomes.get(&Outcome::Status(200));
-        self.requests() - succeeded.copied().unwrap_or(0)
+        let others = [Outcome::Status(200), Outcome::Pending];
+        let others = others.iter().filter_map(|other| self.outcomes.get(other));
+        self.requests() - others.sum::<usize>()
     }
 
     /// Fails unless every failure is a 503.
@@ -176,8 +177,9 @@ fn tally(sent: &[Sent], begin: Instant) -> Tally {
     let mut tally = Tally::default();
     for sent in sent.iter().filter(|sent| sent.at >= begin) {
         *tally.outcomes.entry(sent.outcome).or_default() += 1;
-        if sent.outcome != Outcome::Status(200) {
-            tally.outage = sent.at - begin;
+        match sent.outcome {
+            Outcome::Status(200) | Outcome::Pending => {}
+            Outcome::Status(_) | Outcome::Broken => tally.outage = sent.at - begin,
         }
     }
     tally
