@@ -23,7 +23,7 @@ use visitor::Visitor;
 const SITE: [&str; 4] = ["balancer", "one", "two", "three"];
 const INSTANCES: [&str; 3] = ["one", "two", "three"];
 /// The sessions of the load: enough for each primary of a cluster to have some.
-const VISITORS: usize = 12;
+const VISITORS: usize = 24;
 /// How long the server is away if nothing replaces it.
 const AWAY: Duration = Duration::from_secs(4);
 /// How long anything else may take.
@@ -119,13 +119,16 @@ fn print(reports: &[(&str, Report)]) {
         let again = seconds(report.up_again);
         println!("| {name} | {up} | {down} | {again} | {} |", report.lost);
     }
-    println!("\n| file | killed | requests failed | outage | back in | requests failed then |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "\n| file | killed | sessions affected | requests failed | outage | back in | then failed |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for (name, report) in reports {
         for kill in &report.kills {
             println!(
-                "| {name} | {} | {} of {} | {} | {} | {} of {} |",
+                "| {name} | {} | {} of {VISITORS} | {} of {} | {} | {} | {} of {} |",
                 kill.server,
+                kill.killed.affected.len(),
                 kill.killed.failures(),
                 kill.killed.requests(),
                 seconds(kill.killed.outage),
@@ -198,7 +201,7 @@ fn on_every_instance(visitor: &Visitor) -> anyhow::Result<Vec<Value>> {
     Ok(sessions)
 }
 
-/// Kills a primary under load, then the one that replaced it, and returns the number of writes lost.
+/// Kills a primary under load, then the one that replaced it, and counts the writes that are lost.
 fn kills(project: &Project<'_>, topology: &Topology) -> anyhow::Result<(Vec<Kill>, u64)> {
     let is_replicated = topology.servers.len() > 1;
     let visitors = (0..VISITORS).map(|_| Visitor::logged_in(project.address()));
@@ -215,6 +218,12 @@ fn kills(project: &Project<'_>, topology: &Topology) -> anyhow::Result<(Vec<Kill
         ensure!(primaries.contains(&victim), "{victim} is not a primary");
         let kill = kill(project, &load, &victim, is_replicated)
             .with_context(|| format!("kill of {victim}"))?;
+        // a third of the sessions is on each of three primaries, give or take
+        let affected = kill.killed.affected.len();
+        ensure!(
+            primaries.len() == 1 || affected <= VISITORS * 3 / 4,
+            "one of {primaries:?} was killed, and {affected} of {VISITORS} sessions failed"
+        );
         kills.push(kill);
         if is_replicated {
             victim = self::primaries(project, topology)?

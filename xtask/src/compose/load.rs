@@ -1,7 +1,7 @@
 //! Open-loop load: requests leave on time, whether or not earlier ones were answered.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -52,6 +52,8 @@ pub(crate) struct Tally {
     pub(crate) outcomes: BTreeMap<Outcome, usize>,
     /// From the begin of the time to the last request that failed.
     pub(crate) outage: Duration,
+    /// The visitors whose requests failed.
+    pub(crate) affected: BTreeSet<usize>,
 }
 
 impl Tally {
@@ -179,7 +181,10 @@ fn tally(sent: &[Sent], begin: Instant) -> Tally {
         *tally.outcomes.entry(sent.outcome).or_default() += 1;
         match sent.outcome {
             Outcome::Status(200) | Outcome::Pending => {}
-            Outcome::Status(_) | Outcome::Broken => tally.outage = sent.at - begin,
+            Outcome::Status(_) | Outcome::Broken => {
+                tally.outage = sent.at - begin;
+                tally.affected.insert(sent.visitor);
+            }
         }
     }
     tally
@@ -253,6 +258,7 @@ mod tests {
         let tally = tally(&sent, now - Duration::from_secs(5));
         assert_eq!((tally.requests(), tally.failures()), (200, 1));
         assert_eq!(tally.outage, Duration::from_secs(3));
+        assert_eq!(tally.affected, BTreeSet::from([0]));
         assert!(tally.check_failures().is_ok());
     }
 }
