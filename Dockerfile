@@ -17,5 +17,5 @@ USER 10001
 ENV LISTEN=0.0.0.0:3000
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/usr/local/bin/demo", "--healthcheck"]
+HEALTHCHECK --interval=2s --timeout=3s --start-period=5s CMD ["/usr/local/bin/demo", "--healthcheck"]
 ENTRYPOINT ["/usr/local/bin/demo"]

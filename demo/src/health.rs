@@ -30,7 +30,9 @@ pub async fn check(listen: &str) -> Result<(), Box<dyn Error>> {
 }
 
 async fn status(address: &str) -> Result<StatusCode, Box<dyn Error>> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("cannot connect to {address}: {error}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let request = Request::get("/healthz")

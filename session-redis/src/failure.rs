@@ -142,13 +142,18 @@ impl Failure {
         }
     }
 
-    /// Says which server could not be reached.
+    /// Says which server could not be reached, once.
     pub(crate) fn at(self, server: impl fmt::Display) -> Self {
         match self {
-            Self::NotSent { kind, text } => Self::NotSent {
-                kind,
-                text: format!("{server}: {text}"),
-            },
+            Self::NotSent { kind, text } => {
+                let name = format!("{server}: ");
+                let text = if text.starts_with(&name) {
+                    text
+                } else {
+                    name + &text
+                };
+                Self::NotSent { kind, text }
+            }
             Self::Server(_) | Self::Closed | Self::Lost { .. } | Self::TimedOut => self,
         }
     }
@@ -456,10 +461,10 @@ mod tests {
     #[test]
     fn messages_name_the_server_and_say_what_is_in_doubt() {
         let refused = Failure::from_connecting(&io_error(io::ErrorKind::ConnectionRefused));
-        assert_eq!(
-            refused.at("127.0.0.1:6379").to_string(),
-            "127.0.0.1:6379: connection refused"
-        );
+        let refused = refused.at("127.0.0.1:6379");
+        let message = "127.0.0.1:6379: connection refused";
+        assert_eq!(refused.to_string(), message);
+        assert_eq!(refused.at("127.0.0.1:6379").to_string(), message);
         let cause = |failure: Failure, in_doubt| {
             let error = failure.into_store_error(in_doubt);
             error.source().expect("a source").to_string()

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod compose;
 mod engines;
 mod explore;
 mod features;
@@ -26,6 +27,12 @@ enum Command {
     Test,
     /// Checks formatting, circles between files, lints and documentation
     Check,
+    /// Tests the compose files on a Docker engine: up, a primary that is killed under load and
+    /// comes back, down, and up again
+    Compose {
+        /// Test only these: default, sentinel, cluster
+        names: Vec<String>,
+    },
     /// Lints every published crate with each of its features alone, and with none
     Features,
     /// Runs interleavings of requests and faults of a store; `cargo xtask explore --help` lists the
@@ -117,6 +124,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Test => test::run(&sh),
         Command::Check => check::run(&sh),
+        Command::Compose { names } => compose::run(&sh, &names),
         Command::Features => features::run(&sh),
         Command::Explore {
             defects: true,
