@@ -134,10 +134,10 @@
 //! With Sentinel, the store also notices a failover while it is connected, with requests or
 //! without. It subscribes to `+switch-master` on one of the sentinels, asks all of them at least
 //! every ten seconds, and asks them within a second if the primary misses its replicas
-//! (`NOREPLICAS`). It remembers the highest configuration epoch, so an answer with an older one does
-//! not lead it back to an older primary. Sentinels that were set up again, and begin with epoch 0,
-//! are believed when a majority of the configured ones has reported only lower epochs for 30
-//! seconds, or at once if the remembered primary is one no more.
+//! (`NOREPLICAS`). It remembers the highest configuration epoch, so an answer with an older one
+//! does not lead it back to an older primary. Sentinels that were set up again, and begin with
+//! epoch 0, are believed when a majority of the configured ones has reported only lower epochs for
+//! 30 seconds, or at once if the remembered primary is one no more.
 //!
 //! # Health
 //!

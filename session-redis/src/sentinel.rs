@@ -146,7 +146,8 @@ impl Sentinels {
         };
         match &verdict {
             Verdict::Primary(primary) | Verdict::Down(primary) if changed => {
-                tracing::info!(%primary, service = self.service, "sentinels named the Redis primary");
+                let service = &self.service;
+                tracing::info!(%primary, service, "sentinels named the Redis primary");
                 (self.on_change)();
             }
             Verdict::Primary(_) | Verdict::Down(_) | Verdict::Unknown => {}

@@ -251,9 +251,10 @@ async fn every_permission_on_sentinels_is_needed() {
         let _ = store.load(&id()).await;
         eventually("a sentinel denies it", async || {
             let log = all.sentinels.iter().flat_map(denied);
-            let name = missing[1..].to_owned();
+            // Redis 6.2 does not log the subcommand
+            let name = missing[1..].split('|').next().expect("a name");
             log.map(|entry| format!("{entry:?}"))
-                .any(|entry| entry.contains(&name))
+                .any(|entry| entry.contains(name))
         })
         .await;
     }
