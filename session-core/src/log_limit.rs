@@ -1,4 +1,6 @@
 //! Keeps an outage from writing a log line for each request.
+//!
+//! It reads the clock of the process, not that of the sessions: it decides about log lines only.
 
 use std::{
     fmt::Display,
