@@ -263,6 +263,7 @@ fn kill(
     })?;
     let back = begin.elapsed();
     let returned = load.wait_for_success(begin)?;
+    returned.check_failures()?;
     Ok(Kill {
         server: server.to_owned(),
         killed,
