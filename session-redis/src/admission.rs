@@ -24,9 +24,9 @@ use tokio::{
 
 use crate::{failure::Failure, metrics::NodeMetrics};
 
-/// Never fewer than this many operations are in flight: a server that cannot serve these in time
-/// is not overloaded but broken.
-const MIN_LIMIT: f64 = 8.0;
+/// Never fewer than this many operations may be in flight: a server that cannot serve these in time
+/// is not overloaded but broken, or it is this process that has no time to read the replies.
+const MIN_LIMIT: f64 = 32.0;
 
 /// The first limit, before anything is measured.
 const FIRST_LIMIT: f64 = 256.0;
@@ -437,7 +437,7 @@ mod tests {
         for late in 2..20 {
             limit.on_timeout(now + late * RESPONSE);
         }
-        assert_eq!(limit.get(), 8);
+        assert_eq!(limit.get(), 32);
     }
 
     #[tokio::test]

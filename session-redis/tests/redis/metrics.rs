@@ -46,9 +46,10 @@ async fn operations_are_measured_and_every_gauge_ends_at_zero() {
         assert_eq!(durations(&labels), answered, "{:?}", recorded.values());
     }
     assert_eq!(recorded.sum("session_redis_in_flight", &[&node]), 0.0);
+    // the first limit
     assert_eq!(
         recorded.sum("session_redis_in_flight_limit", &[&node]),
-        64.0
+        256.0
     );
     assert_eq!(recorded.sum("session_redis_retries_total", &[]), 4.0);
     eventually("both connections are up", async || {

@@ -61,7 +61,14 @@ async fn a_failing_store_never_shows_the_session_of_another_user(store: Tested) 
                         }
                     }
                     Err(error) => {
-                        assert_eq!(error.kind(), SessionErrorKind::Unavailable);
+                        // a machine that is busy with other tests may be overloaded
+                        assert!(
+                            matches!(
+                                error.kind(),
+                                SessionErrorKind::Unavailable | SessionErrorKind::Overloaded
+                            ),
+                            "{error}"
+                        );
                         failed += 1;
                     }
                 }
