@@ -23,7 +23,7 @@ use crate::{
     connector::{Connector, Source},
     failure::{Failure, RetryAction},
     metrics::NodeMetrics,
-    node_connection::NodeConnection,
+    node_connection::{NodeConnection, Peers},
     reply::Values,
     retry::Target,
 };
@@ -105,7 +105,8 @@ impl Node {
             let connection = |number| {
                 let (connector, admission) = (connector.clone(), admission.clone());
                 let metrics = metrics.clone();
-                NodeConnection::new(number, connector, admission, metrics, breaker, node.clone())
+                let peers: Weak<dyn Peers> = node.clone();
+                NodeConnection::new(number, connector, admission, metrics, breaker, peers)
             };
             Self {
                 member,
@@ -138,19 +139,6 @@ impl Node {
             Some(failure) => NodeState::Down(failure),
             None if idle && !connecting => NodeState::Idle,
             None => NodeState::Connecting,
-        }
-    }
-
-    /// The first connection, which is the one that probes a server that is down.
-    pub(crate) fn first(&self) -> Option<&Arc<NodeConnection>> {
-        self.connections.first()
-    }
-
-    /// One connection no longer gets replies. Others to the same server that are idle have not
-    /// noticed.
-    pub(crate) fn mark_suspect(&self, peer: u64) {
-        for connection in &self.connections {
-            connection.mark_suspect(peer);
         }
     }
 
@@ -319,6 +307,18 @@ impl Node {
             (None, Some(failure), _) => Scan::Down(failure),
             (None, None, Some(connection)) => Scan::Connecting(connection),
             (None, None, None) => Scan::Down(Failure::unavailable("there is no connection")),
+        }
+    }
+}
+
+impl Peers for Node {
+    fn first(&self) -> Option<&Arc<NodeConnection>> {
+        self.connections.first()
+    }
+
+    fn mark_suspect(&self, generation: u64) {
+        for connection in &self.connections {
+            connection.mark_suspect(generation);
         }
     }
 }

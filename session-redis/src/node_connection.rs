@@ -22,8 +22,17 @@ use crate::{
     breaker_cell::{Applied, BreakerCell},
     connector::{Connected, Connector, OnDisconnect, PooledConnection},
     metrics::NodeMetrics,
-    node::Node,
 };
+
+/// The connections to the same server.
+pub(crate) trait Peers: Send + Sync {
+    /// The one that probes a server that is down.
+    fn first(&self) -> Option<&Arc<NodeConnection>>;
+
+    /// A connection of this generation no longer gets replies. Others that are idle have not
+    /// noticed.
+    fn mark_suspect(&self, generation: u64);
+}
 
 /// A place for a connection.
 pub(crate) struct NodeConnection {
@@ -35,7 +44,7 @@ pub(crate) struct NodeConnection {
     next_serial: AtomicU64,
     pooled: Mutex<PooledConnection>,
     on_disconnect: OnDisconnect,
-    node: Weak<Node>,
+    peers: Weak<dyn Peers>,
     this: Weak<Self>,
 }
 
@@ -46,7 +55,7 @@ impl NodeConnection {
         admission: Arc<Admission>,
         metrics: NodeMetrics,
         config: BreakerConfig,
-        node: Weak<Node>,
+        peers: Weak<dyn Peers>,
     ) -> Arc<Self> {
         metrics.connection(None, Some(Phase::Idle));
         Arc::new_cyclic(|this: &Weak<Self>| {
@@ -65,7 +74,7 @@ impl NodeConnection {
                 next_serial: AtomicU64::new(0),
                 pooled: Mutex::default(),
                 on_disconnect: Arc::new(on_disconnect),
-                node,
+                peers,
                 this: this.clone(),
             }
         })
@@ -124,8 +133,8 @@ impl NodeConnection {
             BatchEnd::TimedOut => {
                 self.admission.on_timeout();
                 let notice = self.apply(Event::TimedOut { serial }).notice;
-                if let (Some(Notice::Opened(_)), Some(node)) = (notice, self.node.upgrade()) {
-                    node.mark_suspect(self.connector.generation());
+                if let (Some(Notice::Opened(_)), Some(peers)) = (notice, self.peers.upgrade()) {
+                    peers.mark_suspect(self.connector.generation());
                 }
             }
             BatchEnd::Lost => {
@@ -241,8 +250,8 @@ impl NodeConnection {
     /// Waits until the first connection of the node has reached the server, if that is what it
     /// tries: many instances with several connections each would not let a server come back.
     fn wait_for_first(&self) -> Option<impl Future<Output = ()> + use<>> {
-        let node = self.node.upgrade()?;
-        let first = node.first().filter(|first| first.number != self.number)?;
+        let peers = self.peers.upgrade()?;
+        let first = peers.first().filter(|first| first.number != self.number)?;
         Some(first.breaker.closed())
     }
 }

@@ -225,7 +225,7 @@ fn roots_of_machine() -> Result<(RootCertStore, Vec<u8>), TlsError> {
 
 #[cfg(test)]
 mod tests {
-    use test_support::tls::Authority;
+    use test_support::authority::Authority;
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! A Redis cluster of three primaries.
 
 use crate::{
+    authority::Certificates,
     port::HOST,
     redis::{Redis, run_cli},
-    tls::Certificates,
     wait::wait_until,
 };
 

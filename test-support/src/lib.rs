@@ -4,9 +4,10 @@
 //! | module | starts |
 //! |---|---|
 //! | [`redis`], [`sentinel`], [`cluster`] | Redis servers: alone, behind sentinels, in a cluster |
-//! | [`tls`] | a Redis server that speaks TLS, under a certificate authority made for the test |
+//! | [`authority`], [`tls`] | Redis servers that speak TLS, under a certificate authority made for the test |
 //! | [`fake_redis`] | a server that greets like Redis and then gives scripted replies |
 //! | [`proxy`] | a TCP proxy that cuts, stalls, delays or loses what passes |
+//! | [`link`] | a TCP link with a round trip and a bandwidth |
 //! | [`balancer`] | haproxy with the deployed configuration |
 //! | [`demo`] | instances of the demo site |
 //! | [`chromedriver`] | a driver for headless Chromium |
@@ -17,6 +18,7 @@
 //! Every value ends what it started when it is dropped, also if a test panics. The crate knows no
 //! other crate of the workspace, so that the tests of each of them can use it.
 
+pub mod authority;
 pub mod balancer;
 pub mod browser;
 pub mod chromedriver;

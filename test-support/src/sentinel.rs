@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::RedisResult;
 
-use crate::{port::HOST, redis::Redis, tls::Certificates, wait::wait_until};
+use crate::{authority::Certificates, port::HOST, redis::Redis, wait::wait_until};
 
 /// A primary, a replica and three sentinels.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use session_core::StoreErrorKind;
 use session_redis::{ConfigError, ConnectError, RedisConfig, RedisStore, TlsConfig, TlsError};
 use test_support::{
     Sentinels,
-    tls::{Authority, TlsCluster, TlsRedis, TlsSentinels},
+    authority::Authority,
+    tls::{TlsCluster, TlsRedis, TlsSentinels},
 };
 
 use crate::{create, id, load, record};
