@@ -1,11 +1,13 @@
 //! Writes whose answer is lost.
 
+use std::time::Duration;
+
 use session_core::{
     Key, OutcomeKind, SessionErrorKind, Sessions, Store, StoreErrorKind,
-    testing::{Call, TestStore},
+    testing::{Call, ManualClock, TestStore},
 };
 
-use crate::visit::{Jar, get, post, sessions, visit};
+use crate::visit::{Jar, builder, get, post, sessions, visit};
 
 const COUNT: Key<u32> = Key::new("count");
 
@@ -54,6 +56,31 @@ async fn a_save_that_was_not_applied_is_sent_again() {
     assert_eq!(outcome.kind(), OutcomeKind::Saved);
     assert_eq!(store.take_calls(), [Call::Save, Call::Load, Call::Save]);
     assert_eq!(count(&sessions, &jar).await, 2);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_at_the_deadline_stays_in_doubt() {
+    let clock = ManualClock::default();
+    let store = TestStore::default();
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .commit_deadline(Duration::from_secs(1))
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, increment).await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.lose_answer(Call::Save);
+    let gate = store.hold(Call::Save);
+    store.take_calls();
+    let finishing = tokio::spawn(async move { request.finish(&mut jar).await });
+    gate.arrived().await;
+    clock.advance(Duration::from_secs(1));
+    gate.open();
+    let error = finishing.await.expect("no panic").expect_err("no answer");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    assert_eq!(store.take_calls(), [Call::Save], "no time for a load");
 }
 
 #[tokio::test]

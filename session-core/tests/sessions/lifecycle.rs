@@ -335,6 +335,29 @@ async fn an_explicit_save_stores_even_an_empty_session() {
 }
 
 #[tokio::test]
+async fn a_new_session_that_holds_nothing_but_a_lifetime_is_stored_if_that_is_wanted() {
+    let always = ExpressOptions::new().save_uninitialized(true);
+    for (express, explicitly, expected) in [
+        (ExpressOptions::new(), false, 0),
+        (ExpressOptions::new(), true, 1),
+        (always, false, 1),
+    ] {
+        let store = TestStore::default();
+        let sessions = builder(&store)
+            .express(express)
+            .build()
+            .expect("valid options");
+        let request = post(&sessions, &Jar::default()).await;
+        request.session.set_idle_timeout(None).expect("open");
+        if explicitly {
+            let _ = request.session.save().await.expect("no fault");
+        }
+        let _ = request.finish(&mut Jar::default()).await.expect("no fault");
+        assert_eq!(store.inner().len(), expected, "{express:?}, {explicitly}");
+    }
+}
+
+#[tokio::test]
 async fn reloading_takes_what_is_stored_and_drops_what_was_not_saved() {
     let sessions = sessions(&TestStore::default());
     let mut jar = Jar::default();
