@@ -27,8 +27,8 @@ const CAUGHT: &str = "target/mutants/caught.txt";
 pub(crate) struct Selection {
     /// Every `count`th mutant, beginning with number `index`.
     pub(crate) shard: Option<Shard>,
-    /// Only the mutants of files whose path ends like this.
-    pub(crate) file: Option<String>,
+    /// Only the mutants of files whose path ends like one of these, if there are any.
+    pub(crate) files: Vec<String>,
     /// Whether the mutants that an earlier run has caught are left out.
     pub(crate) resume: bool,
 }
@@ -139,8 +139,8 @@ fn list(sh: &Shell, bin: &Path) -> anyhow::Result<Vec<Mutant>> {
 fn select<'a>(all: &'a [Mutant], selection: &Selection) -> Vec<&'a Mutant> {
     all.iter()
         .filter(|mutant| {
-            let file = selection.file.as_deref();
-            file.is_none_or(|file| Path::new(&mutant.file).ends_with(file))
+            let path = Path::new(&mutant.file);
+            selection.files.is_empty() || selection.files.iter().any(|file| path.ends_with(file))
         })
         .enumerate()
         .filter(|(number, _)| {
@@ -279,14 +279,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_selected(shard: Option<&str>, file: Option<&str>, expected: &[usize]) {
+    fn assert_selected(shard: Option<&str>, files: &[&str], expected: &[usize]) {
         let all: Vec<_> = (1..=4)
             .map(|line| mutant("core/src/a.rs", line))
             .chain((5..=6).map(|line| mutant("core/src/ba.rs", line)))
             .collect();
         let selection = Selection {
             shard: shard.map(|shard| shard.parse().expect("a shard")),
-            file: file.map(str::to_owned),
+            files: files.iter().map(|&file| file.to_owned()).collect(),
             resume: false,
         };
         let lines: Vec<_> = select(&all, &selection)
@@ -298,17 +298,18 @@ mod tests {
 
     #[test]
     fn shards_divide_the_selected_mutants() {
-        assert_selected(None, None, &[1, 2, 3, 4, 5, 6]);
-        assert_selected(Some("0/4"), None, &[1, 5]);
-        assert_selected(Some("3/4"), None, &[4]);
-        assert_selected(Some("1/2"), Some("a.rs"), &[2, 4]);
+        assert_selected(None, &[], &[1, 2, 3, 4, 5, 6]);
+        assert_selected(Some("0/4"), &[], &[1, 5]);
+        assert_selected(Some("3/4"), &[], &[4]);
+        assert_selected(Some("1/2"), &["a.rs"], &[2, 4]);
     }
 
     #[test]
     fn a_file_is_selected_by_the_end_of_its_path() {
-        assert_selected(None, Some("a.rs"), &[1, 2, 3, 4]);
-        assert_selected(None, Some("core/src/ba.rs"), &[5, 6]);
-        assert_selected(None, Some("c.rs"), &[]);
+        assert_selected(None, &["a.rs"], &[1, 2, 3, 4]);
+        assert_selected(None, &["core/src/ba.rs"], &[5, 6]);
+        assert_selected(None, &["a.rs", "ba.rs"], &[1, 2, 3, 4, 5, 6]);
+        assert_selected(None, &["c.rs"], &[]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_core::{
-    OutcomeKind, SessionErrorKind, Sessions, Store,
+    ExpressOptions, OutcomeKind, SessionErrorKind, Sessions, Store,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -41,6 +41,39 @@ async fn a_logout_during_a_slow_write_is_final() {
     assert_eq!(outcome.kind(), OutcomeKind::Untouched);
     assert_eq!(jar.cookie(), None);
     assert!(store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_logout_after_the_write_of_another_request_ends_the_session() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.log_in("ann")).await;
+    let logout = post(&sessions, &jar).await;
+    visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
+    logout.session.destroy().expect("noted");
+    store.take_calls();
+    let outcome = logout.finish(&mut jar).await.expect("authorized");
+    assert_eq!(outcome.kind(), OutcomeKind::Destroyed);
+    assert_eq!(store.take_calls(), [Call::Destroy, Call::Destroy]);
+    assert!(store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_resave_that_meets_the_write_of_another_request_is_not_repeated() {
+    let store = TestStore::default();
+    let sessions = builder(&store)
+        .express(ExpressOptions::new().resave(true))
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
+    let reading = get(&sessions, &jar).await;
+    visit(&sessions, &mut jar, |session| session.insert("note", &2)).await;
+    store.take_calls();
+    let outcome = reading.finish(&mut jar).await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::Untouched);
+    assert_eq!(store.take_calls(), [Call::Save]);
 }
 
 /// A store in which somebody else always writes first.
