@@ -171,7 +171,9 @@ fn test(sh: &Shell, bin: &Path, all: &[Mutant], todo: &[&&Mutant]) -> anyhow::Re
     } else {
         ("cargo", CARGO_TEST_ARGUMENTS.as_slice())
     };
-    let arguments = arguments.iter().map(|arg| format!("--cargo-test-arg={arg}"));
+    let arguments = arguments
+        .iter()
+        .map(|arg| format!("--cargo-test-arg={arg}"));
     let command = cmd!(
         sh,
         "{bin} mutants --iterate --jobs 1 --test-tool {tool} --colors never --output {FOLDER}"

@@ -184,12 +184,12 @@ async fn a_cookie_is_sent_again_if_the_browser_has_to_keep_it_for_another_time()
             |session| session.set_absolute_timeout(Some(DAY)),
             0,
         ),
-        ("it is kept", |session| session.set_persistent(Some(true)), 1),
         (
-            "as before",
+            "it is kept",
             |session| session.set_persistent(Some(true)),
-            0,
+            1,
         ),
+        ("as before", |session| session.set_persistent(Some(true)), 0),
         (
             "for longer",
             |session| session.set_absolute_timeout(Some(2 * DAY)),
@@ -455,4 +455,27 @@ async fn a_login_over_plain_http_with_an_old_token_fails_before_it_joins_a_sessi
         session_core::SessionErrorKind::CannotSetCookie
     );
     assert_eq!(store.take_calls(), []);
+}
+
+#[tokio::test]
+async fn a_secure_cookie_is_not_sent_again_over_plain_http() {
+    for scheme in [None, Some(session_core::RequestScheme::Plain)] {
+        let sessions = sessions(&TestStore::default());
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+        let mut request = Request::new(());
+        let cookie = jar.header().parse().expect("a header");
+        request.headers_mut().insert(header::COOKIE, cookie);
+        if let Some(scheme) = scheme {
+            request.extensions_mut().insert(scheme);
+        }
+        let handle = sessions.begin(&request);
+        let session = handle.load().await.expect("no fault");
+        session.set_persistent(Some(true)).expect("open");
+        let mut response = Response::new(());
+        let outcome = sessions.finish(&handle, &mut response).await;
+        assert!(outcome.expect("no fault").saved);
+        let sent = set_cookies(&response);
+        assert_eq!(sent.len(), usize::from(scheme.is_none()), "{sent:?}");
+    }
 }

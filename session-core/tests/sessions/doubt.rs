@@ -245,7 +245,11 @@ async fn reloading_finds_out_whether_a_renewal_in_doubt_was_applied() {
         assert_eq!(error.kind(), SessionErrorKind::InDoubt);
         request.session.reload().await.expect("stored");
         let _ = request.finish(&mut jar).await.expect("no fault");
-        assert_eq!(jar != old, applied, "a token that was not stored is not sent");
+        assert_eq!(
+            jar != old,
+            applied,
+            "a token that was not stored is not sent"
+        );
         assert_eq!(count(&sessions, &jar).await, 1);
     }
 }

@@ -190,10 +190,7 @@ async fn a_session_whose_end_cannot_be_stored_fails_only_those_who_ask_for_it() 
 #[tokio::test]
 async fn a_touch_that_fails_is_an_error_only_for_a_handler_that_saves() {
     let resave = ExpressOptions::new().resave(true);
-    for (express, call) in [
-        (ExpressOptions::new(), Call::Touch),
-        (resave, Call::Save),
-    ] {
+    for (express, call) in [(ExpressOptions::new(), Call::Touch), (resave, Call::Save)] {
         let mut timed = timed(|builder| builder.express(express));
         visit(&timed.sessions, &mut timed.jar, |session| {
             session.insert("a", &1)

@@ -206,7 +206,10 @@ async fn a_login_is_merged_with_the_write_of_an_anonymous_request() {
     let sessions = sessions(&store);
     let mut jar = anonymous(&sessions).await;
     let login = post(&sessions, &jar).await;
-    visit(&sessions, &mut jar, |session| session.insert("late", "milk")).await;
+    visit(&sessions, &mut jar, |session| {
+        session.insert("late", "milk")
+    })
+    .await;
     login.session.log_in("ann").expect("open");
     let outcome = login.finish(&mut jar).await.expect("merged");
     assert_eq!(outcome.kind(), OutcomeKind::LoggedIn);
