@@ -20,7 +20,8 @@ use crate::programs;
 
 const ACCEPTED: &str = "mutants-accepted.toml";
 const FOLDER: &str = "target/mutants";
-/// The names of the mutants that earlier runs have caught.
+/// The mutants that earlier runs have caught, each with its source line: after an edit the same name
+/// may be that of another one.
 const CAUGHT: &str = "target/mutants/caught.txt";
 
 /// Which mutants are tested.
@@ -75,12 +76,17 @@ impl Mutant {
     /// What identifies it after the lines of its file have moved.
     fn key(&self, sh: &Shell) -> anyhow::Result<Key> {
         let change = self.name.splitn(4, ':').nth(3).unwrap_or(&self.name);
-        let text = sh.read_file(&self.file)?;
-        let source = text.lines().nth(self.span.start.line.saturating_sub(1));
         Ok(Key {
             mutant: format!("{}:{change}", self.file),
-            source: source.unwrap_or_default().trim().to_owned(),
+            source: self.source(sh)?,
         })
+    }
+
+    /// The line that is changed, trimmed.
+    fn source(&self, sh: &Shell) -> anyhow::Result<String> {
+        let text = sh.read_file(&self.file)?;
+        let source = text.lines().nth(self.span.start.line.saturating_sub(1));
+        Ok(source.unwrap_or_default().trim().to_owned())
     }
 }
 
@@ -93,13 +99,13 @@ pub(crate) fn run(sh: &Shell, selection: &Selection) -> anyhow::Result<()> {
         bail!("no mutants selected");
     }
     sh.create_dir(FOLDER)?;
-    let mut caught = lines(sh, CAUGHT)?;
+    let mut caught = read_caught(sh, &all)?;
     // an interrupted run has left its results there
     caught.append(&mut results(sh, &CAUGHT_LISTS)?);
     if !selection.resume {
         caught.retain(|name| selected.iter().all(|mutant| mutant.name != *name));
     }
-    write_lines(sh, CAUGHT, &caught)?;
+    write_caught(sh, &all, &caught)?;
     let todo: Vec<_> = selected
         .iter()
         .filter(|mutant| !caught.contains(&mutant.name))
@@ -114,7 +120,7 @@ pub(crate) fn run(sh: &Shell, selection: &Selection) -> anyhow::Result<()> {
     if !todo.is_empty() {
         test(sh, &bin, &all, &todo)?;
         caught.append(&mut results(sh, &CAUGHT_LISTS)?);
-        write_lines(sh, CAUGHT, &caught)?;
+        write_caught(sh, &all, &caught)?;
         missed = results(sh, &["missed.txt"])?;
     }
     report(sh, &all, &selected, &caught, &missed, &accepted)
@@ -210,6 +216,28 @@ fn results(sh: &Shell, lists: &[&str]) -> anyhow::Result<BTreeSet<String>> {
     Ok(names)
 }
 
+/// The names of the mutants that earlier runs have caught.
+fn read_caught(sh: &Shell, all: &[Mutant]) -> anyhow::Result<BTreeSet<String>> {
+    let caught = lines(sh, CAUGHT)?;
+    let mut names = BTreeSet::new();
+    for mutant in all {
+        if caught.contains(&caught_line(sh, mutant)?) {
+            names.insert(mutant.name.clone());
+        }
+    }
+    Ok(names)
+}
+
+fn write_caught(sh: &Shell, all: &[Mutant], names: &BTreeSet<String>) -> anyhow::Result<()> {
+    let caught = all.iter().filter(|mutant| names.contains(&mutant.name));
+    let lines = caught.map(|mutant| caught_line(sh, mutant));
+    write_lines(sh, CAUGHT, &lines.collect::<anyhow::Result<_>>()?)
+}
+
+fn caught_line(sh: &Shell, mutant: &Mutant) -> anyhow::Result<String> {
+    Ok(format!("{}\t{}", mutant.name, mutant.source(sh)?))
+}
+
 fn lines(sh: &Shell, file: impl AsRef<Path>) -> anyhow::Result<BTreeSet<String>> {
     if !sh.path_exists(&file) {
         return Ok(BTreeSet::new());
@@ -296,6 +324,23 @@ mod tests {
             .map(|mutant| mutant.span.start.line)
             .collect();
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_caught_mutant_is_known_by_its_name_and_its_source_line() {
+        let sh = Shell::new().expect("a shell");
+        let folder = sh.create_temp_dir().expect("a folder");
+        sh.change_dir(folder.path());
+        sh.create_dir(FOLDER).expect("a folder");
+        let all = [mutant("a.rs", 1), mutant("a.rs", 2)];
+        let name = |at: usize| BTreeSet::from([all[at].name.clone()]);
+        sh.write_file("a.rs", "one\ntwo\n").expect("written");
+        write_caught(&sh, &all, &name(1)).expect("written");
+        assert_eq!(read_caught(&sh, &all).expect("read"), name(1));
+        sh.write_file("a.rs", "one\n  two\n").expect("written");
+        assert_eq!(read_caught(&sh, &all).expect("read"), name(1));
+        sh.write_file("a.rs", "two\none\n").expect("written");
+        assert_eq!(read_caught(&sh, &all).expect("read"), BTreeSet::new());
     }
 
     #[test]
