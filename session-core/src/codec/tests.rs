@@ -79,6 +79,12 @@ fn fields_at_their_default_are_left_out() {
 }
 
 #[test]
+fn a_field_at_its_default_may_be_there() {
+    let bytes = with_field(b"\xa9transport\xa6cookie");
+    assert_eq!(decode(&bytes), decode(&Bytes::from_static(SMALLEST)));
+}
+
+#[test]
 fn decoded_data_shares_the_bytes_of_the_body() {
     let bytes = Bytes::from_static(GOLDEN);
     let body = decode(&bytes).expect("a body");
