@@ -1,7 +1,9 @@
-//! Mutation testing: each small change to the decisions, the cookie parsers and the codecs must make a test fail.
+//! Mutation testing: each small change to the decisions, the cookie parsers and the codecs must
+//! make a test fail.
 //!
-//! `.cargo/mutants.toml` says which files are mutated and which tests run. A mutant that no test notices needs a reason in
-//! `mutants-accepted.toml`. What a run has found is kept in `target/mutants`, so that an interrupted run can be resumed.
+//! `.cargo/mutants.toml` says which files are mutated and which tests run. A mutant that no test
+//! notices needs a reason in `mutants-accepted.toml`. What a run has found is kept in
+//! `target/mutants`, so that an interrupted run can be resumed.
 
 mod accepted;
 
@@ -20,8 +22,8 @@ use crate::programs;
 
 const ACCEPTED: &str = "mutants-accepted.toml";
 const FOLDER: &str = "target/mutants";
-/// The mutants that earlier runs have caught, each with its source line: after an edit the same name
-/// may be that of another one.
+/// The mutants that earlier runs have caught, each with its source line: after an edit the same
+/// name may be that of another one.
 const CAUGHT: &str = "target/mutants/caught.txt";
 
 /// Which mutants are tested.
@@ -126,15 +128,16 @@ pub(crate) fn run(sh: &Shell, selection: &Selection) -> anyhow::Result<()> {
     report(sh, &all, &selected, &caught, &missed, &accepted)
 }
 
-/// The tests of stores wait for expiries and exercise other files. The first failure ends the others,
-/// some of which may wait for a request that the mutant does not send.
+/// The tests of stores wait for expiries and exercise other files. The first failure ends the
+/// others, some of which may wait for a request that the mutant does not send.
 const NEXTEST_ARGUMENTS: [&str; 2] = [
     "--filterset=not test(/^(contract|memory)::/)",
     "--max-fail=1:immediate",
 ];
 const CARGO_TEST_ARGUMENTS: [&str; 3] = ["--", "--skip=contract::", "--skip=memory::"];
 
-/// The lists of `cargo mutants` whose mutants need no test: noticed by a test, not compiled, or never finished.
+/// The lists of `cargo mutants` whose mutants need no test: noticed by a test, not compiled, or
+/// never finished.
 const CAUGHT_LISTS: [&str; 3] = ["caught.txt", "unviable.txt", "timeout.txt"];
 
 fn list(sh: &Shell, bin: &Path) -> anyhow::Result<Vec<Mutant>> {
@@ -159,7 +162,8 @@ fn select<'a>(all: &'a [Mutant], selection: &Selection) -> Vec<&'a Mutant> {
 
 /// Runs the tests on these mutants.
 fn test(sh: &Shell, bin: &Path, all: &[Mutant], todo: &[&&Mutant]) -> anyhow::Result<()> {
-    // `--iterate` leaves out the names in this list, and is the only filter that covers all kinds of mutants
+    // `--iterate` leaves out the names in this list, and is the only filter that covers all kinds
+    // of mutants
     let todo: BTreeSet<_> = todo.iter().map(|mutant| mutant.name.as_str()).collect();
     let skipped = all
         .iter()
@@ -168,7 +172,8 @@ fn test(sh: &Shell, bin: &Path, all: &[Mutant], todo: &[&&Mutant]) -> anyhow::Re
         .collect();
     sh.remove_path(results_folder())?;
     write_lines(sh, results_folder().join("previously_caught.txt"), &skipped)?;
-    // artifacts of dependencies are kept between runs, but those of the last mutant must not pass for unmutated ones
+    // artifacts of dependencies are kept between runs, but those of the last mutant must not pass
+    // for unmutated ones
     let target = sh.current_dir().join(FOLDER).join("build");
     let _target = sh.push_env("CARGO_TARGET_DIR", &target);
     cmd!(sh, "cargo clean --package session-core").run()?;

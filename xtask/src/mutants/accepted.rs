@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 /// Identifies a mutant by its change and its source line, because line numbers move.
 ///
-/// A line can have several mutants with the same change, as `a == b && c == d` has. Each needs an entry.
+/// A line can have several mutants with the same change, as `a == b && c == d` has. Each needs an
+/// entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     /// `file: change`.
@@ -72,7 +73,8 @@ impl Accepted {
         Ok(Self(accepted))
     }
 
-    /// Compares the list with the survivors of a run; mutants that the run left out may have survived or not.
+    /// Compares the list with the survivors of a run; mutants that the run left out may have
+    /// survived or not.
     pub(super) fn compare(&self, survivors: &[Key], untested: &[Key]) -> Verdict {
         let mut open = self.0.clone();
         let mut without_reason = Vec::new();
