@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use session_core::{
-    ExpressOptions, MemoryStore, OutcomeKind, SessionErrorKind, Sessions, StoreErrorKind,
+    EndReason, ExpressOptions, Loss, MemoryStore, OutcomeKind, Session, SessionError,
+    SessionErrorKind, Sessions, StoreErrorKind,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -148,6 +149,37 @@ async fn a_session_that_expires_during_a_request_ends_with_it() {
     let outcome = reading.finish(&mut timed.jar).await.expect("a read");
     assert_eq!(outcome.lost, None);
     assert!(!timed.lives().await);
+}
+
+#[tokio::test]
+async fn what_a_request_does_after_the_end_is_lost_if_the_store_has_not_ended_the_session() {
+    type Act = fn(&Session) -> Result<(), SessionError>;
+    let acts: [(&str, Act, Option<Loss>); 3] = [
+        ("write", |session| session.insert("b", &1), Some(Loss::Gone)),
+        ("renew", Session::renew, Some(Loss::Gone)),
+        ("read", |_| Ok(()), None),
+    ];
+    for (name, act, lost) in acts {
+        let clock = ManualClock::default();
+        // the clock of the store stands still
+        let store = TestStore::default();
+        let sessions = builder(&store)
+            .clock(clock.clone())
+            .absolute_timeout(60 * MINUTE)
+            .build()
+            .expect("valid options");
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+        let request = get(&sessions, &jar).await;
+        act(&request.session).expect("open");
+        clock.advance(60 * MINUTE);
+        let outcome = request.finish(&mut jar).await.expect("a GET");
+        assert_eq!(outcome.lost, lost, "{name}");
+        let reason = outcome.ended.map(|ended| ended.reason);
+        assert_eq!(reason, Some(EndReason::Expired), "{name}");
+        assert!(store.inner().is_empty());
+        assert_eq!(jar.cookie(), None);
+    }
 }
 
 #[tokio::test]
