@@ -273,3 +273,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |error| error.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store_error::StoreErrorKind;
+
+    #[test]
+    fn a_log_line_has_all_causes_of_an_error() {
+        let refused = StoreError::new(StoreErrorKind::Refused, "read-only");
+        let error = StoreError::new(StoreErrorKind::Unavailable, refused);
+        assert_eq!(
+            chain(&error),
+            "session store is unavailable: session store refused the operation: read-only"
+        );
+    }
+}

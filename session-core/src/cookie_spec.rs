@@ -188,6 +188,7 @@ mod tests {
     fn overrides_hold_what_a_session_changed_and_follow_the_configuration_in_the_rest() {
         let before = spec(CookieOptions::new());
         let unchanged = before.options_with(&CookieOverrides::default());
+        assert_eq!(unchanged.name.as_deref(), Some(before.name()));
         assert_eq!(before.overrides(unchanged), Ok(CookieOverrides::default()));
 
         let own = before

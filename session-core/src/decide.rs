@@ -71,7 +71,7 @@ pub(crate) struct Save<'s> {
     pub(crate) ttl: Duration,
     /// The record is written only to extend its life.
     pub(crate) only_extends: bool,
-    /// Send the cookie although the token is not new.
+    /// Send the cookie although the token is not new, if it opens the session.
     pub(crate) reissue: bool,
 }
 
@@ -384,7 +384,7 @@ impl Context<'_> {
             secret,
             ttl,
             only_extends: false,
-            reissue: self.can_reissue(base) && (changes_cookie || replaces_key || rolls),
+            reissue: changes_cookie || replaces_key || rolls,
         })
     }
 
@@ -407,10 +407,9 @@ impl Context<'_> {
             return expire(base);
         }
         let due = self.touch_due(base, ttl);
-        let rolls = due
+        let reissue = due
             && (self.policy.express.rolling
                 || self.facts.request.signed_by_old_key && base.principal().is_some());
-        let reissue = self.can_reissue(base) && rolls;
         let resave = self.policy.express.resave && self.facts.trigger == Trigger::Finish;
         if resave && !base.written && !self.facts.late {
             return Step::Save(Save {
@@ -453,11 +452,6 @@ impl Context<'_> {
                 .policy
                 .timeouts
                 .touch_due(&base.contents().lifetime, ttl, remaining)
-    }
-
-    /// A cookie is sent only for a token that opens the session.
-    fn can_reissue(&self, base: &Base) -> bool {
-        !base.is_superseded() && self.facts.request.can_set_cookie(&base.contents().cookie)
     }
 }
 

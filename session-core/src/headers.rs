@@ -6,7 +6,6 @@ use crate::{
     body::{Body, Contents, Transport},
     clock::{Millis, Now},
     cookie_spec::CookieOverrides,
-    decide::RequestFacts,
     id::SessionId,
     timeouts::Timeouts,
     token::SessionToken,
@@ -77,14 +76,11 @@ pub(crate) enum CredentialPlan {
 }
 
 /// Decides the headers, when the head of the response is made.
-pub(crate) fn headers(
-    credential: &Credential,
-    request: RequestFacts<'_>,
-    timeouts: &Timeouts,
-    now: Now,
-) -> HeaderPlan {
+///
+/// A cookie that a browser would not store is left out when it is written.
+pub(crate) fn headers(credential: &Credential, timeouts: &Timeouts, now: Now) -> HeaderPlan {
     let credential = match (&credential.issued, &credential.ended) {
-        (Some(issued), _) if request.can_set_cookie(&issued.contents.cookie) => {
+        (Some(issued), _) => {
             let lifetime = &issued.contents.lifetime;
             let age = now.wall.since(issued.began_at);
             CredentialPlan::Set {
@@ -94,11 +90,11 @@ pub(crate) fn headers(
                 transport: issued.transport,
             }
         }
-        (Some(_), _) | (None, None) => CredentialPlan::Keep,
         (None, Some((contents, transport))) => CredentialPlan::End {
             cookie: contents.cookie.clone(),
             transport: *transport,
         },
+        (None, None) => CredentialPlan::Keep,
     };
     HeaderPlan { credential }
 }

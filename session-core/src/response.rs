@@ -92,7 +92,7 @@ fn cookie(shared: &Shared) -> Option<HeaderValue> {
     let timeouts = &config.policy.timeouts;
     let HeaderPlan { credential } = shared
         .cell
-        .read_credential(|credential| headers(credential, request, timeouts, now));
+        .read_credential(|credential| headers(credential, timeouts, now));
     let spec = &*shared.request.cookie;
     match credential {
         CredentialPlan::Keep => None,

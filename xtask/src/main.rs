@@ -76,9 +76,9 @@ enum Command {
         /// Test only a part of the mutants, such as 0/4 or 3/4
         #[arg(long)]
         shard: Option<mutants::Shard>,
-        /// Test only the mutants of this file
+        /// Test only the mutants of this file; may be repeated
         #[arg(long)]
-        file: Option<String>,
+        file: Vec<String>,
         /// Leave out the mutants that an earlier run has caught
         #[arg(long)]
         resume: bool,
@@ -143,12 +143,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Modules { name } => modules::run(&sh, name.as_deref()),
         Command::Mutants {
             shard,
-            file,
+            file: files,
             resume,
         } => {
             let selection = mutants::Selection {
                 shard,
-                file,
+                files,
                 resume,
             };
             mutants::run(&sh, &selection)

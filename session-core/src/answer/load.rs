@@ -37,7 +37,9 @@ impl Applier<'_, '_> {
                 Some(current) if current.version == attempted.record.version() => {
                     self.begun(new, draft, replaces, attempted, Some(current))
                 }
-                Some(_) | None => {
+                // another session has the id
+                Some(_) => self.set(unstored(new.without_token(), draft, replaces)),
+                None => {
                     // it may still arrive, so its token is not used again
                     let orphan = Some(attempted.token.id());
                     let new = NewSession {

@@ -242,12 +242,9 @@ impl<'a> Reader<'a> {
 
     /// A number in network byte order.
     fn number<const BYTES: usize>(&mut self) -> Option<u64> {
-        let digits = self.take(BYTES)?;
-        Some(
-            digits
-                .iter()
-                .fold(0, |number, digit| number << 8 | u64::from(*digit)),
-        )
+        let mut bytes = [0; 8];
+        bytes[8 - BYTES..].copy_from_slice(self.take(BYTES)?);
+        Some(u64::from_be_bytes(bytes))
     }
 
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {

@@ -79,12 +79,54 @@ fn fields_at_their_default_are_left_out() {
 }
 
 #[test]
+fn a_field_at_its_default_may_be_there() {
+    let bytes = with_field(b"\xa9transport\xa6cookie");
+    assert_eq!(decode(&bytes), decode(&Bytes::from_static(SMALLEST)));
+}
+
+#[test]
 fn decoded_data_shares_the_bytes_of_the_body() {
     let bytes = Bytes::from_static(GOLDEN);
     let body = decode(&bytes).expect("a body");
     let value = body.contents.data.get("user").expect("present");
     for part in [&value, &body.unknown[0].0, &body.unknown[0].1] {
         assert!(bytes.as_ptr_range().contains(&part.as_ptr()));
+    }
+}
+
+#[test]
+fn a_body_fits_into_the_space_that_is_reserved_for_it() {
+    let mut body = decode(&Bytes::from_static(SMALLEST)).expect("a body");
+    let value = encode_value(&"v".repeat(300)).expect("a string");
+    body.unknown = (100..130)
+        .map(|n| (Bytes::from(n.to_string().repeat(100)), value.clone()))
+        .collect();
+    let contents = Arc::make_mut(&mut body.contents);
+    contents.principal = Some("p".repeat(300).into());
+    contents.data.insert("name", value);
+    let tag = Tag {
+        name: "n".repeat(100).into(),
+        value: "v".repeat(100).into(),
+        nonce: Some([0; 8]),
+    };
+    contents.tags = vec![tag; 30];
+
+    let (needed, reserved) = (encode(&body).len(), typical_bytes(&body));
+    assert!(
+        (needed..needed + 256).contains(&reserved),
+        "{reserved} bytes for {needed}"
+    );
+    assert!(Writer::with_capacity(reserved).as_mut_vec().capacity() >= reserved);
+}
+
+#[test]
+fn room_is_made_for_no_more_elements_than_the_bytes_can_hold() {
+    let bytes = Bytes::from_static(&[0; 20]);
+    let mut reader = Reader::new(&bytes);
+    assert_eq!(reader.uint(), Ok(0));
+    for (len, min_bytes, expected) in [(3, 4, 3), (100, 4, 4), (100, 5, 3), (usize::MAX, 1, 19)] {
+        let capacity = reader.capacity(len, min_bytes);
+        assert_eq!(capacity, expected, "{len} of {min_bytes} bytes");
     }
 }
 

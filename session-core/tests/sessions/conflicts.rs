@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_core::{
-    OutcomeKind, SessionErrorKind, Store,
+    ExpressOptions, OutcomeKind, SessionErrorKind, Sessions, Store,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -41,6 +41,39 @@ async fn a_logout_during_a_slow_write_is_final() {
     assert_eq!(outcome.kind(), OutcomeKind::Untouched);
     assert_eq!(jar.cookie(), None);
     assert!(store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_logout_after_the_write_of_another_request_ends_the_session() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.log_in("ann")).await;
+    let logout = post(&sessions, &jar).await;
+    visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
+    logout.session.destroy().expect("noted");
+    store.take_calls();
+    let outcome = logout.finish(&mut jar).await.expect("authorized");
+    assert_eq!(outcome.kind(), OutcomeKind::Destroyed);
+    assert_eq!(store.take_calls(), [Call::Destroy, Call::Destroy]);
+    assert!(store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_resave_that_meets_the_write_of_another_request_is_not_repeated() {
+    let store = TestStore::default();
+    let sessions = builder(&store)
+        .express(ExpressOptions::new().resave(true))
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
+    let reading = get(&sessions, &jar).await;
+    visit(&sessions, &mut jar, |session| session.insert("note", &2)).await;
+    store.take_calls();
+    let outcome = reading.finish(&mut jar).await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::Untouched);
+    assert_eq!(store.take_calls(), [Call::Save]);
 }
 
 /// A store in which somebody else always writes first.
@@ -91,23 +124,35 @@ impl Store for AlwaysBusy {
         id: &session_core::SessionId,
         options: session_core::Destroy,
     ) -> Result<session_core::Destroyed, session_core::StoreError> {
-        self.inner.destroy(id, options).await
+        if options.expected.is_none() {
+            return self.inner.destroy(id, options).await;
+        }
+        self.clock.advance(Duration::from_millis(100));
+        let current = self.inner.load(id).await?;
+        Ok(current.map_or(
+            session_core::Destroyed::Gone,
+            session_core::Destroyed::Conflict,
+        ))
     }
 }
 
-#[tokio::test]
-async fn merging_ends_at_the_deadline_of_the_monotonic_clock() {
+fn always_busy() -> (ManualClock, TestStore<AlwaysBusy>, Sessions) {
     let clock = ManualClock::default();
-    let busy = AlwaysBusy {
+    let store = TestStore::new(AlwaysBusy {
         inner: std::sync::Arc::default(),
         clock: clock.clone(),
-    };
-    let store = TestStore::new(busy);
+    });
     let sessions = builder(&store)
         .clock(clock.clone())
         .commit_deadline(Duration::from_secs(1))
         .build()
         .expect("valid options");
+    (clock, store, sessions)
+}
+
+#[tokio::test]
+async fn merging_ends_at_the_deadline_of_the_monotonic_clock() {
+    let (clock, store, sessions) = always_busy();
     let mut jar = Jar::default();
     visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
     for jump in [Duration::ZERO, Duration::from_secs(600)] {
@@ -125,6 +170,24 @@ async fn merging_ends_at_the_deadline_of_the_monotonic_clock() {
             .count();
         assert_eq!(saves, 10, "a tenth of a second each");
     }
+}
+
+#[tokio::test]
+async fn a_regeneration_that_is_not_done_at_the_deadline_leaves_nothing_behind() {
+    let (_, store, sessions) = always_busy();
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("note", &1)).await;
+    let before = jar.clone();
+    let request = post(&sessions, &jar).await;
+    request.session.regenerate().expect("open");
+    store.take_calls();
+    let error = request.finish(&mut jar).await.expect_err("always busy");
+    assert_eq!(error.kind(), SessionErrorKind::Contention);
+    let calls = store.take_calls();
+    assert_eq!(calls.first(), Some(&Call::Create), "{calls:?}");
+    assert_eq!(store.inner().inner.len(), 1);
+    assert_eq!(jar, before);
+    assert_eq!(get(&sessions, &jar).await.session.names(), ["note"]);
 }
 
 #[tokio::test]

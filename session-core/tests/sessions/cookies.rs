@@ -173,6 +173,42 @@ async fn a_handler_that_changes_its_cookie_sends_it() {
 }
 
 #[tokio::test]
+async fn a_cookie_is_sent_again_if_the_browser_has_to_keep_it_for_another_time() {
+    type Act = fn(&session_core::Session) -> Result<(), session_core::SessionError>;
+    let sessions = sessions(&TestStore::default());
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+    let steps: [(&str, Act, usize); 6] = [
+        (
+            "the browser does not know the timeout",
+            |session| session.set_absolute_timeout(Some(DAY)),
+            0,
+        ),
+        (
+            "it is kept",
+            |session| session.set_persistent(Some(true)),
+            1,
+        ),
+        ("as before", |session| session.set_persistent(Some(true)), 0),
+        (
+            "for longer",
+            |session| session.set_absolute_timeout(Some(2 * DAY)),
+            1,
+        ),
+        ("another change", |session| session.insert("a", &2), 0),
+        (
+            "until the browser is closed",
+            |session| session.set_persistent(Some(false)),
+            1,
+        ),
+    ];
+    for (step, act, expected) in steps {
+        let sent = cookies_of(&sessions, &mut jar, |session| act(session).expect("open")).await;
+        assert_eq!(sent.len(), expected, "{step}: {sent:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_removed_cookie_has_the_attributes_of_its_session() {
     let sessions = sessions(&TestStore::default());
     let mut jar = Jar::default();
@@ -208,6 +244,30 @@ async fn rolling_sends_the_cookie_with_a_due_touch_only() {
 }
 
 #[tokio::test]
+async fn rolling_sends_the_cookie_with_a_write_if_a_touch_is_due() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    for rolling in [true, false] {
+        let clock = ManualClock::default();
+        let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+        let sessions = builder(&store)
+            .clock(clock.clone())
+            .express(ExpressOptions::new().rolling(rolling))
+            .build()
+            .expect("valid options");
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| session.insert("a", &0)).await;
+        for (value, wait, is_due) in [(1, MINUTE, false), (2, 4 * MINUTE, true)] {
+            clock.advance(wait);
+            let sent = cookies_of(&sessions, &mut jar, |session| {
+                session.insert("a", &value).expect("open");
+            })
+            .await;
+            assert_eq!(sent.len(), usize::from(rolling && is_due), "{rolling}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_cookie_of_a_logged_in_session_moves_to_the_newest_key() {
     const MINUTE: Duration = Duration::from_secs(60);
     let old = "the old signing key of this test, long";
@@ -237,6 +297,32 @@ async fn the_cookie_of_a_logged_in_session_moves_to_the_newest_key() {
         Some("ann")
     );
     assert!(get(&after, &anonymous).await.session.is_new());
+}
+
+#[tokio::test]
+async fn a_write_moves_the_cookie_of_a_logged_in_session_to_the_newest_key() {
+    let old = "the old signing key of this test, long";
+    let new = "the new signing key of this test, long";
+    let store = TestStore::default();
+    let with = |keys: &[&str]| {
+        builder(&store)
+            .signing_keys(SigningKeys::new(keys).expect("long enough"))
+            .build()
+            .expect("valid options")
+    };
+    let (before, both) = (with(&[old]), with(&[new, old]));
+    let (mut user, mut anonymous) = (Jar::default(), Jar::default());
+    visit(&before, &mut user, |session| session.log_in("ann")).await;
+    visit(&before, &mut anonymous, |session| session.insert("a", &0)).await;
+    for (jar, expected) in [(&mut user, [1, 0]), (&mut anonymous, [0, 0])] {
+        for (value, expected) in (1..).zip(expected) {
+            let sent = cookies_of(&both, jar, |session| {
+                session.insert("a", &value).expect("open");
+            })
+            .await;
+            assert_eq!(sent.len(), expected, "{sent:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -344,4 +430,52 @@ async fn a_secure_cookie_is_not_promised_to_a_request_over_plain_http() {
         );
     }
     assert!(store.inner().is_empty());
+}
+
+#[tokio::test]
+async fn a_login_over_plain_http_with_an_old_token_fails_before_it_joins_a_session() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+    let old = jar.clone();
+    visit(&sessions, &mut jar, |session| session.log_in("ann")).await;
+    let mut request = Request::new(());
+    let cookie = old.header().parse().expect("a header");
+    request.headers_mut().insert(header::COOKIE, cookie);
+    request
+        .extensions_mut()
+        .insert(session_core::RequestScheme::Plain);
+    let session = sessions.begin(&request).load().await.expect("no fault");
+    session.log_in("ann").expect("noted");
+    store.take_calls();
+    let error = session.save().await.expect_err("cannot be sent");
+    assert_eq!(
+        error.kind(),
+        session_core::SessionErrorKind::CannotSetCookie
+    );
+    assert_eq!(store.take_calls(), []);
+}
+
+#[tokio::test]
+async fn a_secure_cookie_is_not_sent_again_over_plain_http() {
+    for scheme in [None, Some(session_core::RequestScheme::Plain)] {
+        let sessions = sessions(&TestStore::default());
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+        let mut request = Request::new(());
+        let cookie = jar.header().parse().expect("a header");
+        request.headers_mut().insert(header::COOKIE, cookie);
+        if let Some(scheme) = scheme {
+            request.extensions_mut().insert(scheme);
+        }
+        let handle = sessions.begin(&request);
+        let session = handle.load().await.expect("no fault");
+        session.set_persistent(Some(true)).expect("open");
+        let mut response = Response::new(());
+        let outcome = sessions.finish(&handle, &mut response).await;
+        assert!(outcome.expect("no fault").saved);
+        let sent = set_cookies(&response);
+        assert_eq!(sent.len(), usize::from(scheme.is_none()), "{sent:?}");
+    }
 }

@@ -1,11 +1,13 @@
 //! Writes whose answer is lost.
 
+use std::time::Duration;
+
 use session_core::{
     Key, OutcomeKind, SessionErrorKind, Sessions, Store, StoreErrorKind,
-    testing::{Call, TestStore},
+    testing::{Call, ManualClock, TestStore},
 };
 
-use crate::visit::{Jar, get, post, sessions, visit};
+use crate::visit::{Jar, builder, get, post, sessions, visit};
 
 const COUNT: Key<u32> = Key::new("count");
 
@@ -57,6 +59,66 @@ async fn a_save_that_was_not_applied_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_is_lost_at_the_deadline_stays_in_doubt() {
+    let clock = ManualClock::default();
+    let store = TestStore::default();
+    let sessions = builder(&store)
+        .clock(clock.clone())
+        .commit_deadline(Duration::from_secs(1))
+        .build()
+        .expect("valid options");
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, increment).await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.lose_answer(Call::Save);
+    let gate = store.hold(Call::Save);
+    store.take_calls();
+    let finishing = tokio::spawn(async move { request.finish(&mut jar).await });
+    gate.arrived().await;
+    clock.advance(Duration::from_secs(1));
+    gate.open();
+    let error = finishing.await.expect("no panic").expect_err("no answer");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    assert_eq!(store.take_calls(), [Call::Save], "no time for a load");
+}
+
+#[tokio::test]
+async fn a_repeated_save_that_meets_the_write_of_another_request_stays_in_doubt() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.fail(Call::Save, StoreErrorKind::Timeout);
+    let gate = store.hold(Call::Load);
+    let saving = tokio::spawn(async move { request.session.save().await.map(drop) });
+    gate.arrived().await;
+    let repeated = store.hold(Call::Save);
+    gate.open();
+    repeated.arrived().await;
+    visit(&sessions, &mut jar, increment).await;
+    repeated.open();
+    // the other write may have been made on top of the first save
+    let error = saving.await.expect("no panic").expect_err("in doubt");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    assert_eq!(count(&sessions, &jar).await, 2);
+}
+
+#[tokio::test]
+async fn a_repeated_save_that_fails_stays_in_doubt() {
+    for kind in [StoreErrorKind::Timeout, StoreErrorKind::Unavailable] {
+        let (store, sessions, jar) = counted().await;
+        let request = post(&sessions, &jar).await;
+        increment(&request.session).expect("a number");
+        store.fail(Call::Save, StoreErrorKind::Timeout);
+        store.fail(Call::Save, kind);
+        let error = request.session.save().await.expect_err("no answer");
+        assert_eq!(error.kind(), SessionErrorKind::InDoubt, "{kind:?}");
+        let _ = request.session.save().await.expect("repeated again");
+        assert_eq!(count(&sessions, &jar).await, 2);
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_write_is_neither_forgotten_nor_applied_twice() {
     let (store, sessions, mut jar) = counted().await;
     let request = post(&sessions, &jar).await;
@@ -75,12 +137,14 @@ async fn an_unknown_write_is_neither_forgotten_nor_applied_twice() {
     // somebody else writes on top of it
     visit(&sessions, &mut jar, increment).await;
     for _ in 0..3 {
+        store.take_calls();
         let error = request
             .session
             .save()
             .await
             .expect_err("cannot be settled any more");
         assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+        assert_eq!(store.take_calls(), [Call::Load]);
     }
     assert_eq!(
         count(&sessions, &jar).await,
@@ -166,6 +230,92 @@ async fn a_renewal_is_recognized_under_the_write_of_another_request() {
 }
 
 #[tokio::test]
+async fn reloading_finds_out_whether_a_renewal_in_doubt_was_applied() {
+    for applied in [true, false] {
+        let (store, sessions, mut jar) = counted().await;
+        let old = jar.clone();
+        let request = post(&sessions, &jar).await;
+        request.session.renew().expect("open");
+        match applied {
+            true => store.lose_answer(Call::Save),
+            false => store.fail(Call::Save, StoreErrorKind::Timeout),
+        }
+        store.fail(Call::Load, StoreErrorKind::Unavailable);
+        let error = request.session.save().await.expect_err("no answer");
+        assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+        request.session.reload().await.expect("stored");
+        let _ = request.finish(&mut jar).await.expect("no fault");
+        assert_eq!(
+            jar != old,
+            applied,
+            "a token that was not stored is not sent"
+        );
+        assert_eq!(count(&sessions, &jar).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn reloading_finds_a_login_in_doubt() {
+    let (store, sessions, mut jar) = counted().await;
+    let request = post(&sessions, &jar).await;
+    request.session.log_in("ann").expect("open");
+    store.lose_answer(Call::Save);
+    store.fail(Call::Load, StoreErrorKind::Unavailable);
+    request.session.save().await.expect_err("no answer");
+    request.session.reload().await.expect("stored");
+    assert_eq!(request.session.principal().as_deref(), Some("ann"));
+    let _ = request.finish(&mut jar).await.expect("no fault");
+    let session = get(&sessions, &jar).await.session;
+    assert_eq!(session.principal().as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn reloading_finds_a_create_in_doubt() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    let request = post(&sessions, &jar).await;
+    increment(&request.session).expect("a number");
+    store.lose_answer(Call::Create);
+    store.fail(Call::Load, StoreErrorKind::Unavailable);
+    let error = request.session.save().await.expect_err("no answer");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    request.session.reload().await.expect("stored");
+    let _ = request.finish(&mut jar).await.expect("no fault");
+    assert_eq!(count(&sessions, &jar).await, 1);
+    assert_eq!(store.inner().len(), 1);
+}
+
+/// An id source may return the id of another session.
+#[tokio::test]
+async fn a_create_in_doubt_is_not_mistaken_for_the_session_that_has_its_id() {
+    let store = TestStore::default();
+    let ids = std::sync::atomic::AtomicU8::new(0);
+    let sessions = builder(&store)
+        .id_source(move |_| {
+            let call = ids.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(session_core::SessionId::from_bytes([call / 2; 16]))
+        })
+        .build()
+        .expect("valid options");
+    let (mut first, mut second) = (Jar::default(), Jar::default());
+    visit(&sessions, &mut first, |session| session.log_in("ann")).await;
+    let request = post(&sessions, &second).await;
+    increment(&request.session).expect("a number");
+    store.fail(Call::Create, StoreErrorKind::Timeout);
+    store.fail(Call::Load, StoreErrorKind::Unavailable);
+    let error = request.session.save().await.expect_err("no answer");
+    assert_eq!(error.kind(), SessionErrorKind::InDoubt);
+    let error = request.session.reload().await.expect_err("of another");
+    assert_eq!(error.kind(), SessionErrorKind::Gone);
+    assert_eq!(request.session.principal(), None);
+    let _ = request.finish(&mut second).await.expect("under another id");
+    assert_eq!(count(&sessions, &second).await, 1);
+    let session = get(&sessions, &first).await.session;
+    assert_eq!(session.principal().as_deref(), Some("ann"));
+}
+
+#[tokio::test]
 async fn a_create_in_doubt_is_never_repeated_under_its_id() {
     let store = TestStore::default();
     let sessions = sessions(&store);
@@ -200,6 +350,22 @@ async fn a_destroy_in_doubt_is_repeated_until_the_session_is_gone() {
         assert_eq!(outcome.kind(), OutcomeKind::Destroyed);
         assert!(store.inner().is_empty());
         assert_eq!(jar.cookie(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_destroy_that_fails_after_a_lost_answer_is_in_doubt() {
+    for kind in [StoreErrorKind::Timeout, StoreErrorKind::Unavailable] {
+        let (store, sessions, jar) = counted().await;
+        let request = post(&sessions, &jar).await;
+        request.session.destroy().expect("open");
+        store.fail(Call::Destroy, StoreErrorKind::Timeout);
+        store.fail(Call::Destroy, kind);
+        let error = request.session.save().await.expect_err("no answer");
+        assert_eq!(error.kind(), SessionErrorKind::InDoubt, "{kind:?}");
+        let outcome = request.finish(&mut Jar::default()).await.expect("repeated");
+        assert_eq!(outcome.kind(), OutcomeKind::Destroyed);
+        assert!(store.inner().is_empty());
     }
 }
 
@@ -250,6 +416,31 @@ async fn a_dropped_commit_is_settled_by_the_next_one() {
             "dropped after {polls} polls"
         );
     }
+}
+
+#[tokio::test]
+async fn a_regeneration_that_was_dropped_is_completed_with_all_writes() {
+    let mut was_dropped = false;
+    for polls in 0..12 {
+        let store = TestStore::default().yielding();
+        let sessions = sessions(&store);
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, increment).await;
+        let request = post(&sessions, &jar).await;
+        request.session.regenerate().expect("open");
+        request.session.insert("early", &1).expect("a write");
+        store.take_calls();
+        drop_after(polls, request.session.save()).await;
+        let calls = store.take_calls();
+        let late = request.session.insert("late", &2);
+        was_dropped |= late.is_ok() && calls == [Call::Create, Call::Destroy];
+        let _ = request.finish(&mut jar).await.expect("settled");
+        let session = get(&sessions, &jar).await.session;
+        assert!(session.contains("early"), "dropped after {polls} polls");
+        assert_eq!(session.contains("late"), late.is_ok(), "after {polls}");
+        assert_eq!(store.inner().len(), 1, "dropped after {polls} polls");
+    }
+    assert!(was_dropped);
 }
 
 /// Polls a future so many times and drops it.

@@ -197,6 +197,24 @@ async fn a_failed_regeneration_leaves_the_session_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_session_that_a_failed_regeneration_leaves_behind_is_removed_by_the_next_commit() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = Jar::default();
+    visit(&sessions, &mut jar, |session| session.log_in("ann")).await;
+    let request = post(&sessions, &jar).await;
+    request.session.regenerate().expect("open");
+    store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+    let error = request.session.save().await.expect_err("the fault");
+    assert_eq!(error.kind(), SessionErrorKind::Unavailable);
+    assert_eq!(store.inner().len(), 2);
+    let outcome = request.finish(&mut jar).await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::Regenerated);
+    assert_eq!(store.inner().len(), 1);
+}
+
+#[tokio::test]
 async fn a_logout_does_not_fail_because_a_message_cannot_be_stored() {
     let store = TestStore::default();
     let sessions = sessions(&store);
@@ -335,6 +353,29 @@ async fn an_explicit_save_stores_even_an_empty_session() {
 }
 
 #[tokio::test]
+async fn a_new_session_that_holds_nothing_but_a_lifetime_is_stored_if_that_is_wanted() {
+    let always = ExpressOptions::new().save_uninitialized(true);
+    for (express, explicitly, expected) in [
+        (ExpressOptions::new(), false, 0),
+        (ExpressOptions::new(), true, 1),
+        (always, false, 1),
+    ] {
+        let store = TestStore::default();
+        let sessions = builder(&store)
+            .express(express)
+            .build()
+            .expect("valid options");
+        let request = post(&sessions, &Jar::default()).await;
+        request.session.set_idle_timeout(None).expect("open");
+        if explicitly {
+            let _ = request.session.save().await.expect("no fault");
+        }
+        let _ = request.finish(&mut Jar::default()).await.expect("no fault");
+        assert_eq!(store.inner().len(), expected, "{express:?}, {explicitly}");
+    }
+}
+
+#[tokio::test]
 async fn reloading_takes_what_is_stored_and_drops_what_was_not_saved() {
     let sessions = sessions(&TestStore::default());
     let mut jar = Jar::default();
@@ -357,6 +398,25 @@ async fn reloading_takes_what_is_stored_and_drops_what_was_not_saved() {
     let fresh = post(&sessions, &Jar::default()).await;
     let error = fresh.session.reload().await.expect_err("not stored");
     assert_eq!(error.kind(), SessionErrorKind::Gone);
+}
+
+#[tokio::test]
+async fn reloading_does_not_renew() {
+    for renews in [false, true] {
+        let sessions = sessions(&TestStore::default());
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+        let request = post(&sessions, &jar).await;
+        if renews {
+            request.session.renew().expect("open");
+            visit(&sessions, &mut jar, |session| session.renew()).await;
+        }
+        let before = jar.clone();
+        request.session.reload().await.expect("stored");
+        let outcome = request.finish(&mut jar).await.expect("no fault");
+        assert_eq!(outcome.kind(), OutcomeKind::Untouched, "{renews}");
+        assert_eq!(jar, before);
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use std::{
 };
 
 use session_core::{
-    Clock, ExpressOptions, MemoryStore, OutcomeKind, Session, SessionError, SessionErrorKind,
-    Sessions,
+    Clock, EndReason, ExpressOptions, Loss, MemoryStore, OutcomeKind, Session, SessionError,
+    SessionErrorKind, Sessions, StoreErrorKind,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -233,6 +233,99 @@ async fn a_session_that_expires_during_a_request_ends_with_it() {
     let outcome = reading.finish(&mut timed.jar).await.expect("a read");
     assert_eq!(outcome.lost, None);
     assert!(!timed.lives().await);
+}
+
+#[tokio::test]
+async fn what_a_request_does_after_the_end_is_lost_if_the_store_has_not_ended_the_session() {
+    type Act = fn(&Session) -> Result<(), SessionError>;
+    let acts: [(&str, Act, Option<Loss>); 3] = [
+        ("write", |session| session.insert("b", &1), Some(Loss::Gone)),
+        ("renew", Session::renew, Some(Loss::Gone)),
+        ("read", |_| Ok(()), None),
+    ];
+    for (name, act, lost) in acts {
+        let clock = ManualClock::default();
+        // the clock of the store stands still
+        let store = TestStore::default();
+        let sessions = builder(&store)
+            .clock(clock.clone())
+            .absolute_timeout(60 * MINUTE)
+            .build()
+            .expect("valid options");
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
+        let request = get(&sessions, &jar).await;
+        act(&request.session).expect("open");
+        clock.advance(60 * MINUTE);
+        let outcome = request.finish(&mut jar).await.expect("a GET");
+        assert_eq!(outcome.lost, lost, "{name}");
+        let reason = outcome.ended.map(|ended| ended.reason);
+        assert_eq!(reason, Some(EndReason::Expired), "{name}");
+        assert!(store.inner().is_empty());
+        assert_eq!(jar.cookie(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_end_cannot_be_stored_fails_only_those_who_ask_for_it() {
+    for (writes, saves, is_error) in [
+        (false, false, false),
+        (false, true, true),
+        (true, false, true),
+    ] {
+        let mut timed = timed(|builder| {
+            builder
+                .absolute_timeout(60 * MINUTE)
+                .idle_timeout(59 * MINUTE)
+        });
+        visit(&timed.sessions, &mut timed.jar, |session| {
+            session.insert("a", &1)
+        })
+        .await;
+        timed.clock.advance(40 * MINUTE);
+        timed.read().await;
+        let request = post(&timed.sessions, &timed.jar).await;
+        if writes {
+            request.session.insert("b", &1).expect("a write");
+        }
+        timed.clock.advance(20 * MINUTE);
+        timed.store.fail(Call::Destroy, StoreErrorKind::Unavailable);
+        let error = match saves {
+            true => request.session.save().await.err(),
+            false => request.finish(&mut timed.jar).await.err(),
+        };
+        assert_eq!(
+            error.map(|error| error.kind()),
+            is_error.then_some(SessionErrorKind::Unavailable),
+            "writes: {writes}, saves: {saves}"
+        );
+        assert_eq!(timed.store.pending_faults(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_touch_that_fails_is_an_error_only_for_a_handler_that_saves() {
+    let resave = ExpressOptions::new().resave(true);
+    for (express, call) in [(ExpressOptions::new(), Call::Touch), (resave, Call::Save)] {
+        let mut timed = timed(|builder| builder.express(express));
+        visit(&timed.sessions, &mut timed.jar, |session| {
+            session.insert("a", &1)
+        })
+        .await;
+        timed.clock.advance(10 * MINUTE);
+        let request = get(&timed.sessions, &timed.jar).await;
+        timed.store.fail(Call::Touch, StoreErrorKind::Unavailable);
+        let error = request.session.save().await.expect_err("the fault");
+        assert_eq!(error.kind(), SessionErrorKind::Unavailable);
+
+        timed.store.fail(call, StoreErrorKind::Unavailable);
+        let session = request.session.clone();
+        timed.store.take_calls();
+        let outcome = request.finish(&mut timed.jar).await.expect("ignored");
+        assert_eq!(outcome.kind(), OutcomeKind::Untouched);
+        assert_eq!(timed.store.take_calls(), [call]);
+        assert_eq!(session.names(), ["a"]);
+    }
 }
 
 #[tokio::test]

@@ -201,6 +201,60 @@ async fn a_login_is_stored_even_if_the_session_ended_concurrently() {
 }
 
 #[tokio::test]
+async fn a_login_is_merged_with_the_write_of_an_anonymous_request() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = anonymous(&sessions).await;
+    let login = post(&sessions, &jar).await;
+    visit(&sessions, &mut jar, |session| {
+        session.insert("late", "milk")
+    })
+    .await;
+    login.session.log_in("ann").expect("open");
+    let outcome = login.finish(&mut jar).await.expect("merged");
+    assert_eq!(outcome.kind(), OutcomeKind::LoggedIn);
+    let session = get(&sessions, &jar).await.session;
+    assert_eq!(session.principal().as_deref(), Some("ann"));
+    assert_eq!(session.names(), ["cart", "late"]);
+    assert_eq!(store.inner().len(), 1);
+}
+
+#[tokio::test]
+async fn a_login_that_an_anonymous_renewal_overtakes_begins_a_session_of_its_own() {
+    let sessions = sessions(&TestStore::default());
+    let mut jar = anonymous(&sessions).await;
+    let mut other = jar.clone();
+    let login = post(&sessions, &jar).await;
+    visit(&sessions, &mut other, |session| session.renew()).await;
+    login.session.insert("own", &1).expect("a write");
+    login.session.log_in("ann").expect("open");
+    let _ = login.finish(&mut jar).await.expect("no fault");
+    let session = get(&sessions, &jar).await.session;
+    assert_eq!(session.principal().as_deref(), Some("ann"));
+    assert_eq!(session.names(), ["own"]);
+    assert_eq!(principal(&sessions, &other).await, None);
+    assert_eq!(get(&sessions, &other).await.session.names(), ["cart"]);
+}
+
+#[tokio::test]
+async fn a_login_into_a_regenerated_session_does_not_depend_on_the_end_of_the_one_before() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut ann = anonymous(&sessions).await;
+    let mut bob = ann.clone();
+    let login = post(&sessions, &bob).await;
+    login.session.regenerate().expect("open");
+    login.session.log_in("bob").expect("open");
+    visit(&sessions, &mut ann, |session| session.log_in("ann")).await;
+    let outcome = login.finish(&mut bob).await.expect("no fault");
+    assert_eq!(outcome.kind(), OutcomeKind::LoggedIn);
+    assert_eq!(outcome.ended, None);
+    assert_eq!(principal(&sessions, &ann).await.as_deref(), Some("ann"));
+    assert_eq!(principal(&sessions, &bob).await.as_deref(), Some("bob"));
+    assert_eq!(store.inner().len(), 2);
+}
+
+#[tokio::test]
 async fn a_login_whose_answer_is_lost_succeeds_all_the_same() {
     for call in [Call::Create, Call::Save] {
         let store = TestStore::default();

@@ -177,6 +177,28 @@ async fn a_request_that_a_login_overtakes_neither_reads_nor_changes_the_session_
 }
 
 #[tokio::test]
+async fn an_end_that_a_login_overtakes_is_refused_once_and_leaves_nothing_behind() {
+    for end in [
+        session_core::Session::destroy,
+        session_core::Session::regenerate,
+    ] {
+        let store = TestStore::default();
+        let sessions = sessions(&store);
+        let mut jar = anonymous(&sessions).await;
+        let request = post(&sessions, &jar).await;
+        end(&request.session).expect("noted");
+        visit(&sessions, &mut jar, |session| session.log_in("ann")).await;
+        let error = request.session.save().await.expect_err("no authority");
+        assert_eq!(error.kind(), SessionErrorKind::Superseded);
+        assert!(request.session.names().is_empty());
+        let outcome = request.finish(&mut jar).await.expect("reported already");
+        assert_eq!(outcome.kind(), OutcomeKind::Untouched);
+        assert_eq!(principal(&sessions, &jar).await.as_deref(), Some("ann"));
+        assert_eq!(store.inner().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_a_mere_renewal_overtakes_keeps_its_authority() {
     let store = TestStore::default();
     let sessions = sessions(&store);

@@ -84,24 +84,38 @@ async fn a_refused_claim_is_refused_again_at_the_end_of_the_request() {
 #[tokio::test]
 async fn a_mere_reader_makes_no_conflict() {
     let express = ExpressOptions::new().rolling(true).resave(true);
-    let store = TestStore::default();
-    let sessions = builder(&store)
-        .express(express)
-        .build()
-        .expect("valid options");
-    let jar = with_code(&sessions).await;
-    let claiming = post(&sessions, &jar).await;
-    claiming.session.require_unchanged();
-    let code: Option<u32> = claiming.session.remove("code").expect("a number");
-    assert_eq!(code, Some(42));
-    let reading = get(&sessions, &jar).await;
-    let outcome = reading.finish(&mut jar.clone()).await.expect("no fault");
-    assert!(outcome.saved, "it wrote a new version");
-    let _ = claiming
-        .finish(&mut jar.clone())
-        .await
-        .expect("nothing has changed");
-    assert!(!get(&sessions, &jar).await.session.contains("code"));
+    for (name, claim) in CLAIMS {
+        let store = TestStore::default();
+        let sessions = builder(&store)
+            .express(express)
+            .build()
+            .expect("valid options");
+        let jar = with_code(&sessions).await;
+        let claiming = post(&sessions, &jar).await;
+        claiming.session.require_unchanged();
+        claim(&claiming.session).expect("noted");
+        let reading = get(&sessions, &jar).await;
+        let outcome = reading.finish(&mut jar.clone()).await.expect("no fault");
+        assert!(outcome.saved, "it wrote a new version");
+        claiming
+            .finish(&mut jar.clone())
+            .await
+            .map(drop)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(!get(&sessions, &jar).await.session.contains("code"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_only_touches_the_session_checks_nothing() {
+    let sessions = sessions(&TestStore::default());
+    let mut jar = with_code(&sessions).await;
+    let touching = post(&sessions, &jar).await;
+    touching.session.require_unchanged();
+    touching.session.touch().expect("noted");
+    visit(&sessions, &mut jar, |session| session.insert("other", &1)).await;
+    let outcome = touching.finish(&mut jar).await.expect("nothing is claimed");
+    assert_eq!(outcome.lost, None);
 }
 
 #[tokio::test]
