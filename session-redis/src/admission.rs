@@ -266,8 +266,10 @@ impl Admission {
     }
 
     /// A new connection may lead elsewhere.
-    pub(crate) fn on_connected(&self) {
-        self.adjust(&mut self.lock(), Limit::on_connected);
+    pub(crate) fn on_connected(self: &Arc<Self>) {
+        let mut state = self.lock();
+        self.adjust(&mut state, Limit::on_connected);
+        self.hand_out(state);
     }
 
     #[cfg(test)]
@@ -491,6 +493,26 @@ mod tests {
         drop(first);
         drop(admission.try_admit(Priority::Begin).expect("a free permit"));
         assert_eq!(admission.load().in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_lets_those_through_that_wait() {
+        let admission = Admission::new(1000, RESPONSE, TOTAL, NodeMetrics::new("node"));
+        for _ in 0..20 {
+            admission.on_timeout();
+            tokio::time::advance(RESPONSE).await;
+        }
+        let limit = admission.load().limit;
+        let permits: Vec<_> = (0..limit)
+            .map(|_| admission.try_admit(Priority::Begin).expect("a free permit"))
+            .collect();
+        let waiting = admission.clone();
+        let waits = tokio::spawn(async move { waiting.admit(Priority::Begin, deadline()).await });
+        tokio::task::yield_now().await;
+        assert_eq!(admission.load().waiting, 1);
+        admission.on_connected();
+        assert!(waits.await.expect("not aborted").is_ok());
+        drop(permits);
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,6 +31,7 @@ use tokio::{
 };
 
 use crate::{
+    admission::Permit,
     failure::Failure,
     reply::{Values, take_replies},
 };
@@ -84,6 +85,8 @@ struct Queued {
     /// Sends `ASKING` before each command, because it holds for one only.
     asking: bool,
     replies: oneshot::Sender<Result<Values, Failure>>,
+    /// Held until there are replies or none are expected any more, also if the caller gives up.
+    permit: Option<Permit>,
 }
 
 impl Batcher {
@@ -123,12 +126,14 @@ impl Batcher {
         commands: Vec<Cmd>,
         asking: bool,
         limit: Duration,
+        permit: Option<Permit>,
     ) -> Result<Values, Failure> {
         let (replies, result) = oneshot::channel();
         let queued = Queued {
             commands,
             asking,
             replies,
+            permit,
         };
         self.queue.send(queued).map_err(|_| {
             (self.shared.observer)(BatchEnd::Lost);
@@ -219,11 +224,12 @@ impl InFlight {
             commands,
             asking,
             replies,
+            permit,
         } in batch
             .into_iter()
             .filter(|queued| !queued.replies.is_closed())
         {
-            waiting.push((commands.len(), asking, replies));
+            waiting.push((commands.len(), asking, replies, permit));
             for command in commands {
                 if asking {
                     pipeline.cmd(ASKING);
@@ -253,7 +259,7 @@ impl InFlight {
             Err(Failure::Lost { .. } | Failure::Closed | Failure::NotSent { .. }) => BatchEnd::Lost,
         });
         let mut values = values.map(Vec::into_iter);
-        for (count, asking, replies) in waiting {
+        for (count, asking, replies, permit) in waiting {
             let own = match &mut values {
                 // All of them are taken before one is looked at: what an error left behind would
                 // go to the next operation.
@@ -261,6 +267,7 @@ impl InFlight {
                 Ok(values) => take_replies(values.by_ref().take(count).collect()),
                 Err(failure) => Err(failure.clone()),
             };
+            drop(permit);
             // an error means that the operation was dropped
             let _ = replies.send(own);
         }

@@ -470,7 +470,9 @@ async fn ask_directly(
         }
         Ok(values)
     };
-    let limit = config.connect_timeout + config.response_timeout;
+    let limit = config
+        .connect_timeout
+        .saturating_add(config.response_timeout);
     timeout(limit, ask)
         .await
         .unwrap_or_else(|_| Err(Failure::unavailable("timed out while connecting")))

@@ -20,6 +20,10 @@ use crate::{
 /// routers forget a connection.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// How many pipelines the redis crate queues for a connection at most. What is in flight is limited
+/// before.
+const MAX_BUFFER: usize = 65_536;
+
 /// A place to connect to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Endpoint<'a> {
@@ -132,7 +136,7 @@ pub(crate) fn driver_config(config: &RedisConfig) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
-        .set_pipeline_buffer_size(config.max_in_flight)
+        .set_pipeline_buffer_size(config.max_in_flight.min(MAX_BUFFER))
 }
 
 /// Returns the options of sockets: small writes are sent at once, and an idle connection is kept

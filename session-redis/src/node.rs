@@ -195,8 +195,8 @@ impl Node {
         let limit = self.response_timeout.min(remaining);
         let commands = command.commands(mode.script);
         let batcher = &selection.active.connection;
-        let result = batcher.send(commands, mode.asking.is_some(), limit).await;
-        drop(permit);
+        let asking = mode.asking.is_some();
+        let result = batcher.send(commands, asking, limit, Some(permit)).await;
         result.map_err(|failure| {
             tracing::debug!(
                 operation = command.name(),
@@ -218,7 +218,11 @@ impl Node {
             return None;
         };
         let batcher = &selection.active.connection;
-        Some(batcher.send(commands, false, self.response_timeout).await)
+        Some(
+            batcher
+                .send(commands, false, self.response_timeout, None)
+                .await,
+        )
     }
 
     /// Asks the server for a sign of life. Connects first if that was not tried yet.
@@ -228,14 +232,23 @@ impl Node {
         let limit = self.response_timeout.min(remaining);
         let batcher = &selection.active.connection;
         let ping = vec![redis::cmd("PING")];
-        batcher.send(ping, false, limit).await.map(drop)
+        batcher.send(ping, false, limit, None).await.map(drop)
     }
 
     /// Takes an error reply into account. The connection itself reports what happens to it.
     fn on_failure(&self, selection: &Selection<'_>, failure: &Failure) -> Target {
         let Selection { connection, active } = selection;
         let replaced = match failure.retry_action() {
-            RetryAction::FindPrimary => connection.on_readonly(active),
+            RetryAction::FindPrimary => {
+                let replaced = connection.on_readonly(active);
+                if replaced {
+                    // the retry must not find another connection to the same server
+                    for peer in &self.connections {
+                        peer.on_readonly_peer(active.generation);
+                    }
+                }
+                replaced
+            }
             RetryAction::SuspectPrimary => {
                 self.connector.suspect_primary();
                 false
@@ -303,6 +316,7 @@ impl Node {
         }
         match (suspect, down, connecting) {
             (Some(selection), _, _) => Scan::Selected(selection),
+            (None, _, Some(first)) if first.number() == 0 => Scan::Connecting(first),
             // the others wait for the first, so they are not worth waiting for
             (None, Some(failure), _) => Scan::Down(failure),
             (None, None, Some(connection)) => Scan::Connecting(connection),

@@ -126,6 +126,8 @@ impl NodeConnection {
     /// A pipeline on the connection of this serial has ended.
     fn on_batch_end(&self, serial: u64, end: BatchEnd) {
         match end {
+            // late news of a connection that was replaced
+            BatchEnd::Replied { .. } | BatchEnd::TimedOut if !self.is_active(serial) => {}
             BatchEnd::Replied { took, operations } => {
                 self.breaker.on_reply();
                 self.admission.on_round_trip(took, operations);
@@ -158,6 +160,16 @@ impl NodeConnection {
         let serial = active.serial;
         self.apply(Event::ReadOnly { serial });
         !self.breaker.is_active(serial)
+    }
+
+    /// Another connection to the same server found that it is a replica.
+    pub(crate) fn on_readonly_peer(&self, generation: u64) {
+        match self.breaker.state() {
+            Breaker::Up(up) if up.active.generation == generation => {
+                self.on_readonly(&up.active);
+            }
+            Breaker::Idle | Breaker::Connecting(_) | Breaker::Up(_) | Breaker::Down { .. } => {}
+        }
     }
 
     /// Feeds an event to the breaker, and carries out what it says.
@@ -207,6 +219,8 @@ impl NodeConnection {
     async fn attempt(&self, discard: bool) -> Event<Batcher> {
         let mut pooled = self.pooled.lock().await;
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        // a connection that only passes a check says nothing new about the server
+        let checks = matches!(self.breaker.state(), Breaker::Up(_));
         let connected = self
             .connector
             .connect(
@@ -222,7 +236,9 @@ impl NodeConnection {
                 generation,
             }) => {
                 self.metrics.connected();
-                self.admission.on_connected();
+                if self.number == 0 && !checks {
+                    self.admission.on_connected();
+                }
                 Event::Connected(Active {
                     connection,
                     serial,

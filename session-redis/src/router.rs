@@ -20,6 +20,9 @@ use crate::{
     topology::Topology,
 };
 
+/// The longest that an operation may take, whatever the configuration says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// The nodes of a store.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -48,7 +51,8 @@ impl Router {
         };
         Self {
             nodes,
-            total_timeout: config.total_timeout,
+            // the clock cannot be added to more
+            total_timeout: config.total_timeout.min(LONGEST),
         }
     }
 

@@ -195,9 +195,15 @@ async fn a_taken_id_is_not_an_error() {
 
 #[tokio::test]
 async fn a_read_only_server_is_asked_again_on_a_new_connection() {
+    for connections in [1, 2] {
+        assert_asked_on_a_new_connection(connections).await;
+    }
+}
+
+async fn assert_asked_on_a_new_connection(connections: usize) {
     let fake = FakeRedis::with_replies(&[]).await;
     fake.set_reply("-READONLY You can't write against a read only replica.\r\n");
-    let url = format!("redis://{}?connections=1", fake.addr());
+    let url = format!("redis://{}?connections={connections}", fake.addr());
     let config = RedisConfig::from_url(&url).expect("a URL");
     let store = RedisStore::lazy(config).expect("a store");
     let commands = async || {
