@@ -69,15 +69,12 @@ impl FromStr for SessionToken {
 
     /// Parses the canonical text form only.
     fn from_str(text: &str) -> Result<Self, ParseTokenError> {
-        // the decoder needs room for a whole last group
-        let mut decoded = Zeroizing::new([0; BYTES + 1]);
+        let mut bytes = Zeroizing::new([0; BYTES]);
         if text.len() != TEXT
-            || URL_SAFE_NO_PAD.decode_slice(text, decoded.as_mut_slice()) != Ok(BYTES)
+            || URL_SAFE_NO_PAD.decode_slice(text, bytes.as_mut_slice()) != Ok(BYTES)
         {
             return Err(ParseTokenError(()));
         }
-        let mut bytes = Zeroizing::new([0; BYTES]);
-        bytes.copy_from_slice(&decoded[..BYTES]);
         Ok(Self::from_bytes(&bytes))
     }
 }
