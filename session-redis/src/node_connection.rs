@@ -42,6 +42,8 @@ pub(crate) struct NodeConnection {
     metrics: NodeMetrics,
     breaker: BreakerCell<Batcher>,
     next_serial: AtomicU64,
+    /// How often the server has closed a connection, also one that was not in use yet.
+    disconnects: AtomicU64,
     pooled: Mutex<PooledConnection>,
     on_disconnect: OnDisconnect,
     peers: Weak<dyn Peers>,
@@ -62,6 +64,7 @@ impl NodeConnection {
             let weak = this.clone();
             let on_disconnect = move || {
                 if let Some(connection) = weak.upgrade() {
+                    connection.disconnects.fetch_add(1, Ordering::SeqCst);
                     connection.apply(Event::Disconnected);
                 }
             };
@@ -72,6 +75,7 @@ impl NodeConnection {
                 metrics,
                 breaker: BreakerCell::new(config),
                 next_serial: AtomicU64::new(0),
+                disconnects: AtomicU64::new(0),
                 pooled: Mutex::default(),
                 on_disconnect: Arc::new(on_disconnect),
                 peers,
@@ -307,12 +311,17 @@ impl RunningRepair {
                 break;
             };
             connection.apply(Event::AttemptStarted);
+            let disconnects = connection.disconnects.load(Ordering::SeqCst);
             let event = connection.attempt(discard).await;
             let pause = match connection.apply(event).action {
                 Action::RetryAfter(pause) => pause,
                 Action::None | Action::StartRepair { .. } | Action::EndRepair => {
                     // the primary may have changed during the attempt
                     connection.leave_old_primary();
+                    if connection.disconnects.load(Ordering::SeqCst) != disconnects {
+                        // the server may have closed it before it was in use
+                        connection.apply(Event::Disconnected);
+                    }
                     return self.finish();
                 }
             };
