@@ -3,21 +3,11 @@
 use std::time::Duration;
 
 use session_core::{
-    EndReason, OutcomeKind, SessionErrorKind, Sessions,
+    EndReason, OutcomeKind, SessionErrorKind,
     testing::{Call, ManualClock, TestStore},
 };
 
-use crate::visit::{Jar, builder, get, post, sessions, visit};
-
-async fn anonymous(sessions: &Sessions) -> Jar {
-    let mut jar = Jar::default();
-    visit(sessions, &mut jar, |session| session.insert("cart", "tea")).await;
-    jar
-}
-
-async fn principal(sessions: &Sessions, jar: &Jar) -> Option<String> {
-    get(sessions, jar).await.session.principal()
-}
+use crate::visit::{Jar, anonymous, builder, get, post, principal, sessions, visit};
 
 #[tokio::test]
 async fn a_login_renews_the_token_and_keeps_what_the_anonymous_session_holds() {

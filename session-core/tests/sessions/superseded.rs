@@ -3,21 +3,11 @@
 use std::time::Duration;
 
 use session_core::{
-    Loss, OnLost, OutcomeKind, SessionErrorKind, Sessions,
+    Loss, OnLost, OutcomeKind, SessionErrorKind,
     testing::{Call, ManualClock, TestStore},
 };
 
-use crate::visit::{Jar, builder, get, post, sessions, visit};
-
-async fn anonymous(sessions: &Sessions) -> Jar {
-    let mut jar = Jar::default();
-    visit(sessions, &mut jar, |session| session.insert("cart", "tea")).await;
-    jar
-}
-
-async fn principal(sessions: &Sessions, jar: &Jar) -> Option<String> {
-    get(sessions, jar).await.session.principal()
-}
+use crate::visit::{anonymous, builder, get, post, principal, sessions, visit};
 
 #[tokio::test]
 async fn a_request_that_arrives_with_the_old_token_just_after_a_login_does_not_undo_it() {

@@ -133,3 +133,15 @@ pub(crate) fn set_cookies<B>(response: &Response<B>) -> Vec<String> {
         .map(|value| value.to_str().expect("ASCII").to_owned())
         .collect()
 }
+
+/// A browser whose session holds a cart and belongs to nobody.
+pub(crate) async fn anonymous(sessions: &Sessions) -> Jar {
+    let mut jar = Jar::default();
+    visit(sessions, &mut jar, |session| session.insert("cart", "tea")).await;
+    jar
+}
+
+/// To whom the session of a browser belongs.
+pub(crate) async fn principal(sessions: &Sessions, jar: &Jar) -> Option<String> {
+    get(sessions, jar).await.session.principal()
+}
