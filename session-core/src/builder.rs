@@ -15,7 +15,7 @@ use crate::{
     entropy::{Entropy, EntropyError, OsEntropy},
     format::Native,
     id::SessionId,
-    policy::{ExpressOptions, OnDecodeError, OnLost, Policy},
+    policy::{ExpressOptions, OnDecodeError, OnLost, Policy, SessionLimit, WhenFull},
     request_scheme::Proxy,
     sessions::Sessions,
     sign::SigningKeys,
@@ -47,6 +47,7 @@ pub struct Builder {
     policy: Policy,
     id_source: Option<IdSource>,
     original_uri: Option<OriginalUri>,
+    lists_sessions: bool,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
 }
@@ -76,9 +77,11 @@ impl Sessions {
                 commit_deadline: COMMIT_DEADLINE,
                 supersede_grace: SUPERSEDE_GRACE,
                 commit_if: None,
+                limit: None,
             },
             id_source: None,
             original_uri: None,
+            lists_sessions: true,
             entropy: Arc::new(OsEntropy),
             clock: Arc::new(SystemClock),
         }
@@ -205,6 +208,22 @@ impl Builder {
         }
     }
 
+    /// Whether the sessions of each principal and of each tag are listed, so that
+    /// [`Sessions::of`] finds them.
+    pub fn list_sessions(self, list_sessions: bool) -> Self {
+        Self {
+            lists_sessions: list_sessions,
+            ..self
+        }
+    }
+
+    /// The most sessions that a principal may have.
+    pub fn max_sessions_per_principal(mut self, max: usize, when_full: WhenFull) -> Self {
+        let max = u64::try_from(max).unwrap_or(u64::MAX);
+        self.policy.limit = Some(SessionLimit { max, when_full });
+        self
+    }
+
     /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self {
@@ -248,8 +267,16 @@ impl Builder {
                 option: "max_bytes",
             });
         }
+        let index = self.lists_sessions.then(|| self.store.index()).flatten();
+        let option = "max_sessions_per_principal";
+        match (self.policy.limit, &index) {
+            (Some(SessionLimit { max: 0, .. }), _) => return Err(ConfigError::Zero { option }),
+            (Some(_), None) => return Err(ConfigError::NoIndex { option }),
+            (Some(_) | None, _) => {}
+        }
         Ok(Sessions::new(Config {
             store: self.store,
+            index,
             keys,
             cookie: Arc::new(CookieSpec::check(self.cookie)?),
             cookie_fn: self.cookie_fn,

@@ -13,6 +13,7 @@ use crate::{
     entropy::{Entropy, EntropyError},
     format::Format,
     id::SessionId,
+    index::AnyIndex,
     policy::Policy,
     request_scheme::Proxy,
     sign::SigningKeys,
@@ -24,6 +25,8 @@ pub(crate) type OriginalUri = Arc<dyn Fn(&Extensions) -> Option<Uri> + Send + Sy
 
 pub(crate) struct Config {
     pub(crate) store: AnyStore,
+    /// Lists the sessions, if the store can and the application wants it.
+    pub(crate) index: Option<AnyIndex>,
     pub(crate) keys: SigningKeys,
     pub(crate) cookie: Arc<CookieSpec>,
     pub(crate) cookie_fn: Option<CookieFn>,

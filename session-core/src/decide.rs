@@ -9,13 +9,15 @@ use crate::{
     cookie_spec::{CookieOverrides, CookieSpec},
     draft::{Draft, Login},
     id::SessionId,
+    listing::Listed,
     outcome::Loss,
-    policy::Policy,
+    policy::{Policy, WhenFull},
     record::Version,
     secret::Secret,
     set_cookie,
     state::{Base, Doubt, NewSession, Refusal, Regeneration, Retired, Since, State},
     token::SessionToken,
+    unlisted::Due,
 };
 
 /// The next step of a commit. It borrows from the state what it needs.
@@ -48,7 +50,18 @@ pub(crate) enum Step<'s> {
         id: SessionId,
         expected: Option<Version>,
         purpose: Purpose,
+        /// What it contains, as far as that is known: the index is told.
+        contents: Option<&'s Arc<Contents>>,
     },
+    /// Find out whether a principal may have one more session, beside the one that logs in.
+    FindRoom {
+        principal: &'s Arc<str>,
+        own: Option<SessionId>,
+    },
+    /// List the session that was stored.
+    List,
+    /// Find out whether the session that was listed exceeds the limit.
+    Limit(Listed),
 }
 
 /// A session to be stored under a new token.
@@ -73,6 +86,8 @@ pub(crate) struct Save<'s> {
     pub(crate) only_extends: bool,
     /// Send the cookie although the token is not new, if it opens the session.
     pub(crate) reissue: bool,
+    /// The life of the session is extended by more than a little.
+    pub(crate) extends: bool,
 }
 
 /// What a save does to the secrets of a session.
@@ -156,6 +171,10 @@ pub(crate) struct Facts<'r> {
     pub(crate) committed: bool,
     /// The deadline has passed, and concurrent requests or the store are the reason.
     pub(crate) late: bool,
+    /// What the index has to be told before the last write is acknowledged.
+    pub(crate) due: Option<Due>,
+    /// The principal may have one more session.
+    pub(crate) has_room: bool,
 }
 
 /// Decides the next step. Every state has one.
@@ -165,6 +184,11 @@ pub(crate) fn decide<'s>(
     policy: &Policy,
     now: Now,
 ) -> Step<'s> {
+    match facts.due {
+        Some(Due::Put) => return Step::List,
+        Some(Due::Limit(listed)) => return Step::Limit(listed),
+        None => {}
+    }
     let context = Context { facts, policy, now };
     match state {
         State::Uninitialized { new, discarded } => {
@@ -209,12 +233,14 @@ pub(crate) fn decide<'s>(
             }
         }
         State::Regenerated {
+            draft,
             progress: Regeneration::Undo(id, _),
             ..
         } => Step::Destroy {
             id: *id,
             expected: None,
             purpose: Purpose::Undo,
+            contents: Some(draft.contents()),
         },
         State::Regenerated {
             progress: Regeneration::Created(base),
@@ -224,6 +250,7 @@ pub(crate) fn decide<'s>(
             id: base.token.id(),
             expected: None,
             purpose: Purpose::Undo,
+            contents: Some(base.contents()),
         },
         State::Regenerated {
             progress: Regeneration::Created(_),
@@ -340,6 +367,15 @@ impl Context<'_> {
                 id,
                 expected: None,
                 purpose: Purpose::Orphan,
+                contents: Some(contents),
+            };
+        }
+        if let Some(login) = login
+            && self.must_find_room()
+        {
+            return Step::FindRoom {
+                principal: &login.principal,
+                own: None,
             };
         }
         match &new.token {
@@ -370,6 +406,14 @@ impl Context<'_> {
         if self.facts.late {
             return Step::Fail(Refusal::Contention);
         }
+        if let Some(login) = draft.login()
+            && self.must_find_room()
+        {
+            return Step::FindRoom {
+                principal: &login.principal,
+                own: Some(base.token.id()),
+            };
+        }
         let timeouts = &self.policy.timeouts;
         let (before, after) = (base.contents(), contents);
         let changes_cookie = before.cookie != after.cookie
@@ -385,6 +429,7 @@ impl Context<'_> {
             ttl,
             only_extends: false,
             reissue: changes_cookie || replaces_key || rolls,
+            extends: self.extends_life(base, ttl),
         })
     }
 
@@ -420,6 +465,7 @@ impl Context<'_> {
                 ttl,
                 only_extends: true,
                 reissue,
+                extends: due,
             });
         }
         let asked = base.touch_requested || self.facts.trigger == Trigger::Save;
@@ -442,16 +488,26 @@ impl Context<'_> {
             id: retired.base.token.id(),
             expected: Some(retired.base.version),
             purpose: Purpose::Retire,
+            contents: Some(retired.base.contents()),
         }
     }
 
     fn touch_due(&self, base: &Base, ttl: Duration) -> bool {
+        base.extends && self.extends_life(base, ttl)
+    }
+
+    /// Whether this time to live extends a life so much that a touch would be due.
+    fn extends_life(&self, base: &Base, ttl: Duration) -> bool {
         let remaining = base.remaining(self.now);
-        base.extends
-            && self
-                .policy
-                .timeouts
-                .touch_due(&base.contents().lifetime, ttl, remaining)
+        let lifetime = &base.contents().lifetime;
+        self.policy.timeouts.touch_due(lifetime, ttl, remaining)
+    }
+
+    /// Whether a login has to wait for the answer that its principal may have one more session.
+    fn must_find_room(&self) -> bool {
+        let limit = self.policy.limit;
+        let rejects = limit.is_some_and(|limit| limit.when_full == WhenFull::Reject);
+        rejects && !self.facts.has_room
     }
 }
 
@@ -460,6 +516,7 @@ fn expire(base: &Base) -> Step<'_> {
         id: base.token.id(),
         expected: Some(base.version),
         purpose: Purpose::Expire,
+        contents: Some(base.contents()),
     }
 }
 

@@ -47,6 +47,7 @@
 //! ```
 
 mod clock;
+mod index;
 mod store;
 
 pub use clock::ManualClock;

@@ -10,4 +10,5 @@ mod lookup;
 mod superseded;
 mod unchanged;
 mod updates;
+mod users;
 mod visit;
