@@ -18,8 +18,6 @@ use crate::{
 
 /// How many calls to the store are in flight at a time.
 const CONCURRENCY: usize = 32;
-/// How many entries are read at a time.
-const PAGE: usize = 256;
 
 /// The index.
 ///
@@ -35,17 +33,8 @@ pub(crate) async fn entries(
     config: &Config,
     label: &Label,
 ) -> Result<Vec<IndexEntry>, SessionError> {
-    let (index, key) = (index(config)?, label.key());
-    let mut entries: Vec<IndexEntry> = Vec::new();
-    loop {
-        let after = entries.last().map_or(0, |entry| entry.sequence);
-        let page = index.entries(&key, after, PAGE).await?;
-        let is_last = page.len() < PAGE;
-        entries.extend(page);
-        if is_last {
-            return Ok(entries);
-        }
-    }
+    let index = index(config)?;
+    Ok(index.entries(&label.key(), 0, usize::MAX).await?)
 }
 
 /// The sessions of entries that are alive and have the label, in the same order. The entries of

@@ -356,6 +356,7 @@ mod tests {
     #[cfg(feature = "contract")]
     mod contract {
         crate::contract!(|| async { super::MemoryStore::new() });
+        crate::index_contract!(|| async { super::MemoryStore::new() });
     }
 
     /// Two clocks that stand still until a test moves them.

@@ -12,8 +12,6 @@ use serde::{Deserialize, de::IgnoredAny};
 /// The deepest nesting of a value.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// MessagePack's `nil`.
-
 /// Why bytes were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {

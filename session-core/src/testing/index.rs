@@ -35,12 +35,7 @@ impl<S: Store> Index for TestIndex<S> {
         self.store.run(Call::Entries, entries).await
     }
 
-    async fn remove(
-        &self,
-        key: &IndexKey,
-        id: &SessionId,
-        nonce: Nonce,
-    ) -> Result<(), StoreError> {
+    async fn remove(&self, key: &IndexKey, id: &SessionId, nonce: Nonce) -> Result<(), StoreError> {
         let remove = self.inner.remove(key, id, nonce);
         self.store.run(Call::Remove, remove).await
     }

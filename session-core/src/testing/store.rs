@@ -243,7 +243,8 @@ impl<S: Store> Store for TestStore<S> {
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
-        self.run(Call::Create, self.inner.create(id, self.write(write))).await
+        self.run(Call::Create, self.inner.create(id, self.write(write)))
+            .await
     }
 
     async fn save(
