@@ -5,6 +5,8 @@
 //! | [`Session`] | the session, loaded |
 //! | `Option<Session>` | the same; `None` if the request has no session |
 //! | [`SessionHandle`] | the session, not loaded |
+//! | [`Authenticated`] | the session and the principal; 401 if nobody is logged in |
+//! | [`Fresh<SECONDS>`](Fresh) | the same; 403 if the login is older than that |
 //!
 //! A handler that returns `Result<_, SessionRejection>` can use `?` on session errors.
 //!
@@ -33,6 +35,8 @@
 //! The types wrap those of `session-core` and dereference to them, because an extractor must belong
 //! to the crate that implements it.
 
+mod login;
+
 use std::{convert::Infallible, error::Error, fmt, ops::Deref, sync::Arc};
 
 use axum_core::{
@@ -48,6 +52,8 @@ use crate::{
     ext::{self, SessionRequestExt},
 };
 
+pub use login::{Authenticated, Fresh};
+
 /// Extracts the request's session and loads it. If the store is unavailable, the handler does not
 /// run.
 ///
@@ -58,12 +64,13 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use axum::http::StatusCode;
 /// use session_hyper::axum::Session;
 ///
-/// async fn account(session: Session) -> Result<String, StatusCode> {
-///     let name = session.principal().ok_or(StatusCode::UNAUTHORIZED)?;
-///     Ok(format!("account of {name}"))
+/// async fn greeting(session: Session) -> String {
+///     match session.principal() {
+///         Some(name) => format!("hello, {name}"),
+///         None => "hello, stranger".into(),
+///     }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -152,7 +159,7 @@ impl<S: Sync> FromRequestParts<S> for SessionHandle {
 /// use session_hyper::axum::{Session, SessionRejection};
 ///
 /// async fn log_out(session: Session) -> Result<&'static str, SessionRejection> {
-///     session.destroy()?;
+///     session.log_out()?;
 ///     Ok("logged out")
 /// }
 /// ```

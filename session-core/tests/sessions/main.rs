@@ -3,6 +3,7 @@
 mod conflicts;
 mod cookies;
 mod doubt;
+mod freshness;
 mod lifecycle;
 mod lifetimes;
 mod logins;

@@ -4,6 +4,8 @@
 mod counters;
 #[cfg(feature = "axum")]
 mod extractors;
+#[cfg(feature = "axum")]
+mod login_extractors;
 mod service;
 mod stacked_layers;
 mod status_codes;
