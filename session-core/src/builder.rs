@@ -7,7 +7,7 @@ use http::{Extensions, StatusCode, Uri, request::Parts};
 use crate::{
     any_store::AnyStore,
     clock::{Clock, SystemClock},
-    config::{Config, CookieFn, IdSource, OriginalUri},
+    config::{Config, CookieFn, IdSource, LoadModeFn, OriginalUri},
     config_error::ConfigError,
     contention::ContentionLocks,
     cookie_options::CookieOptions,
@@ -15,7 +15,7 @@ use crate::{
     entropy::{Entropy, EntropyError, OsEntropy},
     format::Native,
     id::SessionId,
-    policy::{ExpressOptions, OnDecodeError, OnLost, Policy},
+    policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Policy},
     request_scheme::Proxy,
     sessions::Sessions,
     sign::SigningKeys,
@@ -47,6 +47,7 @@ pub struct Builder {
     policy: Policy,
     id_source: Option<IdSource>,
     original_uri: Option<OriginalUri>,
+    load_mode: Option<LoadModeFn>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
 }
@@ -79,6 +80,7 @@ impl Sessions {
             },
             id_source: None,
             original_uri: None,
+            load_mode: None,
             entropy: Arc::new(OsEntropy),
             clock: Arc::new(SystemClock),
         }
@@ -205,6 +207,33 @@ impl Builder {
         }
     }
 
+    /// Chooses how the session of a request is loaded. A page that polls must not keep its session
+    /// alive:
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use session_core::{LoadMode, MemoryStore, Sessions, SigningKeys};
+    ///
+    /// let sessions = Sessions::builder(MemoryStore::new())
+    ///     .signing_keys(SigningKeys::random()?)
+    ///     .load_mode(|request| match request.uri.path() {
+    ///         "/api/poll" => LoadMode::Peek,
+    ///         _ => LoadMode::Normal,
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "memory"))]
+    /// # fn main() {}
+    /// ```
+    pub fn load_mode(self, choose: impl Fn(&Parts) -> LoadMode + Send + Sync + 'static) -> Self {
+        Self {
+            load_mode: Some(Arc::new(choose)),
+            ..self
+        }
+    }
+
     /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self {
@@ -257,6 +286,7 @@ impl Builder {
             policy: self.policy,
             id_source: self.id_source,
             original_uri: self.original_uri,
+            load_mode: self.load_mode,
             entropy: self.entropy,
             clock: self.clock,
             format: Box::new(Native),

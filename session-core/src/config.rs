@@ -13,13 +13,14 @@ use crate::{
     entropy::{Entropy, EntropyError},
     format::Format,
     id::SessionId,
-    policy::Policy,
+    policy::{LoadMode, Policy},
     request_scheme::Proxy,
     sign::SigningKeys,
 };
 
 pub(crate) type IdSource = Arc<dyn Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync>;
 pub(crate) type CookieFn = Arc<dyn Fn(&Parts) -> CookieOptions + Send + Sync>;
+pub(crate) type LoadModeFn = Arc<dyn Fn(&Parts) -> LoadMode + Send + Sync>;
 pub(crate) type OriginalUri = Arc<dyn Fn(&Extensions) -> Option<Uri> + Send + Sync>;
 
 pub(crate) struct Config {
@@ -31,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     pub(crate) id_source: Option<IdSource>,
     pub(crate) original_uri: Option<OriginalUri>,
+    pub(crate) load_mode: Option<LoadModeFn>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) format: Box<dyn Format>,

@@ -411,7 +411,7 @@ impl Context<'_> {
             && (self.policy.express.rolling
                 || self.facts.request.signed_by_old_key && base.principal().is_some());
         let resave = self.policy.express.resave && self.facts.trigger == Trigger::Finish;
-        if resave && !base.written && !self.facts.late {
+        if resave && base.extends && !base.written && !self.facts.late {
             return Step::Save(Save {
                 base,
                 contents: base.contents(),

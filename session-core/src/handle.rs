@@ -61,6 +61,8 @@ pub(crate) struct RequestStart {
     pub(crate) fields: Vec<HeaderValue>,
     pub(crate) secure: Option<bool>,
     pub(crate) safe_method: bool,
+    /// How the session is loaded, unless the handler says so.
+    pub(crate) mode: LoadMode,
     pub(crate) parts: Option<Box<Parts>>,
     /// Another session layer surrounds this one.
     pub(crate) nested: bool,
@@ -83,7 +85,8 @@ impl SessionHandle {
     }
 
     /// Loads the session: one round trip to the store, the first time and only if the request
-    /// carries a signed token.
+    /// carries a signed token. The request extends the session's life, unless the option
+    /// [`load_mode`](crate::Builder::load_mode) says that it peeks.
     ///
     /// A token that is missing, forged or unknown gives a new, empty session with a new id; an id
     /// that the client presents is never adopted (OWASP Session Management Cheat Sheet, strict
@@ -103,11 +106,16 @@ impl SessionHandle {
     /// }
     /// ```
     pub async fn load(&self) -> Result<Session, SessionError> {
-        self.load_with(LoadMode::Normal).await
+        let mode = self.0.as_ref().map(|inner| inner.start.mode);
+        self.load_with(mode.unwrap_or_default()).await
     }
 
-    /// Loads the session in a certain mode. If it is loaded already, the request extends its life
-    /// if any of the loads does.
+    /// Loads the session without extending its life: no expiry is written for this request, however
+    /// long ago the last one was. For polling and for health pages.
+    ///
+    /// Only reading is free. A write extends the life as any write does, and so do
+    /// [`touch`](Session::touch) and [`save`](Session::save), which ask for it. So does a
+    /// [`load`](Self::load) by another handler of the same request.
     ///
     /// # Errors
     ///
@@ -118,10 +126,33 @@ impl SessionHandle {
     /// A page that polls does not keep its session alive:
     ///
     /// ```
-    /// # use session_core::{LoadMode, SessionError, SessionHandle};
+    /// # use session_core::{SessionError, SessionHandle};
     /// async fn unread(handle: &SessionHandle) -> Result<u32, SessionError> {
-    ///     let session = handle.load_with(LoadMode::Peek).await?;
+    ///     let session = handle.peek().await?;
     ///     Ok(session.get("unread")?.unwrap_or(0))
+    /// }
+    /// ```
+    pub async fn peek(&self) -> Result<Session, SessionError> {
+        self.load_with(LoadMode::Peek).await
+    }
+
+    /// Loads the session in a certain mode, whatever the option
+    /// [`load_mode`](crate::Builder::load_mode) says. If it is loaded already, the request extends
+    /// its life if any of the loads does.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    ///
+    /// # Examples
+    ///
+    /// Polling keeps the session alive only if the user is active in the page:
+    ///
+    /// ```
+    /// # use session_core::{LoadMode, Session, SessionError, SessionHandle};
+    /// async fn poll(handle: &SessionHandle, is_active: bool) -> Result<Session, SessionError> {
+    ///     let mode = if is_active { LoadMode::Normal } else { LoadMode::Peek };
+    ///     handle.load_with(mode).await
     /// }
     /// ```
     pub async fn load_with(&self, mode: LoadMode) -> Result<Session, SessionError> {

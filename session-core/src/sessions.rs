@@ -19,6 +19,7 @@ use crate::{
     id::SessionId,
     lookup::{self, Lookup},
     outcome::Outcome,
+    policy::LoadMode,
     request_context::{self, RequestContext},
     response,
     session::Session,
@@ -85,8 +86,13 @@ impl Sessions {
             .as_ref()
             .and_then(|find| find(request.extensions()));
         let uri = original.as_ref().unwrap_or(request.uri());
-        let parts = (config.id_source.is_some() || config.cookie_fn.is_some())
-            .then(|| Box::new(head(request, uri)));
+        let asks_for_head =
+            config.id_source.is_some() || config.cookie_fn.is_some() || config.load_mode.is_some();
+        let parts = asks_for_head.then(|| Box::new(head(request, uri)));
+        let mode = match (&config.load_mode, &parts) {
+            (Some(choose), Some(parts)) => choose(parts),
+            _ => LoadMode::default(),
+        };
         let (cookie, invalid) = match (&config.cookie_fn, &parts) {
             (Some(options), Some(parts)) => match check_cookie(config, options(parts)) {
                 Ok(spec) => (Arc::new(spec), None),
@@ -98,6 +104,7 @@ impl Sessions {
             in_scope: cookie.covers(uri.path()),
             fields: cookie_header::fields(request.headers()),
             secure: config.proxy.secure(request.extensions(), request.headers()),
+            mode,
             safe_method: request_context::is_safe(request.method()),
             config: config.clone(),
             cookie,

@@ -8,6 +8,7 @@ mod lifecycle;
 mod lifetimes;
 mod logins;
 mod lookup;
+mod peek;
 mod superseded;
 mod unchanged;
 mod updates;
