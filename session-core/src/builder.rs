@@ -112,6 +112,12 @@ impl Builder {
         }
     }
 
+    /// Both timeouts, by the name of a standard.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        self.idle_timeout(timeouts.idle)
+            .absolute_timeout(timeouts.absolute)
+    }
+
     /// The smallest extension that is worth writing a new expiry.
     pub fn touch_after(mut self, touch_after: Duration) -> Self {
         self.policy.timeouts.touch_after = Some(touch_after);

@@ -155,4 +155,5 @@ pub use sessions::Sessions;
 pub use sign::{SigningKeys, SigningKeysError};
 pub use store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write};
 pub use store_error::{StoreError, StoreErrorKind};
+pub use timeouts::Timeouts;
 pub use token::{ParseTokenError, SessionToken};
