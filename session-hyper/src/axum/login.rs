@@ -5,7 +5,7 @@ use std::{ops::Deref, time::Duration};
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 
-use super::{Session, SessionRejection};
+use super::{rejection::SessionRejection, session::Session};
 
 /// Extracts the session of a user who is logged in, and who that is. Any other request is rejected
 /// with 401.
