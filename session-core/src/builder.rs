@@ -21,6 +21,7 @@ use crate::{
     sign::SigningKeys,
     store::Store,
     timeouts::Timeouts,
+    transports::Transports,
 };
 
 /// The longest gap between two requests: OWASP Session Management Cheat Sheet, 15 to 30 minutes for
@@ -43,6 +44,7 @@ pub struct Builder {
     absolute_timeout: Option<Duration>,
     cookie: CookieOptions,
     cookie_fn: Option<CookieFn>,
+    transports: Transports,
     proxy: Proxy,
     policy: Policy,
     id_source: Option<IdSource>,
@@ -62,6 +64,7 @@ impl Sessions {
             absolute_timeout: Some(ABSOLUTE_TIMEOUT),
             cookie: CookieOptions::default(),
             cookie_fn: None,
+            transports: Transports::default(),
             proxy: Proxy::default(),
             policy: Policy {
                 timeouts: Timeouts {
@@ -139,6 +142,11 @@ impl Builder {
             cookie_fn: Some(Arc::new(options)),
             ..self
         }
+    }
+
+    /// Whether tokens travel in cookies, in the `Authorization` header, or in either.
+    pub fn transports(self, transports: Transports) -> Self {
+        Self { transports, ..self }
     }
 
     /// The options that express-session has under the same names.
@@ -288,6 +296,7 @@ impl Builder {
             keys,
             cookie: Arc::new(CookieSpec::check(self.cookie)?),
             cookie_fn: self.cookie_fn,
+            transports: self.transports,
             proxy: self.proxy,
             policy: self.policy,
             id_source: self.id_source,

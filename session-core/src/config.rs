@@ -16,6 +16,7 @@ use crate::{
     policy::{LoadMode, Policy},
     request_scheme::Proxy,
     sign::SigningKeys,
+    transports::Transports,
 };
 
 pub(crate) type IdSource = Arc<dyn Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync>;
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) store: AnyStore,
     pub(crate) keys: SigningKeys,
     pub(crate) cookie: Arc<CookieSpec>,
+    pub(crate) transports: Transports,
     pub(crate) cookie_fn: Option<CookieFn>,
     pub(crate) proxy: Proxy,
     pub(crate) policy: Policy,

@@ -139,7 +139,8 @@ pub(crate) struct RequestFacts<'r> {
 }
 
 impl RequestFacts<'_> {
-    /// Whether the response can carry the cookie of a session with these attributes.
+    /// Whether the response can carry the token of a session with these attributes. The `Secure` of
+    /// the cookie counts for tokens in headers too.
     pub(crate) fn can_set_cookie(&self, overrides: &CookieOverrides) -> bool {
         self.has_response && set_cookie::can_issue(self.cookie, overrides, self.secure)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    body::Transport,
     clock::Now,
     config::Config,
     error::{SessionError, SessionErrorKind},
@@ -26,10 +27,12 @@ pub(crate) enum Lookup {
     NotFound,
 }
 
-/// Looks a token up in the store.
+/// Looks a token up in the store. One that a client presents opens only a session of the transport
+/// that it came by.
 pub(crate) async fn look_up(
     config: &Config,
     token: &SessionToken,
+    transport: Option<Transport>,
     extends: bool,
 ) -> Result<Lookup, SessionError> {
     let id = token.id();
@@ -49,6 +52,10 @@ pub(crate) async fn look_up(
         }
         Err(error) => return Err(error),
     };
+    if transport.is_some_and(|transport| transport != current.body.transport) {
+        tracing::info!(session.id = %id, "session token was presented on another transport");
+        return Ok(Lookup::NotFound);
+    }
     let now = config.now();
     let absolute = config
         .policy
