@@ -129,3 +129,34 @@ pub(crate) fn decode(
         seen_at: config.clock.monotonic(),
     })
 }
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use http::{Request, Response};
+
+    use super::*;
+    use crate::{memory::MemoryStore, sessions::Sessions, sign::SigningKeys};
+
+    /// The signature is checked before, and covers the transport; the record has the last word.
+    #[tokio::test]
+    async fn a_token_opens_nothing_on_another_transport_than_that_of_the_record() {
+        let sessions = Sessions::builder(MemoryStore::new())
+            .signing_keys(SigningKeys::random().expect("entropy"))
+            .build()
+            .expect("valid options");
+        let handle = sessions.begin(&Request::new(()));
+        let session = handle.load().await.expect("memory");
+        session.log_in("ann").expect("accepted");
+        let _ = sessions.finish(&handle, &mut Response::new(())).await;
+        let token = session.token().expect("stored");
+        for (transport, opens) in [
+            (None, true),
+            (Some(Transport::Cookie), true),
+            (Some(Transport::Bearer), false),
+        ] {
+            let lookup = look_up(sessions.config(), &token, transport, true).await;
+            let found = matches!(lookup, Ok(Lookup::Found(_)));
+            assert_eq!(found, opens, "{transport:?}");
+        }
+    }
+}

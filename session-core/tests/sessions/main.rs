@@ -1,7 +1,10 @@
 //! Sessions around requests, through the public API: commits, conflicts, faults and time.
 
+mod bearer;
+mod client;
 mod conflicts;
 mod cookies;
+mod credentials;
 mod doubt;
 mod freshness;
 mod lifecycle;

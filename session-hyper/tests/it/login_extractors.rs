@@ -10,7 +10,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use session_core::{
-    MemoryStore, StoreErrorKind,
+    MemoryStore, StoreErrorKind, Transports,
     testing::{Call, ManualClock, TestStore},
 };
 use session_hyper::{
@@ -45,7 +45,10 @@ struct App {
 fn app() -> App {
     let clock = ManualClock::default();
     let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
-    let sessions = builder(&store).clock(clock.clone()).build();
+    let sessions = builder(&store)
+        .transports(Transports::CookieAndBearer)
+        .clock(clock.clone())
+        .build();
     let router = Router::new()
         .route("/login", get(log_in))
         .route("/account", get(account))
@@ -62,7 +65,10 @@ impl App {
     async fn call(&self, path: &str, cookies: &[String]) -> Response<String> {
         let (mut head, _) = request(cookies).into_parts();
         head.uri = path.parse().expect("a path");
-        let request = Request::from_parts(head, Body::empty());
+        self.send(Request::from_parts(head, Body::empty())).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response<String> {
         let response = self.router.clone().oneshot(request).await;
         let (head, body) = response.expect("infallible").into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
@@ -97,6 +103,26 @@ async fn a_recent_login_passes_both_and_an_old_one_has_to_be_repeated() {
 
     cookies = set_cookies(app.call("/login", &cookies).await.headers());
     assert_eq!(app.call("/password", &cookies).await.body(), "ann");
+}
+
+#[tokio::test]
+async fn a_bearer_token_passes_as_a_cookie_does() {
+    let app = app();
+    let send = async |path: &str, name: &str, value: &str| {
+        let request = Request::get(path).header(name, value);
+        app.send(request.body(Body::empty()).expect("a request"))
+            .await
+    };
+    let response = send("/login", "session-transport", "bearer").await;
+    let token = response.headers()["session-token"].to_str().expect("text");
+    let bearer = format!("Bearer {token}");
+    for path in ["/account", "/password"] {
+        let response = send(path, "authorization", &bearer).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let response = send(path, "authorization", "Bearer b1.forged").await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    }
 }
 
 #[tokio::test]

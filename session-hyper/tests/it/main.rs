@@ -1,5 +1,6 @@
 //! The service, the layers and the extractors around sessions on a store that fails on command.
 
+mod bearer;
 #[cfg(feature = "metrics")]
 mod counters;
 #[cfg(feature = "axum")]
