@@ -24,21 +24,21 @@ pub(crate) struct Presented {
 impl Presented {
     /// Copies what may carry a token.
     pub(crate) fn read(headers: &HeaderMap, transports: Transports) -> Self {
-        let takes_bearer = transports.include(Transport::Bearer);
-        let bearer = match takes_bearer {
+        let bearer = match transports.include(Transport::Bearer) {
             true => BearerToken::find(headers),
             false => None,
         };
-        let asks_for_bearer = takes_bearer && bearer::is_asked_for(headers);
+        // a client whose token has ended gets the next one as it got that one
+        let asks_for_bearer = || bearer.is_some() || bearer::is_asked_for(headers);
+        let begins = transports.of_new_session(asks_for_bearer);
         let cookies = match &bearer {
             None if transports.include(Transport::Cookie) => cookie_header::fields(headers),
             Some(_) | None => Vec::new(),
         };
         Self {
             cookies,
-            // a client whose token has ended gets the next one as it got that one
-            begins: transports.of_new_session(asks_for_bearer || bearer.is_some()),
             bearer,
+            begins,
         }
     }
 

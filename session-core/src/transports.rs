@@ -30,10 +30,10 @@ impl Transports {
     }
 
     /// The transport of a session that begins with a request whose client presents no token.
-    pub(crate) fn of_new_session(self, asks_for_bearer: bool) -> Transport {
+    pub(crate) fn of_new_session(self, asks_for_bearer: impl FnOnce() -> bool) -> Transport {
         match self {
             Self::Cookie => Transport::Cookie,
-            Self::CookieAndBearer if asks_for_bearer => Transport::Bearer,
+            Self::CookieAndBearer if asks_for_bearer() => Transport::Bearer,
             Self::CookieAndBearer => Transport::Cookie,
             Self::Bearer => Transport::Bearer,
         }

@@ -156,6 +156,13 @@ async fn a_token_of_an_old_key_is_signed_again() {
     clock.advance(Duration::from_secs(600));
     let again = bearer(&client.send(&sessions, |_| Ok(())).await);
     assert_ne!(again, token);
+    // but not over plain http
+    let mut request = client.request();
+    request.extensions_mut().insert(RequestScheme::Plain);
+    let handle = sessions.begin(&request);
+    let session = handle.load().await.expect("no fault");
+    session.insert("a", &1).expect("open");
+    assert_eq!(sent(&finish(&sessions, &handle).await), Sent::Nothing);
     let client = Client::default().bearer(&again);
     let principal = client.principal(&with_keys(&[NEW])).await;
     assert_eq!(principal.as_deref(), Some("ann"));
