@@ -64,7 +64,8 @@ impl Secrets {
 
 /// How the token of a session travels. A token is accepted only on its own transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Transport {
+#[non_exhaustive]
+pub enum Transport {
     /// In a cookie.
     #[default]
     Cookie,

@@ -154,7 +154,8 @@ pub(crate) struct RequestFacts<'r> {
 }
 
 impl RequestFacts<'_> {
-    /// Whether the response can carry the cookie of a session with these attributes.
+    /// Whether the response can carry the token of a session with these attributes. The `Secure` of
+    /// the cookie counts for tokens in headers too.
     pub(crate) fn can_set_cookie(&self, overrides: &CookieOverrides) -> bool {
         self.has_response && set_cookie::can_issue(self.cookie, overrides, self.secure)
     }
@@ -456,7 +457,7 @@ impl Context<'_> {
             && (self.policy.express.rolling
                 || self.facts.request.signed_by_old_key && base.principal().is_some());
         let resave = self.policy.express.resave && self.facts.trigger == Trigger::Finish;
-        if resave && !base.written && !self.facts.late {
+        if resave && base.extends && !base.written && !self.facts.late {
             return Step::Save(Save {
                 base,
                 contents: base.contents(),

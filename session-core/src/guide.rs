@@ -9,6 +9,9 @@ pub mod merging {}
 #[doc = include_str!("../docs/cookies.md")]
 pub mod cookies {}
 
+#[doc = include_str!("../docs/bearer.md")]
+pub mod bearer {}
+
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
 

@@ -57,6 +57,7 @@
 //! * [`guide::renewal`] explains logins and logouts, and what they do to requests under way.
 //! * [`guide::merging`] explains what happens if several requests write to one session.
 //! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
+//! * [`guide::bearer`] explains sessions of apps, whose tokens travel in the `Authorization` header.
 //! * [`guide::security`] lists what is protected, and what is left to the application.
 //! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
 //! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
@@ -74,6 +75,7 @@ mod adapter;
 mod answer;
 mod any_store;
 mod attempted;
+mod bearer;
 mod body;
 mod builder;
 mod cell;
@@ -118,6 +120,7 @@ mod memory;
 mod op;
 mod outcome;
 mod policy;
+mod presented;
 mod record;
 mod request_context;
 mod request_scheme;
@@ -137,11 +140,13 @@ mod store_error;
 pub mod testing;
 mod timeouts;
 mod token;
+mod transports;
 mod unlisted;
 mod verbs;
 
 pub use adapter::{TryFinish, Unfinished};
 pub use any_store::AnyStore;
+pub use body::Transport;
 pub use builder::Builder;
 pub use clock::{Clock, SystemClock};
 pub use config_error::ConfigError;
@@ -168,4 +173,6 @@ pub use sessions_of::{SessionPage, SessionsOf};
 pub use sign::{SigningKeys, SigningKeysError};
 pub use store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write};
 pub use store_error::{StoreError, StoreErrorKind};
+pub use timeouts::Timeouts;
 pub use token::{ParseTokenError, SessionToken};
+pub use transports::Transports;

@@ -70,7 +70,8 @@ pub enum LoadMode {
     /// The request extends the session's life.
     #[default]
     Normal,
-    /// The request does not extend the session's life unless it writes. For polling.
+    /// The request does not extend the session's life unless it writes. For polling, as
+    /// [`SessionHandle::peek`](crate::SessionHandle::peek).
     Peek,
     /// As [`Normal`](Self::Normal), but the store is asked even if a cache could answer.
     Fresh,

@@ -1,6 +1,7 @@
 //! The loaded session, as a handler holds it: its values.
 
 mod attributes;
+mod authentication;
 mod lifecycle;
 mod tags;
 

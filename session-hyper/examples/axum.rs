@@ -90,6 +90,6 @@ async fn log_in(session: Session, Form(login): Form<Login>) -> Result<Redirect, 
 }
 
 async fn log_out(session: Session) -> Result<Redirect, SessionRejection> {
-    session.destroy()?;
+    session.log_out()?;
     Ok(Redirect::to("/"))
 }

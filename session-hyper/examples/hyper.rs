@@ -93,7 +93,7 @@ async fn log_in(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Box
 }
 
 async fn log_out(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
-    request.session().load().await?.destroy()?;
+    request.session().load().await?.log_out()?;
     Ok(see_home())
 }
 

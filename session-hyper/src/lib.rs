@@ -121,7 +121,7 @@
 //! }
 //!
 //! async fn log_out(session: Session) -> Result<Redirect, SessionRejection> {
-//!     session.destroy()?;
+//!     session.log_out()?;
 //!     Ok(Redirect::to("/"))
 //! }
 //!

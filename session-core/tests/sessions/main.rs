@@ -1,12 +1,17 @@
 //! Sessions around requests, through the public API: commits, conflicts, faults and time.
 
+mod bearer;
+mod client;
 mod conflicts;
 mod cookies;
+mod credentials;
 mod doubt;
+mod freshness;
 mod lifecycle;
 mod lifetimes;
 mod logins;
 mod lookup;
+mod peek;
 mod superseded;
 mod unchanged;
 mod updates;
