@@ -47,6 +47,12 @@ pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
     field.is_some_and(|field| trim(field.as_bytes()).eq_ignore_ascii_case(b"bearer"))
 }
 
+/// Asks for a bearer session, as a client does.
+#[cfg(feature = "testing")]
+pub(crate) fn ask(headers: &mut HeaderMap) {
+    headers.insert(SESSION_TRANSPORT, HeaderValue::from_static("bearer"));
+}
+
 /// The token of a session in an `Authorization` field: the scheme in any case, at least one space,
 /// and the token (RFC 9110 §11.4, RFC 6750 §2.1). Everything that begins like a token of a session
 /// is taken for one, so that a damaged one is not ignored.

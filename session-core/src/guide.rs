@@ -15,6 +15,9 @@ pub mod bearer {}
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
 
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
+
 #[doc = include_str!("../docs/verbs.md")]
 pub mod verbs {}
 

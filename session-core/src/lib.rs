@@ -59,6 +59,7 @@
 //! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
 //! * [`guide::bearer`] explains sessions of apps, whose tokens travel in the `Authorization` header.
 //! * [`guide::security`] lists what is protected, and what is left to the application.
+//! * [`guide::testing`] shows how to test a service that uses sessions.
 //! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
 //! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
 //! * [`Store`] is the contract of a store; `contract!` (feature `contract`) tests one.
@@ -69,7 +70,7 @@
 //! |---|---|
 //! | `memory` (default) | `MemoryStore`, a bounded store in the process |
 //! | `contract` | `contract!`, the test suite for implementations of [`Store`] |
-//! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand |
+//! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand; `Sessions::test_cookie` and `test_bearer`, the credentials of sessions for tests |
 
 mod adapter;
 mod answer;

@@ -13,6 +13,7 @@ mod logins;
 mod lookup;
 mod peek;
 mod superseded;
+mod test_kit;
 mod unchanged;
 mod updates;
 mod users;
