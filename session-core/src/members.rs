@@ -8,6 +8,7 @@ use crate::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     index::{AnyIndex, Index},
+    indexing,
     label::Label,
     listing::IndexEntry,
     lookup,
@@ -89,7 +90,7 @@ pub(crate) async fn end(
     entries: Vec<IndexEntry>,
 ) -> Result<Vec<SessionId>, SessionError> {
     let end = |entry: IndexEntry| async move {
-        let ended = end_one(config, label, &entry.id).await?;
+        let ended = end_and_forget(config, label, &entry.id, Some(label)).await?;
         remove(config, label, &entry).await?;
         Ok(ended.then_some(entry.id))
     };
@@ -100,11 +101,21 @@ pub(crate) async fn end(
         .await
 }
 
-/// Ends a session if it is alive and has the label. Returns whether it did.
+/// Ends a session if it is alive and has the label. Returns whether it did. Its entries are removed
+/// later.
 pub(crate) async fn end_one(
     config: &Config,
     label: &Label,
     id: &SessionId,
+) -> Result<bool, SessionError> {
+    end_and_forget(config, label, id, None).await
+}
+
+async fn end_and_forget(
+    config: &Config,
+    label: &Label,
+    id: &SessionId,
+    removed: Option<&Label>,
 ) -> Result<bool, SessionError> {
     let deadline = config.clock.monotonic() + config.policy.commit_deadline;
     let mut current = load_living(config, label, id).await?;
@@ -112,7 +123,7 @@ pub(crate) async fn end_one(
     while let Some(Current { version, body, .. }) = current {
         match config.store.destroy(id, Destroy::expecting(version)).await {
             Ok(Destroyed::Destroyed(_)) => {
-                crate::indexing::forget(config, *id, &body.contents);
+                indexing::forget_but(config, *id, &body.contents, removed);
                 tracing::info!(session.id = %id, "session ended");
                 return Ok(true);
             }
