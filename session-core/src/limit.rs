@@ -17,6 +17,7 @@ use crate::{
     label::Label,
     listing::Listed,
     members,
+    outcome::EndReason,
     policy::{SessionLimit, WhenFull},
 };
 
@@ -62,7 +63,8 @@ pub(crate) async fn enforce(
             let kept = limit.max.saturating_sub(1).max(newer.count() as u64);
             let kept = usize::try_from(kept).unwrap_or(usize::MAX);
             let oldest = others.iter().skip(kept);
-            let ends = oldest.map(|(entry, _)| members::end_one(config, &label, &entry.id));
+            let ends = oldest
+                .map(|(entry, _)| members::end_one(config, &label, &entry.id, EndReason::Evicted));
             let ended = try_join_all(ends).await?;
             tracing::debug!(ended = ended.len(), "sessions beyond the limit ended");
             Ok(Verdict::Within)
@@ -74,7 +76,7 @@ pub(crate) async fn enforce(
             if (older.count() as u64) < limit.max {
                 return Ok(Verdict::Within);
             }
-            members::end_one(config, &label, &own).await?;
+            members::end_one(config, &label, &own, EndReason::Evicted).await?;
             Ok(Verdict::Exceeded)
         }
     }
