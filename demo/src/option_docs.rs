@@ -67,8 +67,11 @@ mod tests {
     use super::*;
     use crate::options::Options;
 
-    /// Options whose values are code, and those that stand for a whole table.
-    const WITHOUT_FLAG: [&str; 8] = [
+    /// Options whose values are code, and those that stand for other options or a whole table.
+    const WITHOUT_FLAG: [&str; 11] = [
+        "timeouts",
+        "transports",
+        "load_mode",
         "cookie",
         "cookie_for",
         "commit_if",
