@@ -179,6 +179,7 @@ mod cluster;
 mod command;
 mod config;
 mod connect_error;
+mod connection;
 mod connector;
 mod credentials;
 mod endpoint;
@@ -207,6 +208,7 @@ mod server_error;
 mod slot_map;
 mod store;
 mod stored_record;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
