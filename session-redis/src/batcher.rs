@@ -116,13 +116,26 @@ impl Batcher {
         !self.shared.is_busy()
     }
 
-    /// Sends commands once, and waits for their replies for `limit` at most.
+    /// Sends commands once, and waits for their replies for `limit` at most. An error among them is
+    /// the failure of all.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, commands that are not in a pipeline yet are not sent, and the
     /// replies to others are discarded.
     pub(crate) async fn send(
+        &self,
+        commands: Vec<Cmd>,
+        asking: bool,
+        limit: Duration,
+        permit: Option<Permit>,
+    ) -> Result<Values, Failure> {
+        let values = self.send_all(commands, asking, limit, permit).await?;
+        take_replies(values)
+    }
+
+    /// As [`send`](Self::send), but some of the replies may be errors.
+    pub(crate) async fn send_all(
         &self,
         commands: Vec<Cmd>,
         asking: bool,
@@ -256,10 +269,8 @@ impl InFlight {
         let mut values = values.map(Vec::into_iter);
         for (count, asking, replies, permit) in waiting {
             let own = match &mut values {
-                // All of them are taken before one is looked at: what an error left behind would
-                // go to the next operation.
-                Ok(values) if asking => take_replies(after_asking(values, count)),
-                Ok(values) => take_replies(values.by_ref().take(count).collect()),
+                Ok(values) if asking => Ok(after_asking(values, count)),
+                Ok(values) => Ok(values.by_ref().take(count).collect()),
                 Err(failure) => Err(failure.clone()),
             };
             drop(permit);

@@ -106,6 +106,13 @@ pub(crate) struct ServerConnection {
     _reauthentication: Option<Reauthentication>,
 }
 
+impl ServerConnection {
+    /// See [`Connector::generation`].
+    pub(crate) fn generation(&self) -> u64 {
+        self.place.generation
+    }
+}
+
 impl ServerAddress {
     fn endpoint(&self) -> Endpoint<'_> {
         match self {
@@ -190,7 +197,7 @@ impl Connector {
         let response_timeout = self.config.response_timeout;
         let connected = Connected {
             connection: Batcher::start(server.connection.clone(), response_timeout, observer),
-            generation: server.place.generation,
+            generation: server.generation(),
         };
         *previous = Some(server);
         Ok(connected)
@@ -211,7 +218,7 @@ impl Connector {
     ) -> Result<(), Failure> {
         let credentials = self.credentials(&server.place).await?;
         let same_login = server.credentials.is_same_login(&credentials);
-        if !same_login || server.place.generation != self.generation() {
+        if !same_login || server.generation() != self.generation() {
             return Err(Failure::Closed);
         }
         server.connection.check(self.config.response_timeout).await

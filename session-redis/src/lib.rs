@@ -80,8 +80,9 @@
 //! | load | `GET` and `PTTL` in one pipeline | 1 |
 //! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
 //! | destroy of any version | `UNLINK` | 1 |
+//! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
+//! Every command but `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
 //! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
 //! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
 //! is.
@@ -105,6 +106,8 @@
 //! * Sentinel, to check that a server is a primary: `+role`
 //! * a cluster, to find the nodes and to follow slots that move:
 //!   `+cluster|info +cluster|slots +asking`
+//! * the tools of an operator, [`RedisStore::scan`] and [`RedisStore::count`]: `+scan`, see
+//!   [`RedisConfig::operator_acl_rules`]
 //!
 //! Sentinels have users of their own, with the rules of [`RedisConfig::sentinel_acl_rules`]:
 //!
@@ -187,6 +190,7 @@ mod failure;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 mod health;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -200,6 +204,7 @@ mod reauthentication;
 mod reply;
 mod retry;
 mod router;
+mod scan;
 mod script;
 mod sentinel;
 mod sentinel_view;
@@ -212,12 +217,14 @@ mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod unshared;
 mod url;
 
 pub use address::AddressError;
 pub use config::{ConfigError, RedisConfig};
 pub use connect_error::ConnectError;
 pub use credentials::{BoxError, Credentials, CredentialsProvider};
+pub use scan::Scan;
 pub use store::RedisStore;
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsError};
