@@ -73,12 +73,10 @@ impl Router {
     /// what became of each.
     ///
     /// Those that fail are sent again one by one, as [`run`](Self::run) does, also to other nodes.
-    /// By then those after them have been carried out. If one has failed for good, those after it
-    /// that failed too are not sent again.
+    /// By then those after them may have been carried out.
     pub(crate) async fn run_all(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, StoreError>> {
         let deadline = self.deadline();
         let mut replies = Vec::with_capacity(commands.len());
-        let mut gave_up = false;
         let attempted = self.attempt_all(commands, deadline).await;
         for (command, attempted) in commands.iter().zip(attempted) {
             let reply = match attempted {
@@ -86,13 +84,8 @@ impl Router {
                     values,
                     in_doubt: false,
                 }),
-                Err(failed) if gave_up => {
-                    let in_doubt = command.writes() && failed.failure.may_be_applied();
-                    Err(failed.failure.into_store_error(in_doubt))
-                }
                 Err(failed) => self.retry(*command, failed, deadline).await,
             };
-            gave_up |= reply.is_err();
             replies.push(reply);
         }
         replies
@@ -258,3 +251,7 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;
