@@ -160,6 +160,7 @@
 //! | `session_redis_operation_duration_seconds` | histogram, seconds | `node`, `operation`, `result` | one attempt of an operation, with connecting and waiting for its turn; `result` is `ok` or `error`. An operation that is sent again has several. |
 //! | `session_redis_in_flight` | gauge, operations | `node` | sent and not answered |
 //! | `session_redis_waiting` | gauge, operations | `node` | waiting until fewer are in flight |
+//! | `session_redis_wait_duration_seconds` | histogram, seconds | `node` | how long operations waited until fewer were in flight, whether or not they got their turn. Those that did not have to wait are not counted. |
 //! | `session_redis_in_flight_limit` | gauge, operations | `node` | how many may be in flight, adapted to the measured round trips |
 //! | `session_redis_connections` | gauge, connections | `node`, `state` | `idle` (never used), `connecting`, `up`, or `down`: its breaker is open |
 //! | `session_redis_connects_total` | counter, attempts | `node`, `result` | attempts to make a connection, or to check a suspect one |
@@ -170,7 +171,7 @@
 //! | `session_redis_retries_total` | counter, attempts | `cause` | sent again because of `connection_lost`, `connection_closed`, `read_only`, `script_missing` or `cluster_unsettled` |
 //! | `session_redis_map_refreshes_total` | counter, requests | `result` | requests for the map of the cluster: `changed`, `unchanged` or `failed` |
 //!
-//! An operation whose future is dropped is not measured.
+//! An operation whose future is dropped is not measured, except for its wait.
 
 mod address;
 mod admission;
