@@ -89,3 +89,66 @@ impl Drop for Driver {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::ProtocolVersion;
+    use test_support::Redis;
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// RESP2 without credentials sends nothing at the beginning.
+    async fn start(stream: BoxStream) -> Connection {
+        let info = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP2)
+            .set_skip_set_lib_name();
+        let connection = Connection::start(stream, &info, AsyncConnectionConfig::new());
+        connection.await.expect("a connection")
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_closed_although_its_peer_reads_nothing() {
+        const BYTES: usize = 64 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let (mut peer, _) = listener.accept().await.expect("a connection");
+        let mut connection = start(Box::new(stream)).await;
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("SET").arg("k").arg(vec![0u8; BYTES]);
+        // more than the sockets hold
+        let mut buffer = vec![0; 1 << 16];
+        tokio::select! {
+            _ = connection.send(&pipeline) => panic!("nobody replies"),
+            read = peer.read(&mut buffer) => assert!(read.expect("the beginning") > 0),
+        }
+        drop(connection);
+        let mut received = 0;
+        while let Ok(read @ 1..) = peer.read(&mut buffer).await {
+            received += read;
+        }
+        assert!(received < BYTES / 2, "{received} bytes were written");
+    }
+
+    #[tokio::test]
+    async fn a_check_needs_a_reply() {
+        let server = Redis::start();
+        let stream = TcpStream::connect(server.addr()).await.expect("a stream");
+        let mut connection = start(Box::new(stream)).await;
+        let limit = Duration::from_millis(200);
+        for _ in 0..2 {
+            assert_eq!(connection.check(limit).await, Ok(()));
+        }
+        server.pause();
+        let late = Failure::unavailable("timed out while connecting");
+        assert_eq!(connection.check(limit).await, Err(late));
+        server.resume();
+        server.kill();
+        let closed = connection.check(limit).await.expect_err("no server");
+        assert!(closed.is_outage(), "{closed:?}");
+    }
+}
