@@ -105,15 +105,16 @@ impl RedisStore {
     /// Finds the ids of all sessions, on every node.
     ///
     /// For tools of operators: it takes Redis about a millisecond for 1000 keys, other keys
-    /// included. It uses connections of its own, so requests are not delayed by its replies. The
-    /// user of the store needs [`RedisConfig::operator_acl_rules`].
+    /// included. Scans use connections of their own, at most four to each node, so requests are not
+    /// queued behind their replies. The user needs [`RedisConfig::operator_acl_rules`].
     ///
     /// # Examples
     ///
     /// Ending all sessions, in bulk:
     ///
     /// ```no_run
-    /// # async fn example(store: session_redis::RedisStore) -> Result<(), session_core::StoreError> {
+    /// # use session_core::StoreError;
+    /// # async fn example(store: session_redis::RedisStore) -> Result<(), StoreError> {
     /// let mut scan = store.scan();
     /// while let Some(ids) = scan.next_page().await? {
     ///     store.destroy_many(&ids).await?;
