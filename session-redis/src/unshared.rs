@@ -127,3 +127,115 @@ impl fmt::Debug for UnsharedConnection {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+    use test_support::{Redis, eventually};
+
+    use super::*;
+    use crate::{config::RedisConfig, connector::Source, node::Node};
+
+    fn node(server: &Redis) -> Arc<Node> {
+        let config = RedisConfig::from_url(&server.url()).expect("a URL");
+        let address = crate::address::Address {
+            host: "127.0.0.1".to_owned(),
+            port: server.port(),
+        };
+        Node::single(Source::Tcp(address), &Arc::new(config))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    fn pipeline(commands: &[&str]) -> Pipeline {
+        let mut pipeline = Pipeline::new();
+        for command in commands {
+            let mut words = command.split(' ');
+            let command = pipeline.cmd(words.next().expect("a name"));
+            for word in words {
+                command.arg(word);
+            }
+        }
+        pipeline
+    }
+
+    #[tokio::test]
+    async fn a_command_that_blocks_delays_no_operation() {
+        let server = Redis::start();
+        let node = node(&server);
+        let mut connection = node.unshared(soon()).await.expect("a connection");
+        // the second one blocks
+        let pipeline = pipeline(&["SET a 1", "BLPOP list 0", "GET a"]);
+        let blocked = connection.send(&pipeline, Duration::from_secs(5));
+        let operations = async {
+            eventually("the command blocks", async || {
+                let info: String = server.command(&["INFO", "clients"]);
+                info.contains("blocked_clients:1")
+            })
+            .await;
+            for _ in 0..3 {
+                node.ping(soon()).await.expect("a reply");
+            }
+            server.command::<u64>(&["RPUSH", "list", "x"])
+        };
+        let (replies, pushed) = tokio::join!(blocked, operations);
+        assert_eq!(pushed, 1);
+        let text = |text: &str| Value::BulkString(text.into());
+        let popped = Value::Array(vec![text("list"), text("x")]);
+        let expected = [Value::Okay, popped, text("1")];
+        assert_eq!(replies.expect("replies")[..], expected);
+    }
+
+    #[tokio::test]
+    async fn a_few_connections_are_made_and_others_wait_for_them() {
+        let server = Redis::start();
+        let node = node(&server);
+        let mut connections = Vec::new();
+        for _ in 0..MAX {
+            connections.push(node.unshared(soon()).await.expect("a connection"));
+        }
+        let late = node.unshared(Instant::now()).await.map(drop);
+        assert_eq!(
+            late,
+            Err(Failure::unavailable("timed out while connecting"))
+        );
+        let next = node.unshared(soon());
+        let (next, ()) = tokio::join!(next, async { drop(connections.pop()) });
+        next.expect("the connection that was returned");
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_its_replies_is_closed_and_another_made() {
+        let server = Redis::start();
+        let node = node(&server);
+        let blocked = || {
+            let info: String = server.command(&["INFO", "clients"]);
+            info.contains("blocked_clients:1")
+        };
+        let mut connection = node.unshared(soon()).await.expect("a connection");
+        let pop = pipeline(&["BLPOP list 0"]);
+        let replies = connection.send(&pop, Duration::from_millis(20)).await;
+        assert_eq!(replies, Err(Failure::TimedOut));
+        eventually("the command blocks", async || blocked()).await;
+        drop(connection);
+        eventually("it is closed", async || !blocked()).await;
+
+        let limit = Duration::from_secs(5);
+        let mut connection = node.unshared(soon()).await.expect("a connection");
+        let error = connection
+            .send(&pipeline(&["NONSENSE", "PING"]), limit)
+            .await;
+        assert!(matches!(error, Err(Failure::Server(_))), "{error:?}");
+        // an error is a reply
+        let id = async |connection: &mut UnsharedConnection| {
+            let id = pipeline(&["CLIENT ID"]);
+            connection.send(&id, limit).await.expect("an id")
+        };
+        let first = id(&mut connection).await;
+        drop(connection);
+        let mut connection = node.unshared(soon()).await.expect("a connection");
+        assert_eq!(id(&mut connection).await, first);
+    }
+}
