@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroy, Destroyed, Health, Loaded, MemoryStore, Saved, SessionId, Store, StoreError,
-    Touched, Version, Write, testing::TestStore,
+    AnyIndex, Created, Destroy, Destroyed, Health, Loaded, MemoryStore, Saved, SessionId, Store,
+    StoreError, Touched, Version, Write, testing::TestStore,
 };
 use session_redis::RedisStore;
 
@@ -127,6 +127,13 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.health().await,
             Self::Redis { store, .. } => store.health().await,
+        }
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        match self {
+            Self::Memory(store) => store.index(),
+            Self::Redis { store, .. } => store.index(),
         }
     }
 }

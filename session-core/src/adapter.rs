@@ -54,7 +54,7 @@ impl Sessions {
 
     /// Prepares an error response that replaces the response of a request.
     ///
-    /// It carries the cookies of what is committed already: by [`Session::save`], and by session
+    /// It carries the tokens of what is committed already: by [`Session::save`], and by session
     /// layers inside this one, which are found in the extensions of the response that is
     /// `replaced`.
     pub fn reject<B>(
@@ -66,6 +66,7 @@ impl Sessions {
         response::reject(
             handle.loaded().map(Session::shared),
             handle.is_accessed(),
+            self.config().transports,
             replaced,
             response,
         );

@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod destroy;
+mod listed;
 mod load;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -14,11 +15,14 @@ use crate::{
     draft::Draft,
     error::SessionError,
     headers::{Credential, Issued},
+    listing::Listed,
     outcome::{Loss, Outcome},
     policy::Policy,
     state::{Base, Current, NewSession, Refusal, Regeneration, Retired, Since, State},
+    store::Applied,
     store_error::StoreError,
     token::SessionToken,
+    unlisted::{Due, Unlisted},
 };
 
 /// A session during a commit: its state, and what the commit has done so far.
@@ -28,6 +32,8 @@ pub(crate) struct Progress {
     pub(crate) outcome: Outcome,
     /// What the client has to be told.
     pub(crate) credential: Credential,
+    /// The last write, as long as the index has to be told about it first.
+    pub(crate) unlisted: Option<Unlisted>,
 }
 
 /// The answer to a step, with the write that it answers.
@@ -45,12 +51,28 @@ pub(crate) enum Answer {
     Loaded(Option<Box<Current>>),
     /// The handler asked for the record.
     Reloaded(Option<Box<Current>>),
+    /// The principal may have one more session.
+    Room,
+    /// The principal has as many sessions as allowed; the login is not stored.
+    NoRoom,
+    /// The session that was stored is listed.
+    Listed(Listed),
+    /// The limit has been looked at.
+    Limited(Verdict),
+}
+
+/// Whether a login that is listed exceeds the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Within,
+    /// It does, and its session has been ended.
+    Exceeded,
 }
 
 /// The answer to a create.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Creation {
-    Applied,
+    Applied(Applied),
     /// The id is taken.
     Taken,
 }
@@ -58,7 +80,7 @@ pub(crate) enum Creation {
 /// The answer to a conditional operation.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Applied,
+    Applied(Applied),
     /// A concurrent request wrote this.
     Conflict(Box<Current>),
     /// There is no record.
@@ -76,6 +98,13 @@ pub(crate) struct Context<'c> {
 }
 
 impl Progress {
+    /// What the index has to be told next.
+    pub(crate) fn due(&self) -> Option<Due> {
+        let unlisted = self.unlisted.as_ref()?;
+        // what was ended meanwhile need not be listed
+        (self.state.written_id() == Some(unlisted.id())).then_some(unlisted.due)
+    }
+
     /// Prepares the session for another commit, if this one was dropped before it was done: a
     /// regeneration begins again.
     pub(crate) fn interrupt(&mut self) {
@@ -126,6 +155,10 @@ impl Progress {
             Answer::Destroyed(Purpose::Undo, result) => applier.undone(state, &result),
             Answer::Loaded(current) => applier.loaded(state, current.map(|current| *current)),
             Answer::Reloaded(current) => applier.reloaded(state, current.map(|current| *current)),
+            Answer::Room => applier.set(state),
+            Answer::NoRoom => applier.refused(state),
+            Answer::Listed(listed) => applier.listed(state, listed),
+            Answer::Limited(verdict) => applier.limited(state, verdict),
         }
     }
 }

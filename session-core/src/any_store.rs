@@ -5,6 +5,7 @@ use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use crate::{
     health::Health,
     id::SessionId,
+    index::AnyIndex,
     record::Version,
     store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
     store_error::StoreError,
@@ -72,6 +73,10 @@ impl Store for AnyStore {
     async fn health(&self) -> Health {
         self.0.health().await
     }
+
+    fn index(&self) -> Option<AnyIndex> {
+        self.0.index()
+    }
 }
 
 impl fmt::Debug for AnyStore {
@@ -99,6 +104,7 @@ trait ErasedStore: Send + Sync {
     ) -> Operation<'a, Touched>;
     fn destroy<'a>(&'a self, id: &'a SessionId, options: Destroy) -> Operation<'a, Destroyed>;
     fn health<'a>(&'a self) -> Pin<Box<dyn Future<Output = Health> + Send + 'a>>;
+    fn index(&self) -> Option<AnyIndex>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -134,5 +140,9 @@ impl<S: Store> ErasedStore for S {
 
     fn health<'a>(&'a self) -> Pin<Box<dyn Future<Output = Health> + Send + 'a>> {
         Box::pin(Store::health(self))
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        Store::index(self)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     body::Body,
+    listing::Listing,
     record::{Record, Version},
     token::SessionToken,
 };
@@ -28,6 +29,10 @@ pub(crate) struct Attempted {
     pub(crate) only_extends: bool,
     /// If it is applied, the cookie is sent although the token is not new.
     pub(crate) reissue: bool,
+    /// What the index must list before the write is acknowledged: the principal first.
+    pub(crate) listings: Vec<Listing>,
+    /// It extends the session's life so much that the index has to know.
+    pub(crate) extends: bool,
 }
 
 impl Attempted {

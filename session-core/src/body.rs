@@ -64,7 +64,8 @@ impl Secrets {
 
 /// How the token of a session travels. A token is accepted only on its own transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Transport {
+#[non_exhaustive]
+pub enum Transport {
     /// In a cookie.
     #[default]
     Cookie,
@@ -82,6 +83,32 @@ pub(crate) struct Contents {
     pub(crate) cookie: CookieOverrides,
 }
 
+impl Contents {
+    /// Whether the session can be found by something else than its id.
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.principal.is_some() || !self.tags.is_empty()
+    }
+
+    pub(crate) fn tag(&self, name: &str) -> Option<&str> {
+        let tag = self.tags.iter().find(|tag| *tag.name == *name)?;
+        Some(&tag.value)
+    }
+
+    /// Sets the value of a tag, or removes the tag.
+    pub(crate) fn set_tag(&mut self, name: &str, value: Option<&str>) {
+        let at = self.tags.iter().position(|tag| *tag.name == *name);
+        match (at, value) {
+            (Some(at), Some(value)) => self.tags[at].value = value.into(),
+            (Some(at), None) => drop(self.tags.remove(at)),
+            (None, Some(value)) => self.tags.push(Tag {
+                name: name.into(),
+                value: value.into(),
+            }),
+            (None, None) => {}
+        }
+    }
+}
+
 impl fmt::Debug for Contents {
     /// Prints the names of the data only, because values and principals may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,8 +121,6 @@ impl fmt::Debug for Contents {
 pub(crate) struct Tag {
     pub(crate) name: Box<str>,
     pub(crate) value: Box<str>,
-    /// The nonce of the index entry.
-    pub(crate) nonce: Option<[u8; 8]>,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use http::{Extensions, StatusCode, Uri, request::Parts};
 use crate::{
     any_store::AnyStore,
     clock::{Clock, SystemClock},
-    config::{Config, CookieFn, IdSource, OriginalUri},
+    config::{Config, CookieFn, IdSource, LoadModeFn, OriginalUri},
     config_error::ConfigError,
     contention::ContentionLocks,
     cookie_options::CookieOptions,
@@ -15,12 +15,13 @@ use crate::{
     entropy::{Entropy, EntropyError, OsEntropy},
     format::Native,
     id::SessionId,
-    policy::{ExpressOptions, OnDecodeError, OnLost, Policy},
+    policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Policy, SessionLimit, WhenFull},
     request_scheme::Proxy,
     sessions::Sessions,
     sign::SigningKeys,
     store::Store,
     timeouts::Timeouts,
+    transports::Transports,
 };
 
 /// The longest gap between two requests: OWASP Session Management Cheat Sheet, 15 to 30 minutes for
@@ -43,10 +44,13 @@ pub struct Builder {
     absolute_timeout: Option<Duration>,
     cookie: CookieOptions,
     cookie_fn: Option<CookieFn>,
+    transports: Transports,
     proxy: Proxy,
     policy: Policy,
     id_source: Option<IdSource>,
     original_uri: Option<OriginalUri>,
+    lists_sessions: bool,
+    load_mode: Option<LoadModeFn>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
 }
@@ -61,6 +65,7 @@ impl Sessions {
             absolute_timeout: Some(ABSOLUTE_TIMEOUT),
             cookie: CookieOptions::default(),
             cookie_fn: None,
+            transports: Transports::default(),
             proxy: Proxy::default(),
             policy: Policy {
                 timeouts: Timeouts {
@@ -76,9 +81,12 @@ impl Sessions {
                 commit_deadline: COMMIT_DEADLINE,
                 supersede_grace: SUPERSEDE_GRACE,
                 commit_if: None,
+                limit: None,
             },
             id_source: None,
             original_uri: None,
+            lists_sessions: true,
+            load_mode: None,
             entropy: Arc::new(OsEntropy),
             clock: Arc::new(SystemClock),
         }
@@ -110,6 +118,12 @@ impl Builder {
         }
     }
 
+    /// Both timeouts, by the name of a standard.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        self.idle_timeout(timeouts.idle)
+            .absolute_timeout(timeouts.absolute)
+    }
+
     /// The smallest extension that is worth writing a new expiry.
     pub fn touch_after(mut self, touch_after: Duration) -> Self {
         self.policy.timeouts.touch_after = Some(touch_after);
@@ -131,6 +145,11 @@ impl Builder {
             cookie_fn: Some(Arc::new(options)),
             ..self
         }
+    }
+
+    /// Whether tokens travel in cookies, in the `Authorization` header, or in either.
+    pub fn transports(self, transports: Transports) -> Self {
+        Self { transports, ..self }
     }
 
     /// The options that express-session has under the same names.
@@ -205,6 +224,49 @@ impl Builder {
         }
     }
 
+    /// Whether the sessions of each principal and of each tag are listed, so that
+    /// [`Sessions::of`] finds them.
+    pub fn list_sessions(self, list_sessions: bool) -> Self {
+        Self {
+            lists_sessions: list_sessions,
+            ..self
+        }
+    }
+
+    /// Chooses how the session of a request is loaded. A page that polls must not keep its session
+    /// alive:
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use session_core::{LoadMode, MemoryStore, Sessions, SigningKeys};
+    ///
+    /// let sessions = Sessions::builder(MemoryStore::new())
+    ///     .signing_keys(SigningKeys::random()?)
+    ///     .load_mode(|request| match request.uri.path() {
+    ///         "/api/poll" => LoadMode::Peek,
+    ///         _ => LoadMode::Normal,
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "memory"))]
+    /// # fn main() {}
+    /// ```
+    pub fn load_mode(self, choose: impl Fn(&Parts) -> LoadMode + Send + Sync + 'static) -> Self {
+        Self {
+            load_mode: Some(Arc::new(choose)),
+            ..self
+        }
+    }
+
+    /// The most sessions that a principal may have.
+    pub fn max_sessions_per_principal(mut self, max: usize, when_full: WhenFull) -> Self {
+        let max = u64::try_from(max).unwrap_or(u64::MAX);
+        self.policy.limit = Some(SessionLimit { max, when_full });
+        self
+    }
+
     /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self {
@@ -248,15 +310,25 @@ impl Builder {
                 option: "max_bytes",
             });
         }
+        let index = self.lists_sessions.then(|| self.store.index()).flatten();
+        let option = "max_sessions_per_principal";
+        match (self.policy.limit, &index) {
+            (Some(SessionLimit { max: 0, .. }), _) => return Err(ConfigError::Zero { option }),
+            (Some(_), None) => return Err(ConfigError::NoIndex { option }),
+            (Some(_) | None, _) => {}
+        }
         Ok(Sessions::new(Config {
             store: self.store,
+            index,
             keys,
             cookie: Arc::new(CookieSpec::check(self.cookie)?),
             cookie_fn: self.cookie_fn,
+            transports: self.transports,
             proxy: self.proxy,
             policy: self.policy,
             id_source: self.id_source,
             original_uri: self.original_uri,
+            load_mode: self.load_mode,
             entropy: self.entropy,
             clock: self.clock,
             format: Box::new(Native),

@@ -15,6 +15,7 @@ use crate::{
     headers::Credential,
     outcome::Outcome,
     state::{NewSession, State},
+    unlisted::Unlisted,
     verbs::Verb,
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct Cell {
 struct Inner {
     state: State,
     credential: Credential,
+    unlisted: Option<Unlisted>,
     require_unchanged: bool,
     closed: bool,
     /// The calls since the commit that is in flight began, in order.
@@ -45,6 +47,7 @@ impl Cell {
         let inner = Inner {
             state,
             credential: Credential::default(),
+            unlisted: None,
             require_unchanged: false,
             closed: false,
             later: None,
@@ -143,10 +146,13 @@ impl Cell {
     }
 
     /// Looks at the state and at [`require_unchanged`](Self::require_unchanged), if no commit is in
-    /// flight.
+    /// flight or has left something to do.
     pub(crate) fn read_settled<T>(&self, look: impl FnOnce(&State, bool) -> T) -> Option<T> {
         let _lock = self.commit_lock.try_lock().ok()?;
         let inner = self.lock();
+        if inner.unlisted.is_some() {
+            return None;
+        }
         Some(look(&inner.state, inner.require_unchanged))
     }
 
@@ -158,6 +164,7 @@ impl Cell {
             state: inner.state.clone(),
             outcome: Outcome::UNTOUCHED,
             credential: inner.credential.clone(),
+            unlisted: inner.unlisted.clone(),
         };
         (progress, inner.require_unchanged)
     }
@@ -172,6 +179,10 @@ impl Cell {
     ) {
         let mut state = mem::replace(&mut progress.state, State::Gone);
         let credential = mem::take(&mut progress.credential);
+        let mut unlisted = progress.unlisted.take();
+        if let Some(unlisted) = &mut unlisted {
+            unlisted.outcome.include(progress.outcome);
+        }
         loop {
             let calls = {
                 let mut inner = self.lock();
@@ -179,6 +190,7 @@ impl Cell {
                 if calls.is_empty() {
                     inner.state = state;
                     inner.credential = credential;
+                    inner.unlisted = unlisted;
                     return;
                 }
                 inner.later = Some(Vec::new());

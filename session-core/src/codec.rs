@@ -45,8 +45,8 @@ const UNKNOWN: &str = "unknown field";
 const TYPICAL_FIELDS_BYTES: usize = 192;
 /// What most values take.
 const TYPICAL_VALUE_BYTES: usize = 64;
-/// Name, value and nonce.
-const TAG_PARTS: usize = 3;
+/// Name and value.
+const TAG_PARTS: usize = 2;
 
 /// The bytes are not a body that this release can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -239,7 +239,7 @@ fn typical_bytes(body: &Body) -> usize {
     let principal = principal.as_ref().map_or(0, |principal| principal.len());
     let tags: usize = tags
         .iter()
-        .map(|tag| tag.name.len() + tag.value.len() + 16)
+        .map(|tag| tag.name.len() + tag.value.len() + 7)
         .sum();
     let unknown: usize = body
         .unknown
@@ -253,10 +253,6 @@ fn encode_tag(tag: &Tag, out: &mut Writer) {
     out.array(TAG_PARTS);
     out.text(&tag.name);
     out.text(&tag.value);
-    match &tag.nonce {
-        Some(nonce) => out.bin(nonce),
-        None => out.nil(),
-    }
 }
 
 /// Fills the slot of a field, which must be empty.
@@ -311,12 +307,11 @@ fn decode_tags(reader: &mut Reader<'_>) -> Result<Vec<Tag>, Problem> {
     let mut tags = Vec::with_capacity(reader.capacity(len, 1 + TAG_PARTS));
     for _ in 0..len {
         if reader.array()? != TAG_PARTS {
-            return Err(Problem::Expected("name, value and nonce of a tag"));
+            return Err(Problem::Expected("name and value of a tag"));
         }
         tags.push(Tag {
             name: reader.text()?.into(),
             value: reader.text()?.into(),
-            nonce: reader.optional(|reader| reader.bin_array("a nonce of 8 bytes"))?,
         });
     }
     Ok(tags)

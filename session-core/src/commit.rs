@@ -6,13 +6,15 @@ use std::{mem, sync::Arc};
 use tracing::Instrument;
 
 use crate::{
-    answer::{Answer, Change, Context, Creation, Progress},
+    answer::{Answer, Change, Context, Creation, Progress, Verdict},
     attempted::Attempted,
-    body::{Body, Secrets},
+    body::{Body, Contents, Secrets},
     clock::Now,
     decide::{Create, Facts, Purpose, Save, SecretChange, Step, Trigger, decide},
     error::{SessionError, SessionErrorKind},
     id::SessionId,
+    indexing, limit,
+    listing::Listed,
     lookup,
     outcome::{Loss, Outcome},
     record::{Record, Version},
@@ -62,7 +64,10 @@ pub(crate) fn try_commit(shared: &Shared) -> Option<Outcome> {
             | Step::Save(_)
             | Step::Repeat(_)
             | Step::Touch { .. }
-            | Step::Destroy { .. } => None,
+            | Step::Destroy { .. }
+            | Step::FindRoom { .. }
+            | Step::List
+            | Step::Limit(_) => None,
         }
     })?
 }
@@ -74,6 +79,8 @@ fn facts(shared: &Shared, trigger: Trigger, require_unchanged: bool) -> Facts<'_
         require_unchanged,
         committed: false,
         late: false,
+        due: None,
+        has_room: false,
     }
 }
 
@@ -116,8 +123,12 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
             }
             Step::Touch { base, ttl, reissue } => {
                 let (id, version) = (base.token.id(), base.version);
+                let contents = Arc::clone(base.contents());
                 let result = config.store.touch(&id, version, ttl).await;
                 let change = commit.touched(&id, result)?;
+                if matches!(change, Ok(Change::Applied(_))) {
+                    indexing::refresh(config, id, &contents, ttl, now.wall);
+                }
                 Answer::Touched {
                     ttl,
                     reissue,
@@ -128,7 +139,17 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
                 id,
                 expected,
                 purpose,
-            } => commit.destroy(id, expected, purpose).await?,
+                contents,
+            } => {
+                let contents = contents.cloned();
+                commit.destroy(id, expected, purpose, contents).await?
+            }
+            Step::FindRoom { principal, own } => {
+                let principal = Arc::clone(principal);
+                commit.find_room(&principal, own).await?
+            }
+            Step::List => commit.list().await?,
+            Step::Limit(listed) => commit.limit(listed).await?,
         };
         let conflict = is_conflict(&answer);
         commit.apply(answer)?;
@@ -166,7 +187,10 @@ enum Pending {
 impl<'s> InFlight<'s> {
     fn begin(shared: &'s Shared, trigger: Trigger) -> Self {
         let (progress, require_unchanged) = shared.cell.begin_commit();
-        let facts = facts(shared, trigger, require_unchanged);
+        let facts = Facts {
+            due: progress.due(),
+            ..facts(shared, trigger, require_unchanged)
+        };
         Self {
             shared,
             now: shared.config.now(),
@@ -191,6 +215,7 @@ impl<'s> InFlight<'s> {
         let result = self.progress.apply_answer(answer, context);
         let outcome = &self.progress.outcome;
         self.facts.committed = outcome.created || outcome.saved || outcome.touched;
+        self.facts.due = self.progress.due();
         self.repeats |= matches!(self.progress.state, State::InDoubt(_));
         result
     }
@@ -225,9 +250,9 @@ impl<'s> InFlight<'s> {
     async fn create(&mut self, attempted: Arc<Attempted>) -> Answer {
         let id = attempted.token.id();
         self.pending = Pending::Create(attempted.clone());
-        let write = Write::new(&attempted.record, attempted.ttl);
+        let write = Write::new(&attempted.record, attempted.ttl).listed(&attempted.listings);
         let result = match self.shared.config.store.create(&id, write).await {
-            Ok(Created::Created(_)) => Ok(Creation::Applied),
+            Ok(Created::Created(applied)) => Ok(Creation::Applied(applied)),
             Ok(Created::Taken) => {
                 tracing::warn!(session.id = %id, "id of a new session is taken");
                 Ok(Creation::Taken)
@@ -240,15 +265,19 @@ impl<'s> InFlight<'s> {
     async fn save(&mut self, attempted: Arc<Attempted>) -> Result<Answer, SessionError> {
         let id = attempted.token.id();
         self.pending = Pending::Save(attempted.clone());
-        let write = Write::new(&attempted.record, attempted.ttl);
+        let write = Write::new(&attempted.record, attempted.ttl).listed(&attempted.listings);
         // a save without an expected version is none
         let expected = attempted.expected.unwrap_or(attempted.record.version());
         let result = match self.shared.config.store.save(&id, expected, write).await {
-            Ok(Saved::Saved(_)) => Ok(Change::Applied),
+            Ok(Saved::Saved(applied)) => Ok(Change::Applied(applied)),
             Ok(Saved::Conflict(current)) => Ok(self.conflict(&id, current)?),
             Ok(Saved::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
+        if attempted.extends && matches!(result, Ok(Change::Applied(_))) {
+            let (config, contents) = (&self.shared.config, &attempted.body.contents);
+            indexing::refresh(config, id, contents, attempted.ttl, self.now.wall);
+        }
         Ok(Answer::Saved(attempted, result))
     }
 
@@ -258,7 +287,7 @@ impl<'s> InFlight<'s> {
         result: Result<Touched, StoreError>,
     ) -> Result<Result<Change, StoreError>, SessionError> {
         Ok(match result {
-            Ok(Touched::Touched(_)) => Ok(Change::Applied),
+            Ok(Touched::Touched(applied)) => Ok(Change::Applied(applied)),
             Ok(Touched::Conflict(current)) => Ok(self.conflict(id, current)?),
             Ok(Touched::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
@@ -270,16 +299,56 @@ impl<'s> InFlight<'s> {
         id: SessionId,
         expected: Option<Version>,
         purpose: Purpose,
+        contents: Option<Arc<Contents>>,
     ) -> Result<Answer, SessionError> {
         self.pending = Pending::Destroy(purpose);
         let options = expected.map_or_else(Destroy::any, Destroy::expecting);
         let result = match self.shared.config.store.destroy(&id, options).await {
-            Ok(Destroyed::Destroyed(_)) => Ok(Change::Applied),
+            Ok(Destroyed::Destroyed(applied)) => Ok(Change::Applied(applied)),
             Ok(Destroyed::Conflict(current)) => Ok(self.conflict(&id, current)?),
             Ok(Destroyed::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
+        if let (Ok(Change::Applied(_)), Some(contents)) = (&result, contents) {
+            indexing::forget(&self.shared.config, id, &contents);
+        }
         Ok(Answer::Destroyed(purpose, result))
+    }
+
+    async fn find_room(
+        &mut self,
+        principal: &str,
+        own: Option<SessionId>,
+    ) -> Result<Answer, SessionError> {
+        let config = &self.shared.config;
+        let has_room = match config.policy.limit {
+            Some(limit) => limit::has_room(config, limit, principal, own).await?,
+            None => true,
+        };
+        self.facts.has_room = has_room;
+        Ok(match has_room {
+            true => Answer::Room,
+            false => Answer::NoRoom,
+        })
+    }
+
+    async fn list(&mut self) -> Result<Answer, SessionError> {
+        let Some(unlisted) = &self.progress.unlisted else {
+            return Ok(Answer::Listed(Listed::new(0, 0)));
+        };
+        let listed = indexing::put(&self.shared.config, &unlisted.attempted.listings).await?;
+        Ok(Answer::Listed(listed))
+    }
+
+    async fn limit(&mut self, listed: Listed) -> Result<Answer, SessionError> {
+        let config = &self.shared.config;
+        let Some((unlisted, limit)) = self.progress.unlisted.as_ref().zip(config.policy.limit)
+        else {
+            return Ok(Answer::Limited(Verdict::Within));
+        };
+        let principal = unlisted.attempted.body.contents.principal.as_deref();
+        let verdict = limit::enforce(config, limit, principal, unlisted.id(), listed).await?;
+        Ok(Answer::Limited(verdict))
     }
 
     /// Reads what a concurrent request wrote. If that cannot be decoded, nothing was applied.
@@ -373,6 +442,9 @@ fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>
         login,
         ttl,
     } = create;
+    let now = shared.config.now().wall;
+    let id = token.id();
+    let listings = indexing::listings(&shared.config, id, None, contents, false, *ttl, now)?;
     let body = Body {
         secrets: Secrets::one(token.secret().hash()),
         created_at: new.created_at,
@@ -393,6 +465,8 @@ fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>
         logs_in: login.is_some(),
         only_extends: false,
         reissue: false,
+        listings,
+        extends: false,
     }))
 }
 
@@ -410,7 +484,11 @@ fn attempt_save(
         ttl,
         only_extends,
         reissue,
+        extends,
     } = save;
+    let (config, id, stored) = (&shared.config, base.token.id(), Some(&**base.contents()));
+    let logs_in = login.is_some();
+    let listings = indexing::listings(config, id, stored, contents, logs_in, *ttl, now.wall)?;
     let renews = *secret != SecretChange::Keep;
     let token = match renews {
         true => SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?),
@@ -437,9 +515,11 @@ fn attempt_save(
         ttl: *ttl,
         opens: renews || !base.is_superseded(),
         renews,
-        logs_in: login.is_some(),
+        logs_in,
         only_extends: *only_extends,
         reissue: *reissue,
+        extends: *extends && listings.is_empty(),
+        listings,
     }))
 }
 

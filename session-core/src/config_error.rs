@@ -52,6 +52,14 @@ pub enum ConfigError {
         /// The option.
         option: &'static str,
     },
+    /// An option that needs a list of each principal's sessions, which there is none of.
+    #[error(
+        "{option} needs a store that lists sessions, and `list_sessions` must not be turned off"
+    )]
+    NoIndex {
+        /// The option.
+        option: &'static str,
+    },
     /// Sessions would expire between two touches although they are in use.
     #[error("touch_after = {touch_after:?} must be shorter than idle_timeout = {idle_timeout:?}")]
     TouchAfter {

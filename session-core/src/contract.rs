@@ -23,6 +23,7 @@ mod create;
 mod destroy;
 mod expiry;
 mod fixtures;
+mod index;
 mod races;
 mod save;
 mod touch;
@@ -34,6 +35,7 @@ pub use contents::*;
 pub use create::*;
 pub use destroy::*;
 pub use expiry::*;
+pub use index::*;
 pub use races::*;
 pub use save::*;
 pub use touch::*;
@@ -95,6 +97,27 @@ macro_rules! contract {
                 });
             }
         )*
+    };
+}
+
+/// Tests the index of a store against the contract of [`Index`](crate::Index). As
+/// [`contract!`](crate::contract!) otherwise.
+#[macro_export]
+macro_rules! index_contract {
+    ($make_store:expr) => {
+        $crate::contract!(@tests $make_store;
+            listed_sessions_are_found_in_order
+            entries_come_in_parts
+            listing_again_keeps_the_sequence_number
+            an_entry_is_removed_by_its_nonce
+            a_new_entry_comes_last
+            keys_are_independent
+            a_refresh_keeps_the_entry_or_lists_the_session
+            a_forgotten_session_is_not_listed
+            a_key_lives_as_long_as_its_longest_listing
+            racing_listings_are_all_listed
+            a_write_lists_what_it_says_it_lists
+        );
     };
 }
 

@@ -9,13 +9,15 @@ use crate::{
     cookie_spec::{CookieOverrides, CookieSpec},
     draft::{Draft, Login},
     id::SessionId,
+    listing::Listed,
     outcome::Loss,
-    policy::Policy,
+    policy::{Policy, WhenFull},
     record::Version,
     secret::Secret,
     set_cookie,
     state::{Base, Doubt, NewSession, Refusal, Regeneration, Retired, Since, State},
     token::SessionToken,
+    unlisted::Due,
 };
 
 /// The next step of a commit. It borrows from the state what it needs.
@@ -48,7 +50,18 @@ pub(crate) enum Step<'s> {
         id: SessionId,
         expected: Option<Version>,
         purpose: Purpose,
+        /// What it contains, as far as that is known: the index is told.
+        contents: Option<&'s Arc<Contents>>,
     },
+    /// Find out whether a principal may have one more session, beside the one that logs in.
+    FindRoom {
+        principal: &'s Arc<str>,
+        own: Option<SessionId>,
+    },
+    /// List the session that was stored.
+    List,
+    /// Find out whether the session that was listed exceeds the limit.
+    Limit(Listed),
 }
 
 /// A session to be stored under a new token.
@@ -73,6 +86,8 @@ pub(crate) struct Save<'s> {
     pub(crate) only_extends: bool,
     /// Send the cookie although the token is not new, if it opens the session.
     pub(crate) reissue: bool,
+    /// The life of the session is extended by more than a little.
+    pub(crate) extends: bool,
 }
 
 /// What a save does to the secrets of a session.
@@ -139,7 +154,8 @@ pub(crate) struct RequestFacts<'r> {
 }
 
 impl RequestFacts<'_> {
-    /// Whether the response can carry the cookie of a session with these attributes.
+    /// Whether the response can carry the token of a session with these attributes. The `Secure` of
+    /// the cookie counts for tokens in headers too.
     pub(crate) fn can_set_cookie(&self, overrides: &CookieOverrides) -> bool {
         self.has_response && set_cookie::can_issue(self.cookie, overrides, self.secure)
     }
@@ -156,6 +172,10 @@ pub(crate) struct Facts<'r> {
     pub(crate) committed: bool,
     /// The deadline has passed, and concurrent requests or the store are the reason.
     pub(crate) late: bool,
+    /// What the index has to be told before the last write is acknowledged.
+    pub(crate) due: Option<Due>,
+    /// The principal may have one more session.
+    pub(crate) has_room: bool,
 }
 
 /// Decides the next step. Every state has one.
@@ -165,6 +185,11 @@ pub(crate) fn decide<'s>(
     policy: &Policy,
     now: Now,
 ) -> Step<'s> {
+    match facts.due {
+        Some(Due::Put) => return Step::List,
+        Some(Due::Limit(listed)) => return Step::Limit(listed),
+        None => {}
+    }
     let context = Context { facts, policy, now };
     match state {
         State::Uninitialized { new, discarded } => {
@@ -209,12 +234,14 @@ pub(crate) fn decide<'s>(
             }
         }
         State::Regenerated {
+            draft,
             progress: Regeneration::Undo(id, _),
             ..
         } => Step::Destroy {
             id: *id,
             expected: None,
             purpose: Purpose::Undo,
+            contents: Some(draft.contents()),
         },
         State::Regenerated {
             progress: Regeneration::Created(base),
@@ -224,6 +251,7 @@ pub(crate) fn decide<'s>(
             id: base.token.id(),
             expected: None,
             purpose: Purpose::Undo,
+            contents: Some(base.contents()),
         },
         State::Regenerated {
             progress: Regeneration::Created(_),
@@ -340,6 +368,15 @@ impl Context<'_> {
                 id,
                 expected: None,
                 purpose: Purpose::Orphan,
+                contents: Some(contents),
+            };
+        }
+        if let Some(login) = login
+            && self.must_find_room()
+        {
+            return Step::FindRoom {
+                principal: &login.principal,
+                own: None,
             };
         }
         match &new.token {
@@ -370,6 +407,14 @@ impl Context<'_> {
         if self.facts.late {
             return Step::Fail(Refusal::Contention);
         }
+        if let Some(login) = draft.login()
+            && self.must_find_room()
+        {
+            return Step::FindRoom {
+                principal: &login.principal,
+                own: Some(base.token.id()),
+            };
+        }
         let timeouts = &self.policy.timeouts;
         let (before, after) = (base.contents(), contents);
         let changes_cookie = before.cookie != after.cookie
@@ -385,6 +430,7 @@ impl Context<'_> {
             ttl,
             only_extends: false,
             reissue: changes_cookie || replaces_key || rolls,
+            extends: self.extends_life(base, ttl),
         })
     }
 
@@ -411,7 +457,7 @@ impl Context<'_> {
             && (self.policy.express.rolling
                 || self.facts.request.signed_by_old_key && base.principal().is_some());
         let resave = self.policy.express.resave && self.facts.trigger == Trigger::Finish;
-        if resave && !base.written && !self.facts.late {
+        if resave && base.extends && !base.written && !self.facts.late {
             return Step::Save(Save {
                 base,
                 contents: base.contents(),
@@ -420,6 +466,7 @@ impl Context<'_> {
                 ttl,
                 only_extends: true,
                 reissue,
+                extends: due,
             });
         }
         let asked = base.touch_requested || self.facts.trigger == Trigger::Save;
@@ -442,16 +489,26 @@ impl Context<'_> {
             id: retired.base.token.id(),
             expected: Some(retired.base.version),
             purpose: Purpose::Retire,
+            contents: Some(retired.base.contents()),
         }
     }
 
     fn touch_due(&self, base: &Base, ttl: Duration) -> bool {
+        base.extends && self.extends_life(base, ttl)
+    }
+
+    /// Whether this time to live extends a life so much that a touch would be due.
+    fn extends_life(&self, base: &Base, ttl: Duration) -> bool {
         let remaining = base.remaining(self.now);
-        base.extends
-            && self
-                .policy
-                .timeouts
-                .touch_due(&base.contents().lifetime, ttl, remaining)
+        let lifetime = &base.contents().lifetime;
+        self.policy.timeouts.touch_due(lifetime, ttl, remaining)
+    }
+
+    /// Whether a login has to wait for the answer that its principal may have one more session.
+    fn must_find_room(&self) -> bool {
+        let limit = self.policy.limit;
+        let rejects = limit.is_some_and(|limit| limit.when_full == WhenFull::Reject);
+        rejects && !self.facts.has_room
     }
 }
 
@@ -460,6 +517,7 @@ fn expire(base: &Base) -> Step<'_> {
         id: base.token.id(),
         expected: Some(base.version),
         purpose: Purpose::Expire,
+        contents: Some(base.contents()),
     }
 }
 

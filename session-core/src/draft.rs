@@ -52,15 +52,11 @@ impl Draft {
     /// Applies one more operation. On an error nothing has changed.
     pub(crate) fn push(&mut self, op: Op, limit_bytes: usize) -> Result<(), SessionError> {
         let contents = Arc::make_mut(&mut self.contents);
-        let undo = op
-            .name()
-            .map(|name| (name.clone(), contents.data.get(name)));
+        let undo = Undo::of(&op, contents);
         let before_bytes = size(contents);
         op.apply(contents)?;
-        if let (Err(error), Some((name, value))) =
-            (check_size(contents, limit_bytes, before_bytes), undo)
-        {
-            restore(contents, &name, value);
+        if let Err(error) = check_size(contents, limit_bytes, before_bytes) {
+            undo.apply(contents);
             return Err(error);
         }
         op::append(&mut self.ops, op, contents);
@@ -70,6 +66,14 @@ impl Draft {
     pub(crate) fn log_in(&mut self, login: Login) {
         Arc::make_mut(&mut self.contents).principal = Some((&*login.principal).into());
         self.login = Some(login);
+    }
+
+    /// The other changes, on contents that are those of `before` as far as the principal goes.
+    pub(crate) fn without_login(mut self, before: &Contents) -> Self {
+        if self.login.take().is_some() {
+            Arc::make_mut(&mut self.contents).principal = before.principal.clone();
+        }
+        self
     }
 
     /// Applies the same changes to other contents.
@@ -91,15 +95,39 @@ impl Draft {
     }
 }
 
-fn restore(contents: &mut Contents, name: &str, value: Option<Bytes>) {
-    match value {
-        Some(value) => contents.data.insert(name, value),
-        None => drop(contents.data.remove(name)),
+/// What an operation that makes the contents larger replaces.
+enum Undo {
+    Value(Arc<str>, Option<Bytes>),
+    Tag(Arc<str>, Option<Box<str>>),
+    /// It makes nothing larger.
+    Nothing,
+}
+
+impl Undo {
+    fn of(op: &Op, contents: &Contents) -> Self {
+        match (op.name(), op) {
+            (Some(name), _) => Self::Value(name.clone(), contents.data.get(name)),
+            (None, Op::SetTag(name, _)) => {
+                Self::Tag(name.clone(), contents.tag(name).map(Box::from))
+            }
+            (None, _) => Self::Nothing,
+        }
+    }
+
+    fn apply(self, contents: &mut Contents) {
+        match self {
+            Self::Value(name, Some(value)) => contents.data.insert(&name, value),
+            Self::Value(name, None) => drop(contents.data.remove(&name)),
+            Self::Tag(name, value) => contents.set_tag(&name, value.as_deref()),
+            Self::Nothing => {}
+        }
     }
 }
 
 fn size(contents: &Contents) -> usize {
-    contents.data.encoded_bytes()
+    let tags = contents.tags.iter();
+    let tags: usize = tags.map(|tag| tag.name.len() + tag.value.len()).sum();
+    contents.data.encoded_bytes() + tags
 }
 
 /// Contents beyond the limit may stay or shrink, so that lowering the limit locks nobody out of

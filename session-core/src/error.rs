@@ -46,8 +46,11 @@ pub enum SessionErrorKind {
     Gone,
     /// The request's token was replaced by a renewal and carries no authority over the session.
     Superseded,
-    /// The principal has as many sessions as allowed.
+    /// The principal has as many sessions as allowed. Nothing of the login is stored.
     LimitReached,
+    /// The store does not list sessions, or
+    /// [`list_sessions`](crate::Builder::list_sessions) is off.
+    NoIndex,
     /// Nobody is logged in.
     Unauthenticated,
     /// The last login is too long ago for this operation.
@@ -94,6 +97,7 @@ impl SessionErrorKind {
             Self::Gone => "gone",
             Self::Superseded => "superseded",
             Self::LimitReached => "limit_reached",
+            Self::NoIndex => "no_index",
             Self::Unauthenticated => "unauthenticated",
             Self::NotFresh => "not_fresh",
             Self::Rejected(_) => "rejected",
@@ -176,6 +180,10 @@ impl SessionError {
             "session store did not confirm a write, and it is unknown whether it was applied",
             error,
         )
+    }
+
+    pub(crate) fn no_index() -> Self {
+        Self::new(SessionErrorKind::NoIndex, "sessions are not listed")
     }
 
     pub(crate) fn cannot_set_cookie() -> Self {
@@ -291,7 +299,8 @@ mod tests {
             Kind::Conflict => Kind::Gone,
             Kind::Gone => Kind::Superseded,
             Kind::Superseded => Kind::LimitReached,
-            Kind::LimitReached => Kind::Unauthenticated,
+            Kind::LimitReached => Kind::NoIndex,
+            Kind::NoIndex => Kind::Unauthenticated,
             Kind::Unauthenticated => Kind::NotFresh,
             Kind::NotFresh => Kind::Rejected(StatusCode::CONFLICT),
             Kind::Rejected(_) => Kind::TooLarge,
@@ -314,7 +323,7 @@ mod tests {
         let kinds: Vec<_> =
             std::iter::successors(Some(SessionErrorKind::Unavailable), |kind| next(*kind))
                 .collect();
-        assert_eq!(kinds.len(), 22);
+        assert_eq!(kinds.len(), 23);
         let names: BTreeSet<_> = kinds.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), kinds.len(), "{names:?}");
         for name in names {

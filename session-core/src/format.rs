@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    body::Body,
+    bearer,
+    body::{Body, Transport},
     codec::{self, DecodeError},
     id::SessionId,
     record::Version,
@@ -11,16 +12,30 @@ use crate::{
     token::SessionToken,
 };
 
-/// How tokens are written into cookies, and bodies into records.
+/// How tokens are written for clients, and bodies into records.
 ///
 /// `encode` and `decode` get the id and the version of the record, so that an encrypting format can
 /// bind the body to them.
 pub(crate) trait Format: Send + Sync + 'static {
-    /// The value of the cookie, signed by the first key.
-    fn cookie_value(&self, name: &str, token: &SessionToken, keys: &SigningKeys) -> String;
+    /// The text of a token on its transport, signed by the first key. `name` is that of the cookie,
+    /// also on other transports, so that sessions of another name do not accept it.
+    fn write_token(
+        &self,
+        transport: Transport,
+        name: &str,
+        token: &SessionToken,
+        keys: &SigningKeys,
+    ) -> String;
 
-    /// Reads the value of a cookie. `None` if it is malformed or no key of the ring signed it.
-    fn read_cookie(&self, name: &str, value: &str, keys: &SigningKeys) -> Option<Verified>;
+    /// Reads a text that came by this transport. `None` if it is malformed, belongs to another
+    /// transport, or no key of the ring signed it.
+    fn read_token(
+        &self,
+        transport: Transport,
+        name: &str,
+        text: &str,
+        keys: &SigningKeys,
+    ) -> Option<Verified>;
 
     /// The bytes of a body.
     fn encode(&self, id: &SessionId, version: Version, body: &Body) -> Result<Bytes, EncodeError>;
@@ -29,11 +44,11 @@ pub(crate) trait Format: Send + Sync + 'static {
     fn decode(&self, id: &SessionId, version: Version, bytes: &Bytes) -> Result<Body, DecodeError>;
 }
 
-/// A token from a cookie whose signature is valid.
+/// A token from a client whose signature is valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Verified {
     pub(crate) token: SessionToken,
-    /// The cookie was signed by another key than the first.
+    /// It was signed by another key than the first.
     pub(crate) signed_by_old_key: bool,
 }
 
@@ -48,26 +63,46 @@ pub(crate) enum EncodeError {
 /// The beginning of every cookie value.
 const COOKIE_PREFIX: &str = "v1.";
 /// Prefix, token, a dot and the MAC.
-const COOKIE_BYTES: usize = 3 + 43 + 1 + 43;
+const TEXT_BYTES: usize = 3 + 43 + 1 + 43;
 
-/// The format of this library: cookie `v1.<token>.<mac>`, body in MessagePack.
+fn prefix(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Cookie => COOKIE_PREFIX,
+        Transport::Bearer => bearer::PREFIX,
+    }
+}
+
+/// The format of this library: `v1.<token>.<mac>` in cookies, `b1.<token>.<mac>` in headers, body
+/// in MessagePack. The MAC covers the prefix, so no text of one transport passes on the other.
 #[derive(Debug)]
 pub(crate) struct Native;
 
 impl Format for Native {
-    fn cookie_value(&self, name: &str, token: &SessionToken, keys: &SigningKeys) -> String {
-        let mut value = String::with_capacity(COOKIE_BYTES);
-        value.push_str(COOKIE_PREFIX);
-        value.push_str(&token.expose());
-        let mac = keys.sign(name, &value);
-        value.push('.');
-        value.push_str(&mac);
-        value
+    fn write_token(
+        &self,
+        transport: Transport,
+        name: &str,
+        token: &SessionToken,
+        keys: &SigningKeys,
+    ) -> String {
+        let mut text = String::with_capacity(TEXT_BYTES);
+        text.push_str(prefix(transport));
+        text.push_str(&token.expose());
+        let mac = keys.sign(name, &text);
+        text.push('.');
+        text.push_str(&mac);
+        text
     }
 
-    fn read_cookie(&self, name: &str, value: &str, keys: &SigningKeys) -> Option<Verified> {
-        let (signed, mac) = value.rsplit_once('.')?;
-        let token = signed.strip_prefix(COOKIE_PREFIX)?.parse().ok()?;
+    fn read_token(
+        &self,
+        transport: Transport,
+        name: &str,
+        text: &str,
+        keys: &SigningKeys,
+    ) -> Option<Verified> {
+        let (signed, mac) = text.rsplit_once('.')?;
+        let token = signed.strip_prefix(prefix(transport))?.parse().ok()?;
         let key = keys.verify(name, signed, mac)?;
         Some(Verified {
             token,
@@ -98,56 +133,73 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    use crate::{
-        body::{Secrets, Transport},
-        clock::Millis,
-        secret::SecretHash,
-    };
+    use crate::{body::Secrets, clock::Millis, secret::SecretHash};
 
     const OLD_KEY: &str = "0123456789abcdef0123456789abcdef";
     const NEW_KEY: &str = "fedcba9876543210fedcba9876543210";
-    /// A cookie as this release issues it, signed by `OLD_KEY`. Every later release accepts it.
-    const GOLDEN: &str = include_str!("../tests/vectors/cookie-v1.txt");
+    const NAME: &str = "__Host-id";
+    /// Texts as this release issues them, signed by `OLD_KEY`. Every later release accepts them.
+    const GOLDEN: [(Transport, &str); 2] = [
+        (
+            Transport::Cookie,
+            include_str!("../tests/vectors/cookie-v1.txt").trim_ascii(),
+        ),
+        (
+            Transport::Bearer,
+            include_str!("../tests/vectors/bearer-b1.txt").trim_ascii(),
+        ),
+    ];
 
     fn keys() -> SigningKeys {
         SigningKeys::new([OLD_KEY]).expect("a key")
     }
 
+    fn read(transport: Transport, text: &str) -> Option<Verified> {
+        Native.read_token(transport, NAME, text, &keys())
+    }
+
     #[test]
-    fn the_golden_cookie_is_read_and_written_unchanged() {
-        let verified = Native
-            .read_cookie("__Host-id", GOLDEN.trim(), &keys())
-            .expect("valid");
-        assert_eq!(
-            verified.token.expose(),
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
-        );
-        assert!(!verified.signed_by_old_key);
-        assert_eq!(
-            Native.cookie_value("__Host-id", &verified.token, &keys()),
-            GOLDEN.trim()
-        );
+    fn the_golden_texts_are_read_and_written_unchanged() {
+        for (transport, golden) in GOLDEN {
+            let verified = read(transport, golden).expect("valid");
+            assert_eq!(
+                verified.token.expose(),
+                "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+            );
+            assert!(!verified.signed_by_old_key);
+            let written = Native.write_token(transport, NAME, &verified.token, &keys());
+            assert_eq!(written, golden);
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_on_its_own_transport_only() {
+        let [(cookie, in_cookie), (bearer, in_header)] = GOLDEN;
+        assert!(read(bearer, in_cookie).is_none());
+        assert!(read(cookie, in_header).is_none());
+        // nor with the prefix of the other, which the MAC covers
+        assert!(read(bearer, &in_cookie.replacen("v1.", "b1.", 1)).is_none());
+        assert!(read(cookie, &in_header.replacen("b1.", "v1.", 1)).is_none());
     }
 
     #[test]
     fn the_name_of_the_cookie_is_signed() {
-        assert!(Native.read_cookie("id", GOLDEN.trim(), &keys()).is_none());
+        for (transport, golden) in GOLDEN {
+            let other = Native.read_token(transport, "id", golden, &keys());
+            assert!(other.is_none(), "{transport:?}");
+        }
     }
 
     #[test]
-    fn a_cookie_signed_by_an_old_key_is_reported() {
+    fn a_text_signed_by_an_old_key_is_reported() {
         let keys = SigningKeys::new([NEW_KEY, OLD_KEY]).expect("keys");
-        let verified = Native
-            .read_cookie("__Host-id", GOLDEN.trim(), &keys)
-            .expect("valid");
-        assert!(verified.signed_by_old_key);
-        let reissued = Native.cookie_value("__Host-id", &verified.token, &keys);
-        assert!(
-            !Native
-                .read_cookie("__Host-id", &reissued, &keys)
-                .expect("valid")
-                .signed_by_old_key
-        );
+        for (transport, golden) in GOLDEN {
+            let read = |text: &str| Native.read_token(transport, NAME, text, &keys);
+            let verified = read(golden).expect("valid");
+            assert!(verified.signed_by_old_key);
+            let reissued = Native.write_token(transport, NAME, &verified.token, &keys);
+            assert!(!read(&reissued).expect("valid").signed_by_old_key);
+        }
     }
 
     #[test]
@@ -169,17 +221,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_changed_character_is_rejected(at in 0..90usize, with in "[A-Za-z0-9_.=-]") {
-            let mut text = GOLDEN.trim().to_owned();
-            prop_assert_eq!(text.len(), 90);
+        fn every_changed_character_is_rejected(
+            which in 0..2usize,
+            at in 0..TEXT_BYTES,
+            with in "[A-Za-z0-9_.=-]",
+        ) {
+            let (transport, golden) = GOLDEN[which];
+            let mut text = golden.to_owned();
+            prop_assert_eq!(text.len(), TEXT_BYTES);
             text.replace_range(at..=at, &with);
-            let accepted = Native.read_cookie("__Host-id", &text, &keys()).is_some();
-            prop_assert_eq!(accepted, text == GOLDEN.trim());
+            prop_assert_eq!(read(transport, &text).is_some(), text == golden);
         }
 
         #[test]
-        fn arbitrary_text_is_rejected(text in "\\PC{0,120}") {
-            prop_assert!(Native.read_cookie("__Host-id", &text, &keys()).is_none());
+        fn arbitrary_text_is_rejected(text in "([vb]1\\.)?\\PC{0,120}") {
+            for (transport, _) in GOLDEN {
+                prop_assert!(read(transport, &text).is_none());
+            }
         }
     }
 }

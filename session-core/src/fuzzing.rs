@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
+    bearer::{self, BearerToken},
+    body::Transport,
     codec, cookie_header,
     format::{Format, Native},
     id::SessionId,
@@ -93,21 +95,66 @@ fn decoded(value: &[u8]) -> (Vec<u8>, bool) {
 ///
 /// What verifies was signed, and what was signed verifies only if it is unchanged.
 pub fn cookie_value(data: &[u8]) {
+    token_text(Transport::Cookie, data);
+}
+
+/// Reads the lines of `data` as the `Authorization` fields of a request, and `data` as changes to a
+/// token that was signed.
+///
+/// The token of a session is found exactly if one field has the scheme, spaces, and the prefix of
+/// tokens. What verifies was signed.
+pub fn authorization(data: &[u8]) {
+    let fields: Vec<_> = lines(data)
+        .filter_map(|line| HeaderValue::from_bytes(line).ok())
+        .collect();
+    let headers: HeaderMap = fields
+        .iter()
+        .map(|field| (header::AUTHORIZATION, field.clone()))
+        .collect();
+    let expected: Vec<_> = fields
+        .iter()
+        .filter_map(|field| bearer_by_splitting(trim_blanks(field.as_bytes())))
+        .collect();
+    let found = BearerToken::find(&headers);
+    assert_eq!(found.is_some(), !expected.is_empty(), "{fields:?}");
+    let text = found.as_ref().and_then(BearerToken::text);
+    match (text, &expected[..]) {
+        (Some(text), [token]) if str::from_utf8(token).is_ok() => {
+            assert_eq!(text.as_bytes(), *token, "{fields:?}");
+        }
+        (Some(text), [_]) => assert_eq!(text, bearer::PREFIX, "a token that is not text"),
+        (text, _) => assert_eq!(text, None, "{fields:?}"),
+    }
+    token_text(Transport::Bearer, data);
+}
+
+/// The token of a session in an `Authorization` field.
+fn bearer_by_splitting(field: &[u8]) -> Option<&[u8]> {
+    let mut parts = field.splitn(2, |byte| *byte == b' ');
+    let (scheme, rest) = (parts.next()?, parts.next()?);
+    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
+    let token = &rest[blanks..];
+    (scheme.eq_ignore_ascii_case(b"bearer") && token.starts_with(b"b1.")).then_some(token)
+}
+
+fn token_text(transport: Transport, data: &[u8]) {
     static KEYS: LazyLock<[SigningKeys; 2]> = LazyLock::new(|| {
         let (new, old) = ([1; 32], [2; 32]);
         let keys = |keys: &[[u8; 32]]| SigningKeys::new(keys).expect("long keys");
         [keys(&[new, old]), keys(&[old])]
     });
     let [keys, old] = &*KEYS;
+    let read = |name: &str, text: &str| Native.read_token(transport, name, text, keys);
     if let Ok(text) = std::str::from_utf8(data)
-        && let Some(verified) = Native.read_cookie(NAME, text, keys)
+        && let Some(verified) = read(NAME, text)
     {
         let by = if verified.signed_by_old_key {
             old
         } else {
             keys
         };
-        assert_eq!(Native.cookie_value(NAME, &verified.token, by), text);
+        let written = Native.write_token(transport, NAME, &verified.token, by);
+        assert_eq!(written, text);
     }
 
     let Some((id, rest)) = data.split_first_chunk::<{ SessionId::BYTES }>() else {
@@ -118,17 +165,15 @@ pub fn cookie_value(data: &[u8]) {
     };
     let token = SessionToken::new(SessionId::from_bytes(*id), Secret::new(*secret));
     let by_old_key = rest.first().is_some_and(|byte| byte % 2 == 1);
-    let value = Native.cookie_value(NAME, &token, if by_old_key { old } else { keys });
+    let by = if by_old_key { old } else { keys };
+    let value = Native.write_token(transport, NAME, &token, by);
     let changed = changed(&value, rest.get(1..).unwrap_or_default());
-    let verified = Native.read_cookie(NAME, &changed, keys);
+    let verified = read(NAME, &changed);
     assert_eq!(verified.is_some(), changed == value, "{changed}");
     if let Some(verified) = verified {
         assert!(verified.token == token && verified.signed_by_old_key == by_old_key);
     }
-    assert!(
-        Native.read_cookie("id", &changed, keys).is_none(),
-        "another name"
-    );
+    assert!(read("id", &changed).is_none(), "another name");
 }
 
 /// Replaces, inserts or removes characters, by three bytes each: what, where, which character.

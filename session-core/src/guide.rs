@@ -9,8 +9,14 @@ pub mod merging {}
 #[doc = include_str!("../docs/cookies.md")]
 pub mod cookies {}
 
+#[doc = include_str!("../docs/bearer.md")]
+pub mod bearer {}
+
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
+
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
 
 #[doc = include_str!("../docs/verbs.md")]
 pub mod verbs {}

@@ -8,14 +8,13 @@ use std::{
     },
 };
 
-use http::{HeaderValue, request::Parts};
+use http::request::Parts;
 use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
 use crate::{
     config::Config,
-    cookie_header,
     cookie_spec::CookieSpec,
     draft::Draft,
     error::{SessionError, SessionErrorKind},
@@ -23,11 +22,13 @@ use crate::{
     id::SessionId,
     lookup::{self, Lookup},
     policy::LoadMode,
+    presented::Presented,
     request_context::RequestContext,
     session::Session,
     shared::Shared,
     state::{NewSession, Since, State},
     token::SessionToken,
+    transports::Transports,
 };
 
 /// How many of a request's signed tokens are looked up. A sibling subdomain can plant cookies (RFC
@@ -57,10 +58,11 @@ pub(crate) struct RequestStart {
     /// Why the options that were computed for this request are invalid.
     pub(crate) invalid: Option<String>,
     pub(crate) in_scope: bool,
-    /// The `Cookie` header fields.
-    pub(crate) fields: Vec<HeaderValue>,
+    pub(crate) presented: Presented,
     pub(crate) secure: Option<bool>,
     pub(crate) safe_method: bool,
+    /// How the session is loaded, unless the handler says so.
+    pub(crate) mode: LoadMode,
     pub(crate) parts: Option<Box<Parts>>,
     /// Another session layer surrounds this one.
     pub(crate) nested: bool,
@@ -83,7 +85,8 @@ impl SessionHandle {
     }
 
     /// Loads the session: one round trip to the store, the first time and only if the request
-    /// carries a signed token.
+    /// carries a signed token. The request extends the session's life, unless the option
+    /// [`load_mode`](crate::Builder::load_mode) says that it peeks.
     ///
     /// A token that is missing, forged or unknown gives a new, empty session with a new id; an id
     /// that the client presents is never adopted (OWASP Session Management Cheat Sheet, strict
@@ -103,11 +106,16 @@ impl SessionHandle {
     /// }
     /// ```
     pub async fn load(&self) -> Result<Session, SessionError> {
-        self.load_with(LoadMode::Normal).await
+        let mode = self.0.as_ref().map(|inner| inner.start.mode);
+        self.load_with(mode.unwrap_or_default()).await
     }
 
-    /// Loads the session in a certain mode. If it is loaded already, the request extends its life
-    /// if any of the loads does.
+    /// Loads the session without extending its life: no expiry is written for this request, however
+    /// long ago the last one was. For polling and for health pages.
+    ///
+    /// Only reading is free. A write extends the life as any write does, and so do
+    /// [`touch`](Session::touch) and [`save`](Session::save), which ask for it. So does a
+    /// [`load`](Self::load) by another handler of the same request.
     ///
     /// # Errors
     ///
@@ -118,10 +126,33 @@ impl SessionHandle {
     /// A page that polls does not keep its session alive:
     ///
     /// ```
-    /// # use session_core::{LoadMode, SessionError, SessionHandle};
+    /// # use session_core::{SessionError, SessionHandle};
     /// async fn unread(handle: &SessionHandle) -> Result<u32, SessionError> {
-    ///     let session = handle.load_with(LoadMode::Peek).await?;
+    ///     let session = handle.peek().await?;
     ///     Ok(session.get("unread")?.unwrap_or(0))
+    /// }
+    /// ```
+    pub async fn peek(&self) -> Result<Session, SessionError> {
+        self.load_with(LoadMode::Peek).await
+    }
+
+    /// Loads the session in a certain mode, whatever the option
+    /// [`load_mode`](crate::Builder::load_mode) says. If it is loaded already, the request extends
+    /// its life if any of the loads does.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    ///
+    /// # Examples
+    ///
+    /// Polling keeps the session alive only if the user is active in the page:
+    ///
+    /// ```
+    /// # use session_core::{LoadMode, Session, SessionError, SessionHandle};
+    /// async fn poll(handle: &SessionHandle, is_active: bool) -> Result<Session, SessionError> {
+    ///     let mode = if is_active { LoadMode::Normal } else { LoadMode::Peek };
+    ///     handle.load_with(mode).await
     /// }
     /// ```
     pub async fn load_with(&self, mode: LoadMode) -> Result<Session, SessionError> {
@@ -170,7 +201,7 @@ impl SessionHandle {
         self.0.as_ref().is_some_and(|inner| inner.start.in_scope)
     }
 
-    /// Returns the id in the signed cookie, for logs. It does not prove that the session exists.
+    /// Returns the id in the signed token, for logs. It does not prove that the session exists.
     pub fn presented_id(&self) -> Option<SessionId> {
         let start = &self.0.as_ref()?.start;
         start.verified().next().map(|verified| verified.token.id())
@@ -187,6 +218,13 @@ impl SessionHandle {
     /// The configuration that the request began with.
     pub(crate) fn config(&self) -> Option<&Arc<Config>> {
         self.0.as_ref().map(|inner| &inner.start.config)
+    }
+
+    /// The transports that the response may depend on.
+    pub(crate) fn transports(&self) -> Transports {
+        self.config()
+            .map(|config| config.transports)
+            .unwrap_or_default()
     }
 
     /// Whether somebody tried to load the session.
@@ -228,19 +266,26 @@ impl RequestStart {
                 "request is outside the session cookie's path",
             ));
         }
+        let transport = self.presented.transport();
         let mut superseded = None;
         for Verified {
             token,
             signed_by_old_key,
         } in self.to_look_up()
         {
-            match lookup::look_up(&self.config, &token, extends).await? {
+            match lookup::look_up(&self.config, &token, Some(transport), extends).await? {
                 Lookup::Found(base) => {
                     let state = State::Unmodified {
                         base,
                         discarded: false,
                     };
-                    return Ok(self.session(Some(token.id()), signed_by_old_key, state));
+                    let context = RequestContext {
+                        presented: Some(token.id()),
+                        signed_by_old_key,
+                        transport,
+                        ..self.context()
+                    };
+                    return Ok(self.session(context, state));
                 }
                 Lookup::Superseded(since) => {
                     superseded.get_or_insert((token, since));
@@ -255,7 +300,10 @@ impl RequestStart {
         &self,
         superseded: Option<(SessionToken, Since)>,
     ) -> Result<Session, SessionError> {
-        let context = self.context(None, false);
+        let mut context = self.context();
+        if superseded.is_some() {
+            context.transport = self.presented.transport();
+        }
         let token = Some(context.new_token(&self.config)?);
         let new = NewSession {
             token,
@@ -277,29 +325,21 @@ impl RequestStart {
                 discarded: false,
             },
         };
-        Ok(Session::new(Shared::new(
-            self.config.clone(),
-            context,
-            state,
-        )))
+        Ok(self.session(context, state))
     }
 
-    fn session(
-        &self,
-        presented: Option<SessionId>,
-        signed_by_old_key: bool,
-        state: State,
-    ) -> Session {
-        let context = self.context(presented, signed_by_old_key);
+    fn session(&self, context: RequestContext, state: State) -> Session {
         Session::new(Shared::new(self.config.clone(), context, state))
     }
 
-    fn context(&self, presented: Option<SessionId>, signed_by_old_key: bool) -> RequestContext {
+    /// A request without a session.
+    fn context(&self) -> RequestContext {
         RequestContext {
             cookie: self.cookie.clone(),
             parts: self.parts.clone(),
-            presented,
-            signed_by_old_key,
+            presented: None,
+            signed_by_old_key: false,
+            transport: self.presented.begins(),
             secure: self.secure,
             safe_method: self.safe_method,
             has_response: true,
@@ -326,13 +366,12 @@ impl RequestStart {
         tokens
     }
 
-    /// The tokens of the session's cookies whose signature is right, in the order sent.
+    /// The tokens whose signature is right, in the order sent.
     fn verified(&self) -> impl Iterator<Item = Verified> {
-        let name = self.cookie.name();
-        cookie_header::candidates(&self.fields, name).filter_map(move |value| {
-            self.config
-                .format
-                .read_cookie(name, &value, &self.config.keys)
+        let (name, transport) = (self.cookie.name(), self.presented.transport());
+        self.presented.texts(name).filter_map(move |text| {
+            let Config { format, keys, .. } = &*self.config;
+            format.read_token(transport, name, &text, keys)
         })
     }
 }

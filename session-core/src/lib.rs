@@ -57,7 +57,9 @@
 //! * [`guide::renewal`] explains logins and logouts, and what they do to requests under way.
 //! * [`guide::merging`] explains what happens if several requests write to one session.
 //! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
+//! * [`guide::bearer`] explains sessions of apps, whose tokens travel in the `Authorization` header.
 //! * [`guide::security`] lists what is protected, and what is left to the application.
+//! * [`guide::testing`] shows how to test a service that uses sessions.
 //! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
 //! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
 //! * [`Store`] is the contract of a store; `contract!` (feature `contract`) tests one.
@@ -68,12 +70,13 @@
 //! |---|---|
 //! | `memory` (default) | `MemoryStore`, a bounded store in the process |
 //! | `contract` | `contract!`, the test suite for implementations of [`Store`] |
-//! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand |
+//! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand; `Sessions::test_cookie` and `test_bearer`, the credentials of sessions for tests |
 
 mod adapter;
 mod answer;
 mod any_store;
 mod attempted;
+mod bearer;
 mod body;
 mod builder;
 mod cell;
@@ -104,21 +107,30 @@ mod handle;
 mod headers;
 mod health;
 mod id;
+mod index;
+mod indexing;
 mod key;
+mod label;
+mod limit;
+mod listing;
 mod log_limit;
 mod lookup;
+mod members;
 #[cfg(feature = "memory")]
 mod memory;
 mod op;
 mod outcome;
 mod policy;
+mod presented;
 mod record;
 mod request_context;
 mod request_scheme;
 mod response;
 mod secret;
 mod session;
+mod session_info;
 mod sessions;
+mod sessions_of;
 mod set_cookie;
 mod shared;
 mod sign;
@@ -129,10 +141,13 @@ mod store_error;
 pub mod testing;
 mod timeouts;
 mod token;
+mod transports;
+mod unlisted;
 mod verbs;
 
 pub use adapter::{TryFinish, Unfinished};
 pub use any_store::AnyStore;
+pub use body::Transport;
 pub use builder::Builder;
 pub use clock::{Clock, SystemClock};
 pub use config_error::ConfigError;
@@ -142,17 +157,23 @@ pub use error::{SessionError, SessionErrorKind};
 pub use handle::SessionHandle;
 pub use health::{Health, HealthPart, PartState};
 pub use id::{ParseIdError, SessionId};
+pub use index::{AnyIndex, Index};
 pub use key::{AsKey, Key, KeyFor};
+pub use listing::{IndexEntry, IndexKey, Listed, Listing, Nonce};
 pub use log_limit::LogLimit;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 pub use outcome::{EndReason, Ended, Loss, Outcome, OutcomeKind};
-pub use policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Unset};
+pub use policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Unset, WhenFull};
 pub use record::{Record, Version};
 pub use request_scheme::{PeerAddr, Proxy, RequestScheme};
 pub use session::Session;
+pub use session_info::SessionInfo;
 pub use sessions::Sessions;
+pub use sessions_of::{SessionPage, SessionsOf};
 pub use sign::{SigningKeys, SigningKeysError};
 pub use store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write};
 pub use store_error::{StoreError, StoreErrorKind};
+pub use timeouts::Timeouts;
 pub use token::{ParseTokenError, SessionToken};
+pub use transports::Transports;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    body::Transport,
     clock::Now,
     config::Config,
     error::{SessionError, SessionErrorKind},
@@ -26,10 +27,12 @@ pub(crate) enum Lookup {
     NotFound,
 }
 
-/// Looks a token up in the store.
+/// Looks a token up in the store. One that a client presents opens only a session of the transport
+/// that it came by.
 pub(crate) async fn look_up(
     config: &Config,
     token: &SessionToken,
+    transport: Option<Transport>,
     extends: bool,
 ) -> Result<Lookup, SessionError> {
     let id = token.id();
@@ -49,6 +52,10 @@ pub(crate) async fn look_up(
         }
         Err(error) => return Err(error),
     };
+    if transport.is_some_and(|transport| transport != current.body.transport) {
+        tracing::info!(session.id = %id, "session token was presented on another transport");
+        return Ok(Lookup::NotFound);
+    }
     let now = config.now();
     let absolute = config
         .policy
@@ -121,4 +128,35 @@ pub(crate) fn decode(
         ttl: loaded.ttl,
         seen_at: config.clock.monotonic(),
     })
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use http::{Request, Response};
+
+    use super::*;
+    use crate::{memory::MemoryStore, sessions::Sessions, sign::SigningKeys};
+
+    /// The signature is checked before, and covers the transport; the record has the last word.
+    #[tokio::test]
+    async fn a_token_opens_nothing_on_another_transport_than_that_of_the_record() {
+        let sessions = Sessions::builder(MemoryStore::new())
+            .signing_keys(SigningKeys::random().expect("entropy"))
+            .build()
+            .expect("valid options");
+        let handle = sessions.begin(&Request::new(()));
+        let session = handle.load().await.expect("memory");
+        session.log_in("ann").expect("accepted");
+        let _ = sessions.finish(&handle, &mut Response::new(())).await;
+        let token = session.token().expect("stored");
+        for (transport, opens) in [
+            (None, true),
+            (Some(Transport::Cookie), true),
+            (Some(Transport::Bearer), false),
+        ] {
+            let lookup = look_up(sessions.config(), &token, transport, true).await;
+            let found = matches!(lookup, Ok(Lookup::Found(_)));
+            assert_eq!(found, opens, "{transport:?}");
+        }
+    }
 }

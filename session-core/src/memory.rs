@@ -1,7 +1,10 @@
 //! A store inside the process: for one machine, for development and for tests.
 
+mod index;
+
 use std::{
     fmt,
+    hash::Hash,
     sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
@@ -14,10 +17,13 @@ use moka::{
     sync::{Cache, CacheBuilder},
 };
 
+use self::index::{Members, MemoryIndex};
 use crate::{
     clock::{Clock, SystemClock},
     health::{Health, HealthPart, PartState},
     id::SessionId,
+    index::AnyIndex,
+    listing::IndexKey,
     record::{Record, Version},
     store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
     store_error::StoreError,
@@ -26,6 +32,8 @@ use crate::{
 /// What an entry takes beside its body: the key, times, and the bookkeeping of the cache.
 const OVERHEAD_BYTES: usize = 256;
 const DEFAULT_CAPACITY_BYTES: u64 = 256 * 1024 * 1024;
+/// The part of the capacity that the index may take beside it.
+const INDEX_PART: u64 = 4;
 /// How often the memory of expired sessions is reclaimed.
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest life that the cache is told; it does not accept every `Duration`.
@@ -39,6 +47,7 @@ const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 #[derive(Clone)]
 pub struct MemoryStore {
     sessions: Arc<Cache<SessionId, Entry>>,
+    index: MemoryIndex,
     clock: Arc<dyn Clock>,
 }
 
@@ -56,14 +65,12 @@ impl MemoryStore {
         Self::with_capacity(DEFAULT_CAPACITY_BYTES)
     }
 
-    /// Makes a store with a capacity of about this many bytes.
+    /// Makes a store with a capacity of about this many bytes, and a quarter of it for the index.
     pub fn with_capacity(capacity_bytes: u64) -> Self {
-        let sessions = Arc::new(cache(capacity_bytes).expire_after(ByTtl).build());
+        let sessions = cache(capacity_bytes, weigh).expire_after(ByTtl).build();
+        let sessions = Arc::new(sessions);
         reclaim_periodically(Arc::downgrade(&sessions));
-        Self {
-            sessions,
-            clock: Arc::new(SystemClock),
-        }
+        Self::of(sessions, capacity_bytes, Arc::new(SystemClock), true)
     }
 
     /// Makes a store for tests, whose sessions expire by [`Clock::monotonic`] of this clock.
@@ -72,10 +79,22 @@ impl MemoryStore {
     /// the process. No thread reclaims the memory of expired sessions.
     pub fn with_clock(clock: impl Clock) -> Self {
         // the cache has a clock of its own, which must not end what is alive by this one
-        let sessions = Arc::new(cache(DEFAULT_CAPACITY_BYTES).build());
+        let sessions = Arc::new(cache(DEFAULT_CAPACITY_BYTES, weigh).build());
+        Self::of(sessions, DEFAULT_CAPACITY_BYTES, Arc::new(clock), false)
+    }
+
+    fn of(
+        sessions: Arc<Cache<SessionId, Entry>>,
+        capacity_bytes: u64,
+        clock: Arc<dyn Clock>,
+        reclaims: bool,
+    ) -> Self {
+        let capacity_bytes = capacity_bytes / INDEX_PART;
+        let index = MemoryIndex::new(capacity_bytes, sessions.clone(), clock.clone(), reclaims);
         Self {
             sessions,
-            clock: Arc::new(clock),
+            index,
+            clock,
         }
     }
 
@@ -88,6 +107,12 @@ impl MemoryStore {
     /// Returns whether no session is stored.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns how many principals and tags have sessions. Ones that expired recently may be
+    /// counted.
+    pub fn index_len(&self) -> u64 {
+        self.index.len()
     }
 
     /// Returns every stored record, for tests and inspection.
@@ -118,6 +143,18 @@ impl MemoryStore {
         });
         answer.unwrap_or_else(|| unreachable!("the cache calls the closure exactly once"))
     }
+
+    /// Lists a session whose record has just been written. Whoever looks between the two sees a
+    /// login that is not acknowledged yet.
+    fn applied(&self, write: Write<'_>) -> Applied {
+        let mut listed = write
+            .listings
+            .iter()
+            .map(|listing| self.index.list(listing));
+        let first = listed.next();
+        listed.for_each(drop);
+        first.map_or_else(Applied::new, Applied::and_listed)
+    }
 }
 
 impl Default for MemoryStore {
@@ -140,13 +177,14 @@ impl Store for MemoryStore {
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
-        Ok(self.update(id, |entry, now| match entry {
-            None => (
-                Op::Put(Entry::new(write, now)),
-                Created::Created(Applied::new()),
-            ),
-            Some(_) => (Op::Nop, Created::Taken),
-        }))
+        let created = self.update(id, |entry, now| match entry {
+            None => (Op::Put(Entry::new(write, now)), true),
+            Some(_) => (Op::Nop, false),
+        });
+        Ok(match created {
+            true => Created::Created(self.applied(write)),
+            false => Created::Taken,
+        })
     }
 
     async fn save(
@@ -156,14 +194,18 @@ impl Store for MemoryStore {
         write: Write<'_>,
     ) -> Result<Saved, StoreError> {
         let saved = Saved::Saved(Applied::new());
-        Ok(self.update(id, |entry, now| match entry {
+        let answer = self.update(id, |entry, now| match entry {
             None => (Op::Nop, Saved::Gone),
             Some(entry) => match entry.record.version() {
                 version if version == expected => (Op::Put(Entry::new(write, now)), saved),
                 version if version == write.record.version() => (Op::Nop, saved),
                 _ => (Op::Nop, Saved::Conflict(entry.loaded(now))),
             },
-        }))
+        });
+        Ok(match answer {
+            Saved::Saved(_) => Saved::Saved(self.applied(write)),
+            answer @ (Saved::Conflict(_) | Saved::Gone) => answer,
+        })
     }
 
     async fn touch(
@@ -202,11 +244,15 @@ impl Store for MemoryStore {
     async fn health(&self) -> Health {
         Health::of([HealthPart::new("memory", PartState::Ready)])
     }
+
+    fn index(&self) -> Option<AnyIndex> {
+        Some(AnyIndex::new(self.index.clone()))
+    }
 }
 
 impl Entry {
     fn new(write: Write<'_>, now: Duration) -> Self {
-        let Write { record, ttl } = write;
+        let Write { record, ttl, .. } = write;
         Self {
             record: record.clone(),
             ttl,
@@ -219,13 +265,21 @@ impl Entry {
     }
 }
 
-fn cache(capacity_bytes: u64) -> CacheBuilder<SessionId, Entry, Cache<SessionId, Entry>> {
-    let weigh = |_: &SessionId, entry: &Entry| {
-        u32::try_from(entry.record.body().len() + OVERHEAD_BYTES).unwrap_or(u32::MAX)
-    };
+fn weigh(entry: &Entry) -> usize {
+    entry.record.body().len() + OVERHEAD_BYTES
+}
+
+fn cache<K, V>(
+    capacity_bytes: u64,
+    weigh: impl Fn(&V) -> usize + Send + Sync + 'static,
+) -> CacheBuilder<K, V, Cache<K, V>>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     Cache::builder()
         .max_capacity(capacity_bytes)
-        .weigher(weigh)
+        .weigher(move |_: &K, value: &V| u32::try_from(weigh(value)).unwrap_or(u32::MAX))
         // the default policy may reject a new entry, which is a user who has just logged in
         .eviction_policy(EvictionPolicy::lru())
 }
@@ -250,15 +304,35 @@ impl Expiry<SessionId, Entry> for ByTtl {
     }
 }
 
+impl Expiry<IndexKey, Members> for ByTtl {
+    fn expire_after_create(&self, _: &IndexKey, members: &Members, _: Instant) -> Option<Duration> {
+        Some(members.ttl.min(MAX_TTL))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &IndexKey,
+        members: &Members,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(members.ttl.min(MAX_TTL))
+    }
+}
+
 /// Starts a thread that reclaims expired entries, because the cache does so only when it is used.
 /// The thread ends with the store.
-fn reclaim_periodically(sessions: Weak<Cache<SessionId, Entry>>) {
+fn reclaim_periodically<K, V>(cache: Weak<Cache<K, V>>)
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     let thread = thread::Builder::new()
         .name("session-reclaim".into())
         .spawn(move || {
-            while let Some(sessions) = sessions.upgrade() {
-                sessions.run_pending_tasks();
-                drop(sessions);
+            while let Some(cache) = cache.upgrade() {
+                cache.run_pending_tasks();
+                drop(cache);
                 thread::sleep(RECLAIM_INTERVAL);
             }
         });
@@ -282,6 +356,7 @@ mod tests {
     #[cfg(feature = "contract")]
     mod contract {
         crate::contract!(|| async { super::MemoryStore::new() });
+        crate::index_contract!(|| async { super::MemoryStore::new() });
     }
 
     /// Two clocks that stand still until a test moves them.

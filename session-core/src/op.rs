@@ -19,6 +19,7 @@ pub(crate) enum Op {
     SetAbsolute(Option<Duration>),
     SetPersistent(Option<bool>),
     SetCookie(CookieOverrides),
+    SetTag(Arc<str>, Option<Arc<str>>),
 }
 
 /// The operations of a request: one, as a rule.
@@ -110,6 +111,7 @@ impl Op {
             Self::SetAbsolute(absolute) => contents.lifetime.absolute = *absolute,
             Self::SetPersistent(persistent) => contents.lifetime.persistent = *persistent,
             Self::SetCookie(overrides) => contents.cookie = overrides.clone(),
+            Self::SetTag(name, value) => contents.set_tag(name, value.as_deref()),
         }
         Ok(())
     }
@@ -123,7 +125,8 @@ impl Op {
             | Self::SetIdle(_)
             | Self::SetAbsolute(_)
             | Self::SetPersistent(_)
-            | Self::SetCookie(_) => None,
+            | Self::SetCookie(_)
+            | Self::SetTag(..) => None,
         }
     }
 
@@ -136,6 +139,7 @@ impl Op {
             Self::SetAbsolute(_) => matches!(earlier, Self::SetAbsolute(_)),
             Self::SetPersistent(_) => matches!(earlier, Self::SetPersistent(_)),
             Self::SetCookie(_) => matches!(earlier, Self::SetCookie(_)),
+            Self::SetTag(name, _) => matches!(earlier, Self::SetTag(other, _) if other == name),
             Self::Update(_) => false,
         }
     }
@@ -176,6 +180,7 @@ impl fmt::Debug for Op {
             Self::SetAbsolute(absolute) => write!(f, "SetAbsolute({absolute:?})"),
             Self::SetPersistent(persistent) => write!(f, "SetPersistent({persistent:?})"),
             Self::SetCookie(_) => f.write_str("SetCookie"),
+            Self::SetTag(name, _) => write!(f, "SetTag({name:?})"),
         }
     }
 }

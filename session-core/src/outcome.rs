@@ -110,6 +110,14 @@ impl Outcome {
         lost: None,
     };
 
+    /// Adds what an earlier commit wrote and could not report.
+    pub(crate) fn include(&mut self, earlier: Self) {
+        self.created |= earlier.created;
+        self.saved |= earlier.saved;
+        self.renewed |= earlier.renewed;
+        self.logged_in |= earlier.logged_in;
+    }
+
     /// The most significant fact: a loss, then an end, then a login, a renewal, a creation, a save,
     /// a touch.
     pub fn kind(&self) -> OutcomeKind {

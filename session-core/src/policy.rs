@@ -46,6 +46,23 @@ pub enum Unset {
     Destroy,
 }
 
+/// What happens to a login if its principal has as many sessions as allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The sessions that logged in first end.
+    EvictOldest,
+    /// The commit fails with [`LimitReached`](crate::SessionErrorKind::LimitReached).
+    Reject,
+}
+
+/// How many sessions a principal may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionLimit {
+    pub(crate) max: u64,
+    pub(crate) when_full: WhenFull,
+}
+
 /// How a load treats the session's life, and caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,7 +70,8 @@ pub enum LoadMode {
     /// The request extends the session's life.
     #[default]
     Normal,
-    /// The request does not extend the session's life unless it writes. For polling.
+    /// The request does not extend the session's life unless it writes. For polling, as
+    /// [`SessionHandle::peek`](crate::SessionHandle::peek).
     Peek,
     /// As [`Normal`](Self::Normal), but the store is asked even if a cache could answer.
     Fresh,
@@ -125,6 +143,7 @@ pub(crate) struct Policy {
     pub(crate) commit_deadline: Duration,
     pub(crate) supersede_grace: Duration,
     pub(crate) commit_if: Option<CommitIf>,
+    pub(crate) limit: Option<SessionLimit>,
 }
 
 pub(crate) type CommitIf = Arc<dyn Fn(StatusCode) -> bool + Send + Sync>;

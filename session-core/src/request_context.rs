@@ -33,6 +33,8 @@ pub(crate) struct RequestContext {
     pub(crate) safe_method: bool,
     /// Whether there is a response that can carry a token.
     pub(crate) has_response: bool,
+    /// How the token of the session travels, also of one that begins with this request.
+    pub(crate) transport: Transport,
     /// Another session layer surrounds this one, and may replace the response.
     pub(crate) nested: bool,
 }
@@ -44,7 +46,7 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 
 impl RequestContext {
     /// No request at all: a session that is opened by its token.
-    pub(crate) fn outside(cookie: Arc<CookieSpec>, id: SessionId) -> Self {
+    pub(crate) fn outside(cookie: Arc<CookieSpec>, id: SessionId, transport: Transport) -> Self {
         Self {
             cookie,
             parts: None,
@@ -53,6 +55,7 @@ impl RequestContext {
             secure: None,
             safe_method: false,
             has_response: false,
+            transport,
             nested: false,
         }
     }
@@ -64,7 +67,7 @@ impl RequestContext {
             presented: self.presented,
             signed_by_old_key: self.signed_by_old_key,
             has_response: self.has_response,
-            transport: Transport::Cookie,
+            transport: self.transport,
         }
     }
 

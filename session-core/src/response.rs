@@ -1,21 +1,28 @@
 //! The headers of a response, set from what is committed.
 
-use http::{Extensions, HeaderMap, HeaderValue, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use smallvec::SmallVec;
 
 use crate::{
+    bearer,
+    body::Transport,
     error::{SessionError, SessionErrorKind},
     headers::{Credential, CredentialPlan, HeaderPlan, headers},
     outcome::Outcome,
     policy::OnLost,
     set_cookie,
     shared::Shared,
+    token::SessionToken,
+    transports::Transports,
 };
 
-/// The `Set-Cookie` lines that session layers have added to a response. A layer that replaces the
+/// A header that gives the client a token, or takes it away.
+type TokenHeader = (HeaderName, HeaderValue);
+
+/// The headers with tokens that session layers have added to a response. A layer that replaces the
 /// response keeps them, because what they tell the client is committed.
 #[derive(Clone, Debug, Default)]
-struct SessionCookies(SmallVec<[HeaderValue; 1]>);
+struct SessionHeaders(SmallVec<[TokenHeader; 1]>);
 
 /// Sets the headers of a response whose request is committed.
 pub(crate) fn finish<B>(
@@ -37,10 +44,10 @@ pub(crate) fn finish<B>(
             }
         }
     }
-    let cookie = cookie(shared);
+    let token = token_header(shared);
     let headers = response.headers_mut();
-    vary_by_cookie(headers);
-    match &cookie {
+    vary(headers, shared.config.transports);
+    match &token {
         Some(_) => keep_out_of_shared_caches(headers),
         None => {
             headers
@@ -48,11 +55,8 @@ pub(crate) fn finish<B>(
                 .or_insert(HeaderValue::from_static("private"));
         }
     }
-    if let Some(cookie) = cookie {
-        if shared.request.nested {
-            keep(cookie.clone(), response);
-        }
-        response.headers_mut().append(header::SET_COOKIE, cookie);
+    if let Some(token) = token {
+        add(token, shared.request.nested, response);
     }
     Ok(outcome)
 }
@@ -61,28 +65,34 @@ pub(crate) fn finish<B>(
 pub(crate) fn reject<B>(
     shared: Option<&Shared>,
     accessed: bool,
+    transports: Transports,
     replaced: Option<&Extensions>,
     response: &mut Response<B>,
 ) {
-    let inner = replaced.and_then(|extensions| extensions.get::<SessionCookies>());
-    let inner_cookies = inner.into_iter().flat_map(|cookies| &cookies.0).cloned();
-    for cookie in inner_cookies.chain(shared.and_then(cookie)) {
-        if shared.is_some_and(|shared| shared.request.nested) {
-            keep(cookie.clone(), response);
-        }
-        response.headers_mut().append(header::SET_COOKIE, cookie);
+    let inner = replaced.and_then(|extensions| extensions.get::<SessionHeaders>());
+    let inner_headers = inner.into_iter().flat_map(|headers| &headers.0).cloned();
+    let is_nested = shared.is_some_and(|shared| shared.request.nested);
+    for token in inner_headers.chain(shared.and_then(token_header)) {
+        add(token, is_nested, response);
     }
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
-    if headers.contains_key(header::SET_COOKIE) {
+    if headers.contains_key(header::SET_COOKIE) || headers.contains_key(bearer::SESSION_TOKEN) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if accessed || inner.is_some() {
-        vary_by_cookie(headers);
+        vary(headers, transports);
+    }
+    if is_unauthorized && transports.include(Transport::Bearer) {
+        // RFC 9110 §15.5.2 wants a challenge; a cookie has none
+        headers
+            .entry(header::WWW_AUTHENTICATE)
+            .or_insert(HeaderValue::from_static("Bearer"));
     }
 }
 
-/// The `Set-Cookie` of what is committed.
-fn cookie(shared: &Shared) -> Option<HeaderValue> {
+/// The header that tells the client what is committed about its token.
+fn token_header(shared: &Shared) -> Option<TokenHeader> {
     let config = &*shared.config;
     let request = shared.request.facts();
     if shared.cell.read_credential(Credential::is_unchanged) {
@@ -94,31 +104,57 @@ fn cookie(shared: &Shared) -> Option<HeaderValue> {
         .cell
         .read_credential(|credential| headers(credential, timeouts, now));
     let spec = &*shared.request.cookie;
+    let write = |transport, token: &SessionToken| {
+        let (name, keys) = (spec.name(), &config.keys);
+        config.format.write_token(transport, name, token, keys)
+    };
     match credential {
         CredentialPlan::Keep => None,
         CredentialPlan::Set {
             token,
             cookie,
             max_age,
-            transport: _,
+            transport: transport @ Transport::Cookie,
         } => {
-            let value = config
-                .format
-                .cookie_value(spec.name(), &token, &config.keys);
-            set_cookie::issue(spec, &cookie, value, max_age, now.wall, request.secure)
+            let text = write(transport, &token);
+            set_cookie::issue(spec, &cookie, text, max_age, now.wall, request.secure)
+                .map(|value| (header::SET_COOKIE, value))
+        }
+        CredentialPlan::Set {
+            token,
+            cookie,
+            max_age: _,
+            transport: transport @ Transport::Bearer,
+        } => {
+            // a token must not cross plain http, as a cookie must not
+            if !request.can_set_cookie(&cookie) {
+                return None;
+            }
+            let mut value = HeaderValue::try_from(write(transport, &token)).ok()?;
+            value.set_sensitive(true);
+            Some((bearer::SESSION_TOKEN, value))
         }
         CredentialPlan::End {
             cookie,
-            transport: _,
-        } => set_cookie::remove(spec, &cookie, request.secure),
+            transport: Transport::Cookie,
+        } => set_cookie::remove(spec, &cookie, request.secure)
+            .map(|value| (header::SET_COOKIE, value)),
+        CredentialPlan::End {
+            cookie: _,
+            transport: Transport::Bearer,
+        } => Some((bearer::SESSION_TOKEN, HeaderValue::from_static(""))),
     }
 }
 
-/// Tells a surrounding session layer about a cookie.
-fn keep<B>(cookie: HeaderValue, response: &mut Response<B>) {
-    let extensions = response.extensions_mut();
-    let cookies = extensions.get_or_insert_default::<SessionCookies>();
-    cookies.0.push(cookie);
+/// Adds a header with a token, and tells a surrounding session layer about it.
+fn add<B>(token: TokenHeader, is_nested: bool, response: &mut Response<B>) {
+    if is_nested {
+        let extensions = response.extensions_mut();
+        let kept = extensions.get_or_insert_default::<SessionHeaders>();
+        kept.0.push(token.clone());
+    }
+    let (name, value) = token;
+    response.headers_mut().append(name, value);
 }
 
 /// A response that carries a token must not be stored by a shared cache (RFC 9111 §3), which would
@@ -136,21 +172,31 @@ fn keep_out_of_shared_caches(headers: &mut HeaderMap) {
     }
     if values.iter().next().is_some() {
         tracing::warn!(
-            "Cache-Control replaced by no-store, because the response sets a session cookie"
+            "Cache-Control replaced by no-store, because the response carries a session token"
         );
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-/// The response depends on the cookie, also if there was none.
-pub(crate) fn vary_by_cookie(headers: &mut HeaderMap) {
+/// The response depends on the token, also if there was none.
+pub(crate) fn vary(headers: &mut HeaderMap, transports: Transports) {
+    for (transport, name) in [
+        (Transport::Cookie, "Cookie"),
+        (Transport::Bearer, "Authorization"),
+    ] {
+        if transports.include(transport) && !varies_by(headers, name) {
+            headers.append(header::VARY, HeaderValue::from_static(name));
+        }
+    }
+}
+
+fn varies_by(headers: &HeaderMap, name: &str) -> bool {
     let names = |value: &HeaderValue| {
         let value = value.to_str().unwrap_or_default();
         value
             .split(',')
-            .any(|name| name.trim() == "*" || name.trim().eq_ignore_ascii_case("cookie"))
+            .map(str::trim)
+            .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(name))
     };
-    if !headers.get_all(header::VARY).iter().any(names) {
-        headers.append(header::VARY, HeaderValue::from_static("Cookie"));
-    }
+    headers.get_all(header::VARY).iter().any(names)
 }

@@ -1,7 +1,9 @@
 //! The loaded session, as a handler holds it: its values.
 
 mod attributes;
+mod authentication;
 mod lifecycle;
+mod tags;
 
 use std::{fmt, sync::Arc};
 
@@ -336,7 +338,7 @@ fn encode<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<Bytes, Session
     })
 }
 
-fn decode<T: DeserializeOwned>(name: &str, value: &Bytes) -> Result<T, SessionError> {
+pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &Bytes) -> Result<T, SessionError> {
     codec::decode_value(value).map_err(|_| {
         // the decoder's own message may quote the value
         let detail = format!(

@@ -9,7 +9,6 @@ use crate::{
     commit,
     config::Config,
     config_error::ConfigError,
-    cookie_header,
     cookie_options::CookieOptions,
     cookie_spec::CookieSpec,
     decide::Trigger,
@@ -19,6 +18,8 @@ use crate::{
     id::SessionId,
     lookup::{self, Lookup},
     outcome::Outcome,
+    policy::LoadMode,
+    presented::Presented,
     request_context::{self, RequestContext},
     response,
     session::Session,
@@ -76,8 +77,8 @@ impl Sessions {
         self.0.cookie.name()
     }
 
-    /// Begins a request. It copies the `Cookie` header; verifying and loading wait until somebody
-    /// asks for the session.
+    /// Begins a request. It copies the headers that may carry a token; verifying and loading wait
+    /// until somebody asks for the session.
     pub fn begin<B>(&self, request: &Request<B>) -> SessionHandle {
         let config = &self.0;
         let original = config
@@ -85,8 +86,13 @@ impl Sessions {
             .as_ref()
             .and_then(|find| find(request.extensions()));
         let uri = original.as_ref().unwrap_or(request.uri());
-        let parts = (config.id_source.is_some() || config.cookie_fn.is_some())
-            .then(|| Box::new(head(request, uri)));
+        let asks_for_head =
+            config.id_source.is_some() || config.cookie_fn.is_some() || config.load_mode.is_some();
+        let parts = asks_for_head.then(|| Box::new(head(request, uri)));
+        let mode = match (&config.load_mode, &parts) {
+            (Some(choose), Some(parts)) => choose(parts),
+            _ => LoadMode::default(),
+        };
         let (cookie, invalid) = match (&config.cookie_fn, &parts) {
             (Some(options), Some(parts)) => match check_cookie(config, options(parts)) {
                 Ok(spec) => (Arc::new(spec), None),
@@ -96,8 +102,9 @@ impl Sessions {
         };
         SessionHandle::new(RequestStart {
             in_scope: cookie.covers(uri.path()),
-            fields: cookie_header::fields(request.headers()),
+            presented: Presented::read(request.headers(), config.transports),
             secure: config.proxy.secure(request.extensions(), request.headers()),
+            mode,
             safe_method: request_context::is_safe(request.method()),
             config: config.clone(),
             cookie,
@@ -141,9 +148,10 @@ impl Sessions {
     ///
     /// As [`SessionHandle::load`].
     pub async fn open(&self, token: &SessionToken) -> Result<Option<Session>, SessionError> {
-        match lookup::look_up(&self.0, token, true).await? {
+        match lookup::look_up(&self.0, token, None, true).await? {
             Lookup::Found(base) => {
-                let request = RequestContext::outside(self.0.cookie.clone(), token.id());
+                let (cookie, transport) = (self.0.cookie.clone(), base.body.transport);
+                let request = RequestContext::outside(cookie, token.id(), transport);
                 let state = State::Unmodified {
                     base,
                     discarded: false,
@@ -229,8 +237,8 @@ pub(crate) fn begin_finish<B>(handle: &SessionHandle, response: &mut Response<B>
     handle.close_session();
     let Some(session) = handle.loaded() else {
         if handle.is_accessed() {
-            // the response depends on the cookie, even if the session could not be loaded
-            response::vary_by_cookie(response.headers_mut());
+            // the response depends on the token, even if the session could not be loaded
+            response::vary(response.headers_mut(), handle.transports());
         }
         return Dispatch::Done(Ok(Outcome::UNTOUCHED));
     };

@@ -255,6 +255,8 @@ pub(crate) enum Refusal {
     Store(StoreErrorKind),
     /// The new token cannot be sent to the client.
     CannotSetCookie,
+    /// The principal has as many sessions as allowed.
+    LimitReached,
 }
 
 impl State {
@@ -325,6 +327,17 @@ impl State {
         }
     }
 
+    /// The id of the record that this request has stored, or read.
+    pub(crate) fn written_id(&self) -> Option<SessionId> {
+        match self {
+            Self::Regenerated {
+                progress: Regeneration::Created(base),
+                ..
+            } => Some(base.token.id()),
+            state => state.base().map(|base| base.token.id()),
+        }
+    }
+
     pub(crate) fn created_at(&self) -> Option<Millis> {
         match self.base() {
             Some(base) => Some(base.body.created_at),
@@ -390,6 +403,10 @@ impl From<Refusal> for SessionError {
                 StoreError::new(kind, "the session that is replaced cannot be ended").into()
             }
             Refusal::CannotSetCookie => Self::cannot_set_cookie(),
+            Refusal::LimitReached => Self::new(
+                SessionErrorKind::LimitReached,
+                "principal has as many sessions as allowed",
+            ),
         }
     }
 }

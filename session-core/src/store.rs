@@ -9,6 +9,8 @@ use std::{
 use crate::{
     health::Health,
     id::SessionId,
+    index::AnyIndex,
+    listing::{Listed, Listing},
     record::{Record, Version},
     store_error::StoreError,
 };
@@ -88,6 +90,11 @@ pub trait Store: Send + Sync + 'static {
     fn health(&self) -> impl Future<Output = Health> + Send {
         future::ready(Health::unknown())
     }
+
+    /// Returns the index that lists the sessions of this store, if it has one.
+    fn index(&self) -> Option<AnyIndex> {
+        None
+    }
 }
 
 /// A record to store.
@@ -98,12 +105,28 @@ pub struct Write<'a> {
     pub record: &'a Record,
     /// How long the store keeps it, from now on.
     pub ttl: Duration,
+    /// What the session is to be listed under, once the record is stored.
+    ///
+    /// A store that can write the record and these entries in one step does so, and says so
+    /// ([`Applied::listed`]). Any other ignores them: sessions then call [`Index::put`].
+    ///
+    /// [`Index::put`]: crate::Index::put
+    pub listings: &'a [Listing],
 }
 
 impl<'a> Write<'a> {
     /// Makes a write of `record` that lives for `ttl`.
     pub fn new(record: &'a Record, ttl: Duration) -> Self {
-        Self { record, ttl }
+        Self {
+            record,
+            ttl,
+            listings: &[],
+        }
+    }
+
+    /// The same write, of a session that is to be listed.
+    pub fn listed(self, listings: &'a [Listing]) -> Self {
+        Self { listings, ..self }
     }
 }
 
@@ -152,12 +175,22 @@ impl Loaded {
 /// What a store reports about an operation that it applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Applied {}
+pub struct Applied {
+    /// The answer to the first of [`Write::listings`]; `None` if the store has not listed them.
+    pub listed: Option<Listed>,
+}
 
 impl Applied {
     /// Reports that the operation was applied.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Reports that all of [`Write::listings`] were applied in the same step.
+    pub fn and_listed(listed: Listed) -> Self {
+        Self {
+            listed: Some(listed),
+        }
     }
 }
 
@@ -240,5 +273,9 @@ impl<S: Store> Store for Arc<S> {
 
     async fn health(&self) -> Health {
         S::health(self).await
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        S::index(self)
     }
 }

@@ -1,5 +1,7 @@
 //! How long a session lives, and when extending its expiry is worth a write.
 
+mod assurance;
+
 use std::time::Duration;
 
 use crate::{clock::millis, config_error::ConfigError};
@@ -7,9 +9,42 @@ use crate::{clock::millis, config_error::ConfigError};
 /// Differences up to this are put down to rounding and to the clocks of store and instances.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The configured lifetime of sessions. A session may override it ([`LifetimeOverrides`]).
+/// The timeouts of sessions by the name of a standard, for [`Builder::timeouts`].
+///
+/// NIST SP 800-63B-4 limits, for each authentication assurance level (AAL), the time since the user
+/// last authenticated, which is the absolute timeout here, and the time without activity, which is
+/// the idle timeout. Another [`log_in`] restarts both (section 5.2). These are the longest timeouts
+/// that the standard recommends; shorter ones conform too.
+///
+/// | | absolute timeout | idle timeout | section |
+/// |---|---|---|---|
+/// | [`aal1`](Self::aal1) | 30 days | none: as long as the absolute one | 2.1.3 |
+/// | [`aal2`](Self::aal2) | 24 hours | 1 hour | 2.2.3 |
+/// | [`aal3`](Self::aal3) | 12 hours | 15 minutes | 2.3.3 |
+///
+/// A timeout alone does not reach a level: the standard also says how users authenticate, and that
+/// session secrets should not outlive the browser (section 5.1), so leave the cookie's `max_age`
+/// unset.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use session_core::{MemoryStore, Sessions, SigningKeys, Timeouts};
+///
+/// let sessions = Sessions::builder(MemoryStore::new())
+///     .signing_keys(SigningKeys::random()?)
+///     .timeouts(Timeouts::aal2())
+///     .build()?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// ```
+///
+/// [`Builder::timeouts`]: crate::Builder::timeouts
+/// [`log_in`]: crate::Session::log_in
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timeouts {
+pub struct Timeouts {
     /// The longest gap between two requests.
     pub(crate) idle: Duration,
     /// The longest life since the login, or since the creation.
@@ -20,7 +55,7 @@ pub(crate) struct Timeouts {
     pub(crate) persistent: bool,
 }
 
-/// The lifetime that one session has for itself. The configuration of the day supplies the rest.
+/// The lifetime that one session has for itself, in place of the configured one. The configuration of the day supplies the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LifetimeOverrides {
     pub(crate) idle: Option<Duration>,

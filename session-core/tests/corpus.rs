@@ -26,6 +26,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn every_authorization_header_passes() {
+    replay("authorization", fuzzing::authorization);
+}
+
+#[test]
 fn every_cookie_header_passes() {
     replay("cookie_header", fuzzing::cookie_header);
 }

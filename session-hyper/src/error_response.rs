@@ -8,6 +8,8 @@ use session_core::{SessionError, SessionErrorKind};
 
 /// Seconds after which a client may retry. An outage that lasts longer answers the retry as fast.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// The body that asks for another login of the same user.
+const REAUTHENTICATE: &[u8] = br#"{"error":"reauthenticate"}"#;
 
 /// Returns the status code for a kind of error.
 ///
@@ -46,6 +48,7 @@ pub fn status_code(kind: SessionErrorKind) -> StatusCode {
         | SessionErrorKind::MissingLayer
         | SessionErrorKind::OutsidePath
         | SessionErrorKind::CannotSetCookie
+        | SessionErrorKind::NoIndex
         | SessionErrorKind::Config => StatusCode::INTERNAL_SERVER_ERROR,
         // a kind that a newer session-core added
         _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -55,7 +58,9 @@ pub fn status_code(kind: SessionErrorKind) -> StatusCode {
 /// Makes the response to an error.
 ///
 /// It has the status of [`status_code`] with the reason phrase as text, must not be cached, and
-/// asks for a retry (`Retry-After`, RFC 9110 §10.2.3) if the status is 503.
+/// asks for a retry (`Retry-After`, RFC 9110 §10.2.3) if the status is 503. The body of
+/// [`NotFresh`](SessionErrorKind::NotFresh) is JSON, `{"error":"reauthenticate"}`, because a script
+/// has to tell it from another 403 to ask for the password.
 ///
 /// # Examples
 ///
@@ -73,14 +78,18 @@ pub fn status_code(kind: SessionErrorKind) -> StatusCode {
 /// ```
 pub fn error_response(error: &SessionError) -> Response<Bytes> {
     let status = status_code(error.kind());
-    let text = status.canonical_reason().unwrap_or("error");
-    let mut response = Response::new(Bytes::from(text.to_ascii_lowercase() + "\n"));
+    let (content_type, body) = match error.kind() {
+        SessionErrorKind::NotFresh => ("application/json", Bytes::from_static(REAUTHENTICATE)),
+        _ => {
+            let text = status.canonical_reason().unwrap_or("error");
+            let text = text.to_ascii_lowercase() + "\n";
+            ("text/plain; charset=utf-8", Bytes::from(text))
+        }
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);

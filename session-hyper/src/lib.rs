@@ -121,7 +121,7 @@
 //! }
 //!
 //! async fn log_out(session: Session) -> Result<Redirect, SessionRejection> {
-//!     session.destroy()?;
+//!     session.log_out()?;
 //!     Ok(Redirect::to("/"))
 //! }
 //!
@@ -160,6 +160,7 @@
 //! | `redis-tls` | Redis over TLS, `rediss:` |
 //! | `tower` | [`SessionLayer`] and [`SessionService`] implement tower's traits |
 //! | `axum` | the extractors of the module `axum` |
+//! | `testing` | the test kit for applications: [`guide::testing`] |
 //! | `metrics` | counts outcomes and errors, and observes the Redis store, with the `metrics` facade |
 //!
 //! The counter is `session_commits_total`. Its label `outcome` is [`OutcomeKind::as_str`] or

@@ -5,7 +5,7 @@
 
 use std::{error::Error, time::Instant};
 
-use session_core::{LogLimit, Outcome, SessionError};
+use session_core::{LogLimit, Outcome, SessionError, SessionErrorKind};
 
 use crate::error_response::status_code;
 
@@ -22,8 +22,23 @@ pub(crate) fn outcome(outcome: &Outcome) {
 
 /// Logs and counts an error that is answered to a client.
 pub(crate) fn error(error: &SessionError) {
-    static LIMIT: LogLimit = LogLimit::new();
     let kind = error.kind();
+    let is_answer = matches!(
+        kind,
+        SessionErrorKind::Unauthenticated | SessionErrorKind::NotFresh
+    );
+    if is_answer {
+        // nothing went wrong: any visitor of a page for users gets it
+        tracing::debug!(?kind, "request rejected");
+    } else {
+        log(error, kind);
+    }
+    #[cfg(feature = "metrics")]
+    metrics::counter!(COUNTER, "outcome" => "error", "kind" => kind.as_str()).increment(1);
+}
+
+fn log(error: &SessionError, kind: SessionErrorKind) {
+    static LIMIT: LogLimit = LogLimit::new();
     match LIMIT.admit(kind.as_str(), Instant::now()) {
         Some(suppressed) if status_code(kind).is_server_error() => {
             tracing::error!(?kind, error = chain(error), suppressed, "session error");
@@ -33,8 +48,6 @@ pub(crate) fn error(error: &SessionError) {
         }
         None => tracing::debug!(?kind, error = chain(error), "session error"),
     }
-    #[cfg(feature = "metrics")]
-    metrics::counter!(COUNTER, "outcome" => "error", "kind" => kind.as_str()).increment(1);
 }
 
 /// The messages of an error and its sources, in one line.

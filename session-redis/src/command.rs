@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use redis::Cmd;
-use session_core::{Version, Write};
+use session_core::{Listing, Nonce, SessionId, Version, Write};
 
 use crate::{
     address::Address,
     admission::Priority,
+    index_entry, index_script,
     script::{self, Script, ScriptForm},
     stored_record::{HEADER_BYTES, StoredRecord, version_header},
 };
@@ -19,11 +20,16 @@ const INTEGER_DIGITS: usize = 20;
 /// the sum if it overflows.
 const MAX_TTL_MS: u64 = i64::MAX as u64 / 2;
 
-/// An operation on the record of one session, as data, so that it can be sent again.
+/// The arguments of a listing: id, nonce, two integers.
+const LISTING_BYTES: usize = 22 + 8 + 2 * INTEGER_DIGITS;
+
+/// An operation on one key, as data, so that it can be sent again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Command<'a> {
     key: &'a str,
     operation: Operation<'a>,
+    /// The prefix of the keys of the index, for a write that lists the session too.
+    prefix: &'a str,
 }
 
 /// What a command does.
@@ -31,9 +37,33 @@ pub(crate) struct Command<'a> {
 pub(crate) enum Operation<'a> {
     Load,
     Create(Write<'a>),
-    Save { expected: Version, write: Write<'a> },
-    Touch { expected: Version, ttl: Duration },
-    Destroy { expected: Option<Version> },
+    Save {
+        expected: Version,
+        write: Write<'a>,
+    },
+    Touch {
+        expected: Version,
+        ttl: Duration,
+    },
+    Destroy {
+        expected: Option<Version>,
+    },
+    /// Lists a session in the index.
+    List {
+        listing: &'a Listing,
+        keep_nonce: bool,
+    },
+    /// Removes an entry of the index, if it has this nonce.
+    Unlist {
+        id: &'a SessionId,
+        nonce: Option<Nonce>,
+    },
+    Entries,
+    /// So many entries, at random.
+    SomeEntries {
+        count: usize,
+    },
+    Exists,
 }
 
 /// How a command is sent.
@@ -46,7 +76,16 @@ pub(crate) struct SendMode {
 
 impl<'a> Command<'a> {
     pub(crate) fn new(key: &'a str, operation: Operation<'a>) -> Self {
-        Self { key, operation }
+        Self {
+            key,
+            operation,
+            prefix: "",
+        }
+    }
+
+    /// The same command, of a store whose keys have this prefix.
+    pub(crate) fn with_prefix(self, prefix: &'a str) -> Self {
+        Self { prefix, ..self }
     }
 
     pub(crate) fn key(&self) -> &'a str {
@@ -61,23 +100,33 @@ impl<'a> Command<'a> {
             Operation::Save { .. } => "save",
             Operation::Touch { .. } => "touch",
             Operation::Destroy { .. } => "destroy",
+            Operation::List { .. } => "list",
+            Operation::Unlist { .. } => "unlist",
+            Operation::Entries | Operation::SomeEntries { .. } => "entries",
+            Operation::Exists => "exists",
         }
     }
 
     /// Whether a lost reply leaves open what is stored.
     pub(crate) fn writes(&self) -> bool {
         match self.operation {
-            Operation::Load => false,
+            Operation::Load
+            | Operation::Entries
+            | Operation::SomeEntries { .. }
+            | Operation::Exists => false,
             Operation::Create(_)
             | Operation::Save { .. }
             | Operation::Touch { .. }
-            | Operation::Destroy { .. } => true,
+            | Operation::Destroy { .. }
+            | Operation::List { .. }
+            | Operation::Unlist { .. } => true,
         }
     }
 
     /// Whether the command may be sent again although it may have been applied.
     ///
-    /// A load, a touch and a destroy have no further effect, and a save recognizes its own record.
+    /// A load, a touch, a destroy and a change of the index have no further effect, and a save
+    /// recognizes its own record.
     /// A create must not be repeated: its first attempt may arrive after the session was created
     /// and destroyed, and would bring the session back.
     pub(crate) fn is_repeatable(&self) -> bool {
@@ -86,7 +135,12 @@ impl<'a> Command<'a> {
             Operation::Load
             | Operation::Save { .. }
             | Operation::Touch { .. }
-            | Operation::Destroy { .. } => true,
+            | Operation::Destroy { .. }
+            | Operation::List { .. }
+            | Operation::Unlist { .. }
+            | Operation::Entries
+            | Operation::SomeEntries { .. }
+            | Operation::Exists => true,
         }
     }
 
@@ -104,17 +158,28 @@ impl<'a> Command<'a> {
             Operation::Load => vec![self.on_key("GET"), self.on_key("PTTL")],
             Operation::Create(write) => {
                 let record = StoredRecord(write.record);
-                let mut cmd = self.script(&script::CREATE, form, record.len() + INTEGER_DIGITS);
+                let room = record.len() + INTEGER_DIGITS;
+                let scripts = (&*script::CREATE, &*index_script::CREATE_LISTED);
+                let mut cmd = self.write(scripts, form, write.listings, room);
                 cmd.arg(record).arg(millis(write.ttl));
+                write
+                    .listings
+                    .iter()
+                    .for_each(|listing| arg_listing(&mut cmd, listing));
                 vec![cmd]
             }
             Operation::Save { expected, write } => {
                 let record = StoredRecord(write.record);
                 let room = record.len() + INTEGER_DIGITS + HEADER_BYTES;
-                let mut cmd = self.script(&script::SAVE, form, room);
+                let scripts = (&*script::SAVE, &*index_script::SAVE_LISTED);
+                let mut cmd = self.write(scripts, form, write.listings, room);
                 cmd.arg(record)
                     .arg(millis(write.ttl))
                     .arg(&version_header(expected)[..]);
+                write
+                    .listings
+                    .iter()
+                    .for_each(|listing| arg_listing(&mut cmd, listing));
                 vec![cmd]
             }
             Operation::Touch { expected, ttl } => {
@@ -130,12 +195,59 @@ impl<'a> Command<'a> {
                 vec![cmd]
             }
             Operation::Destroy { expected: None } => vec![self.on_key("UNLINK")],
+            Operation::List {
+                listing,
+                keep_nonce,
+            } => {
+                let mut cmd = self.script(&index_script::LIST, form, LISTING_BYTES + 1);
+                arg_listing(&mut cmd, listing);
+                cmd.arg(u8::from(keep_nonce));
+                vec![cmd]
+            }
+            Operation::Unlist { id, nonce } => {
+                let mut cmd = self.script(&index_script::REMOVE, form, LISTING_BYTES);
+                let nonce = nonce.as_ref().map_or(&b""[..], |nonce| nonce.as_bytes());
+                cmd.arg(id.as_str()).arg(nonce);
+                vec![cmd]
+            }
+            Operation::Entries => vec![self.on_key("HGETALL")],
+            Operation::SomeEntries { count } => {
+                let mut cmd = self.on_key("HRANDFIELD");
+                cmd.arg(count).arg("WITHVALUES");
+                vec![cmd]
+            }
+            Operation::Exists => vec![self.on_key("EXISTS")],
         }
     }
 
     fn on_key(&self, name: &str) -> Cmd {
         let mut cmd = Cmd::with_capacity(2, name.len() + self.key.len());
         cmd.arg(name).arg(self.key);
+        cmd
+    }
+
+    /// Returns the invocation of the first script, or of the second one with the keys of the index
+    /// if there is anything to list.
+    fn write(
+        &self,
+        (plain, listed): (&Script, &Script),
+        form: ScriptForm,
+        listings: &[Listing],
+        room: usize,
+    ) -> Cmd {
+        if listings.is_empty() {
+            return self.script(plain, form, room);
+        }
+        let (name, text) = listed.invocation(form);
+        let room = room + listings.len() * 2 * LISTING_BYTES;
+        let mut cmd = Cmd::with_capacity(7 + 5 * listings.len(), name.len() + text.len() + room);
+        cmd.arg(name)
+            .arg(text)
+            .arg(1 + listings.len())
+            .arg(self.key);
+        for listing in listings {
+            cmd.arg(index_entry::redis_key(self.prefix, &listing.key));
+        }
         cmd
     }
 
@@ -146,6 +258,14 @@ impl<'a> Command<'a> {
         cmd.arg(name).arg(text).arg(1).arg(self.key);
         cmd
     }
+}
+
+/// Adds the arguments with which the scripts list a session.
+fn arg_listing(cmd: &mut Cmd, listing: &Listing) {
+    cmd.arg(listing.id.as_str())
+        .arg(&listing.nonce.as_bytes()[..])
+        .arg(index_entry::millis(listing.seen_at))
+        .arg(millis(listing.ttl));
 }
 
 /// Converts a time to live into milliseconds: at least one, because Redis deletes a key whose time

@@ -96,10 +96,12 @@
 //!
 //! ```text
 //! ACL SETUSER app on >password resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval
-//!     +set +getrange +pexpire +unlink +unwatch +ping
+//!     +set +getrange +pexpire +unlink +hget +hincrby +hset +hlen +hdel
+//!     +hgetall +hrandfield +exists +unwatch +ping
 //! ```
 //!
-//! Scripts call `SET`, `GETRANGE` and `PEXPIRE`. A suspect connection is checked with `UNWATCH` and
+//! Scripts call `SET`, `GETRANGE`, `PEXPIRE` and
+//! most of the commands on hashes. A suspect connection is checked with `UNWATCH` and
 //! `PING`. More rules are needed for
 //!
 //! * a database other than 0: `+select`
@@ -193,6 +195,9 @@ mod failure;
 pub mod fuzzing;
 mod glob;
 mod health;
+mod index;
+mod index_entry;
+mod index_script;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]

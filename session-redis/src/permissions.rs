@@ -1,9 +1,9 @@
 //! The ACL rules that a store needs, derived from the commands that it sends.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use redis::{Arg, Cmd};
-use session_core::{Record, Version, Write};
+use session_core::{IndexKey, Listing, Nonce, Record, SessionId, Version, Write};
 
 use crate::{
     batcher::ASKING,
@@ -117,6 +117,13 @@ fn session_commands() -> Vec<String> {
     let expected = Version::from_bytes([0; 8]);
     let (record, ttl) = (Record::new(expected, ""), Duration::from_secs(1));
     let write = Write::new(&record, ttl);
+    let listings = &[Listing::new(
+        IndexKey::of_principal(""),
+        SessionId::from_bytes([0; SessionId::BYTES]),
+        Nonce::from_bytes([0; 8]),
+        UNIX_EPOCH,
+        ttl,
+    )];
     let operations = [
         Operation::Load,
         Operation::Create(write),
@@ -126,6 +133,22 @@ fn session_commands() -> Vec<String> {
         Operation::Destroy {
             expected: Some(expected),
         },
+        Operation::Create(write.listed(listings)),
+        Operation::Save {
+            expected,
+            write: write.listed(listings),
+        },
+        Operation::List {
+            listing: &listings[0],
+            keep_nonce: true,
+        },
+        Operation::Unlist {
+            id: &listings[0].id,
+            nonce: None,
+        },
+        Operation::Entries,
+        Operation::SomeEntries { count: 1 },
+        Operation::Exists,
     ];
     let mut names = Vec::new();
     for operation in operations {
@@ -181,7 +204,8 @@ mod tests {
         assert_eq!(
             server_rules("redis://h"),
             "resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval +set +getrange \
-             +pexpire +unlink +unwatch +ping"
+             +pexpire +unlink +hget +hincrby +hset +hlen +hdel +hgetall +hrandfield +exists \
+             +unwatch +ping"
         );
         assert_eq!(
             server_rules("redis+unix:///run/redis.sock"),

@@ -22,12 +22,14 @@ use std::time::Duration;
 
 use redis::Value;
 use session_core::{
-    Applied, Created, Destroyed, Loaded, Saved, StoreError, StoreErrorKind, Touched,
+    Applied, Created, Destroyed, IndexEntry, Listed, Loaded, Saved, StoreError, StoreErrorKind,
+    Touched,
 };
 use smallvec::SmallVec;
 
 use crate::{
     failure::Failure,
+    index_entry,
     stored_record::{DecodeError, decode},
 };
 
@@ -44,7 +46,7 @@ pub(crate) struct Reply {
 
 /// What a script replies.
 enum ScriptReply {
-    Applied,
+    Applied(Applied),
     Absent,
     Current(Loaded),
 }
@@ -59,6 +61,10 @@ impl Reply {
         match self.values.as_slice() {
             [Value::Int(1)] => Ok(Created::Created(Applied::new())),
             [Value::Int(0)] => Ok(Created::Taken),
+            [Value::Array(values)] => match listed(values) {
+                Some(listed) => Ok(Created::Created(Applied::and_listed(listed))),
+                None => Err(Failure::unexpected_reply().into_store_error(true)),
+            },
             _ => Err(Failure::unexpected_reply().into_store_error(true)),
         }
     }
@@ -66,7 +72,7 @@ impl Reply {
     pub(crate) fn into_saved(self) -> Result<Saved, StoreError> {
         let in_doubt = self.in_doubt;
         match self.into_script_reply()? {
-            ScriptReply::Applied => Ok(Saved::Saved(Applied::new())),
+            ScriptReply::Applied(applied) => Ok(Saved::Saved(applied)),
             ScriptReply::Absent => Ok(Saved::Gone),
             ScriptReply::Current(_) if in_doubt => {
                 Err(lost("another write followed").into_store_error(true))
@@ -77,7 +83,7 @@ impl Reply {
 
     pub(crate) fn into_touched(self) -> Result<Touched, StoreError> {
         match self.into_script_reply()? {
-            ScriptReply::Applied => Ok(Touched::Touched(Applied::new())),
+            ScriptReply::Applied(applied) => Ok(Touched::Touched(applied)),
             ScriptReply::Absent => Ok(Touched::Gone),
             ScriptReply::Current(current) => Ok(Touched::Conflict(current)),
         }
@@ -87,7 +93,7 @@ impl Reply {
     pub(crate) fn into_destroyed_if_expected(self) -> Result<Destroyed, StoreError> {
         let in_doubt = self.in_doubt;
         match self.into_script_reply()? {
-            ScriptReply::Applied => Ok(Destroyed::Destroyed(Applied::new())),
+            ScriptReply::Applied(applied) => Ok(Destroyed::Destroyed(applied)),
             ScriptReply::Absent if in_doubt => {
                 Err(lost("the record is absent now").into_store_error(true))
             }
@@ -104,14 +110,50 @@ impl Reply {
         }
     }
 
+    /// Reads the reply to a listing.
+    pub(crate) fn into_listed(self) -> Result<Listed, StoreError> {
+        let listed = match self.values.as_slice() {
+            [Value::Array(values)] => listed(values),
+            _ => None,
+        };
+        listed.ok_or_else(|| Failure::unexpected_reply().into_store_error(true))
+    }
+
+    /// Reads the fields of a hash that are entries of the index, in no order.
+    pub(crate) fn into_entries(self) -> Result<Vec<IndexEntry>, StoreError> {
+        let fields = match self.values.into_iter().next() {
+            // RESP3, and the form that `HRANDFIELD` has there
+            Some(Value::Map(fields)) => Some(fields),
+            Some(Value::Array(values)) => pairs(values),
+            _ => None,
+        };
+        let fields = fields.ok_or_else(|| Failure::unexpected_reply().into_store_error(false))?;
+        let entry = |field: &(Value, Value)| match field {
+            (Value::BulkString(id), Value::BulkString(value)) => index_entry::entry(id, value),
+            _ => None,
+        };
+        Ok(fields.iter().filter_map(entry).collect())
+    }
+
+    /// Reads a number of keys or of entries.
+    pub(crate) fn into_count(self) -> Result<i64, StoreError> {
+        match self.values.as_slice() {
+            [Value::Int(count)] => Ok(*count),
+            _ => Err(Failure::unexpected_reply().into_store_error(true)),
+        }
+    }
+
     fn into_script_reply(mut self) -> Result<ScriptReply, StoreError> {
         let reply = match (self.values.pop(), self.values.is_empty()) {
-            (Some(Value::Int(1)), true) => Ok(ScriptReply::Applied),
+            (Some(Value::Int(1)), true) => Ok(ScriptReply::Applied(Applied::new())),
             (Some(Value::Int(0)), true) => Ok(ScriptReply::Absent),
-            (Some(Value::Array(values)), true) => found(values).map(|current| match current {
-                Some(current) => ScriptReply::Current(current),
-                None => ScriptReply::Absent,
-            }),
+            (Some(Value::Array(values)), true) => match listed(&values) {
+                Some(listed) => Ok(ScriptReply::Applied(Applied::and_listed(listed))),
+                None => found(values).map(|current| match current {
+                    Some(current) => ScriptReply::Current(current),
+                    None => ScriptReply::Absent,
+                }),
+            },
             _ => Err(ReplyError::Unexpected),
         };
         reply.map_err(|error| match error {
@@ -120,6 +162,34 @@ impl Reply {
             ReplyError::NotARecord(_) => error.into_store_error(self.in_doubt),
         })
     }
+}
+
+/// Reads the reply to a listing: the sequence number, and the number of entries.
+fn listed(values: &[Value]) -> Option<Listed> {
+    match values {
+        [Value::Int(sequence), Value::Int(entries)] => Some(Listed::new(
+            u64::try_from(*sequence).ok()?,
+            u64::try_from(*entries).ok()?,
+        )),
+        _ => None,
+    }
+}
+
+/// The fields and values of a hash: pairs in RESP3, one after the other in RESP2.
+fn pairs(values: Vec<Value>) -> Option<Vec<(Value, Value)>> {
+    if values.iter().all(|value| matches!(value, Value::Array(_))) {
+        let pair = |value| match value {
+            Value::Array(pair) => <[Value; 2]>::try_from(pair).ok().map(Into::into),
+            _ => None,
+        };
+        return values.into_iter().map(pair).collect();
+    }
+    let mut values = values.into_iter();
+    let mut fields = Vec::with_capacity(values.len() / 2);
+    while let Some(field) = values.next() {
+        fields.push((field, values.next()?));
+    }
+    Some(fields)
 }
 
 /// Returns the replies to one operation, or the first error among them.

@@ -79,11 +79,16 @@ pub(crate) enum ScriptForm {
 }
 
 impl Script {
-    fn new(source: &'static str) -> Self {
+    pub(crate) fn new(source: &'static str) -> Self {
         Self {
             source,
             sha1: redis::Script::new(source).get_hash().to_owned(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn source(&self) -> &'static str {
+        self.source
     }
 
     /// Returns the command that runs the script, and its first argument.

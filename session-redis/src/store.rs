@@ -3,16 +3,18 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId, Store, StoreError, Touched,
-    Version, Write,
+    AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId, Store,
+    StoreError, Touched, Version, Write,
 };
 
 use crate::{
     command::{Command, Operation},
     config::RedisConfig,
     connect_error::ConnectError,
+    index::RedisIndex,
     router::Router,
     scan::Scan,
+    topology::Topology,
 };
 
 /// How many sessions are removed in one pipeline.
@@ -32,6 +34,7 @@ const BULK: usize = 100;
 pub struct RedisStore {
     router: Arc<Router>,
     config: Arc<RedisConfig>,
+    index: RedisIndex,
 }
 
 impl RedisStore {
@@ -96,8 +99,10 @@ impl RedisStore {
         #[cfg(feature = "tls")]
         config.check_tls()?;
         let config = Arc::new(config);
+        let router = Arc::new(Router::new(&config));
         Ok(Self {
-            router: Arc::new(Router::new(&config)),
+            index: RedisIndex::new(router.clone(), config.clone()),
+            router,
             config,
         })
     }
@@ -164,6 +169,24 @@ impl RedisStore {
     fn key(&self, id: &SessionId) -> String {
         [&self.config.prefix, id.as_str()].concat()
     }
+
+    /// What a write may do in one step: on a cluster, the index is on other nodes.
+    fn atomic<'w>(&self, write: Write<'w>) -> Write<'w> {
+        match self.config.topology {
+            Topology::Cluster(_) => write.listed(&[]),
+            Topology::Standalone(_) | Topology::Unix(_) | Topology::Sentinel { .. } => write,
+        }
+    }
+
+    /// Looks after the index once a session is listed together with its record.
+    fn listed(&self, write: Write<'_>, applied: &Applied) {
+        if applied.listed.is_some_and(|listed| listed.entries > 1) {
+            write
+                .listings
+                .iter()
+                .for_each(|listing| self.index.clean_later(listing.key));
+        }
+    }
 }
 
 impl fmt::Debug for RedisStore {
@@ -183,9 +206,13 @@ impl Store for RedisStore {
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
-        let key = self.key(id);
-        let command = Command::new(&key, Operation::Create(write));
-        self.router.run(command).await?.into_created()
+        let (key, write) = (self.key(id), self.atomic(write));
+        let command = Command::new(&key, Operation::Create(write)).with_prefix(&self.config.prefix);
+        let created = self.router.run(command).await?.into_created()?;
+        if let Created::Created(applied) = &created {
+            self.listed(write, applied);
+        }
+        Ok(created)
     }
 
     async fn save(
@@ -194,9 +221,14 @@ impl Store for RedisStore {
         expected: Version,
         write: Write<'_>,
     ) -> Result<Saved, StoreError> {
-        let key = self.key(id);
-        let command = Command::new(&key, Operation::Save { expected, write });
-        self.router.run(command).await?.into_saved()
+        let (key, write) = (self.key(id), self.atomic(write));
+        let command = Command::new(&key, Operation::Save { expected, write })
+            .with_prefix(&self.config.prefix);
+        let saved = self.router.run(command).await?.into_saved()?;
+        if let Saved::Saved(applied) = &saved {
+            self.listed(write, applied);
+        }
+        Ok(saved)
     }
 
     async fn touch(
@@ -228,6 +260,10 @@ impl Store for RedisStore {
     /// [`RedisConfig::total_timeout`].
     async fn health(&self) -> Health {
         self.router.health().await
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        Some(AnyIndex::new(self.index.clone()))
     }
 }
 

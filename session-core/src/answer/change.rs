@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Applier, Change, chain, is_same_session, issued, on_base, superseded_state};
+use super::{Applier, Change, chain, is_same_session, on_base, superseded_state};
 use crate::{
     attempted::Attempted,
     decide::Trigger,
@@ -11,6 +11,7 @@ use crate::{
     log_limit,
     outcome::Loss,
     state::{Base, Current, Doubt, Refusal, State},
+    store::Applied,
     store_error::{StoreError, StoreErrorKind},
 };
 
@@ -39,7 +40,7 @@ impl Applier<'_, '_> {
             | State::Gone) => return self.set(state),
         };
         match result {
-            Ok(Change::Applied) => self.changed(attempted, None),
+            Ok(Change::Applied(applied)) => self.changed(attempted, applied, None),
             Ok(Change::Conflict(current)) if repeated => {
                 self.settle(base, draft, attempted, *current, true)
             }
@@ -73,15 +74,17 @@ impl Applier<'_, '_> {
     pub(super) fn changed(
         &mut self,
         attempted: Arc<Attempted>,
+        applied: Applied,
         current: Option<Current>,
     ) -> Result<(), SessionError> {
         let base = self.written(&attempted, current);
+        self.owe(&attempted, applied);
         let outcome = &mut self.progress.outcome;
         outcome.saved = true;
         outcome.renewed |= attempted.renews;
         outcome.logged_in |= attempted.logs_in;
         if attempted.renews || attempted.reissue && !base.is_superseded() {
-            self.progress.credential.issue(issued(&base));
+            self.issue(&base);
         }
         self.set(State::Unmodified {
             base,
@@ -206,7 +209,7 @@ impl Applier<'_, '_> {
             | State::Gone) => return self.set(state),
         };
         match result {
-            Ok(Change::Applied) => {
+            Ok(Change::Applied(_)) => {
                 let touched = Arc::make_mut(&mut base);
                 touched.ttl = Some(ttl);
                 touched.seen_at = self.context.now.monotonic;
@@ -214,7 +217,7 @@ impl Applier<'_, '_> {
                 touched.written = true;
                 self.progress.outcome.touched = true;
                 if reissue {
-                    self.progress.credential.issue(issued(&base));
+                    self.issue(&base);
                 }
                 self.set(State::Unmodified {
                     base,

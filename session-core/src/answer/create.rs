@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Applier, Creation, issued, unstored};
+use super::{Applier, Creation, unstored};
 use crate::{
     attempted::Attempted,
     draft::Draft,
     error::SessionError,
     state::{Base, Current, Doubt, NewSession, Regeneration, Retired, State},
+    store::Applied,
     store_error::{StoreError, StoreErrorKind},
 };
 
@@ -40,7 +41,9 @@ impl Applier<'_, '_> {
             | State::Gone) => return self.set(state),
         };
         match result {
-            Ok(Creation::Applied) => self.begun(new, draft, replaces, attempted, None),
+            Ok(Creation::Applied(applied)) => {
+                self.begun(new, draft, replaces, attempted, applied, None)
+            }
             Ok(Creation::Taken) => {
                 let taken = new.taken + 1;
                 let new = NewSession {
@@ -71,9 +74,11 @@ impl Applier<'_, '_> {
         draft: Draft,
         replaces: Option<Option<Retired>>,
         attempted: Arc<Attempted>,
+        applied: Applied,
         current: Option<Current>,
     ) -> Result<(), SessionError> {
         let base = self.written(&attempted, current);
+        self.owe(&attempted, applied);
         match replaces {
             Some(Some(retired)) => self.set(State::Regenerated {
                 new,
@@ -92,7 +97,7 @@ impl Applier<'_, '_> {
     ) -> Result<(), SessionError> {
         self.progress.outcome.created = true;
         self.progress.outcome.logged_in |= logged_in;
-        self.progress.credential.issue(issued(&base));
+        self.issue(&base);
         self.set(State::Unmodified {
             base,
             discarded: false,

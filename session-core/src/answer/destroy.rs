@@ -28,7 +28,7 @@ impl Applier<'_, '_> {
         };
         let require_unchanged = self.context.facts.require_unchanged;
         match result {
-            Ok(Change::Applied) => self.ended(ending, &retired.base),
+            Ok(Change::Applied(_)) => self.ended(ending, &retired.base),
             Ok(Change::Gone) => match (require_unchanged, retired.in_doubt) {
                 (false, _) => self.ended(ending, &retired.base),
                 (true, true) => self.not_ended(ending, retired, Refusal::InDoubt),
@@ -219,7 +219,7 @@ impl Applier<'_, '_> {
         // otherwise the handler itself has set a lifetime that is over
         let was_over = timeouts.ttl(&base.contents().lifetime, age).is_zero();
         match result {
-            Ok(Change::Applied) => {
+            Ok(Change::Applied(_)) => {
                 if was_over && (renews || !draft.is_empty()) {
                     self.lose(Loss::Gone);
                 }

@@ -9,6 +9,7 @@ use crate::{
     draft::Draft,
     error::SessionError,
     state::{Base, Current, Doubt, NewSession, Refusal, Since, State},
+    store::Applied,
     token::SessionToken,
 };
 
@@ -34,9 +35,14 @@ impl Applier<'_, '_> {
                 replaces,
                 attempted,
             }) => match current {
-                Some(current) if current.version == attempted.record.version() => {
-                    self.begun(new, draft, replaces, attempted, Some(current))
-                }
+                Some(current) if current.version == attempted.record.version() => self.begun(
+                    new,
+                    draft,
+                    replaces,
+                    attempted,
+                    Applied::new(),
+                    Some(current),
+                ),
                 // another session has the id
                 Some(_) => self.set(unstored(new.without_token(), draft, replaces)),
                 None => {
@@ -83,7 +89,7 @@ impl Applier<'_, '_> {
             return self.gone(base, draft, attempted.renews);
         }
         if attempted.is_in(current.version, &current.body) {
-            return self.changed(attempted, Some(current));
+            return self.changed(attempted, Applied::new(), Some(current));
         }
         let repeat = !repeated && attempted.expected == Some(current.version);
         self.progress.state = State::InDoubt(Doubt::Save {
@@ -164,12 +170,19 @@ impl Applier<'_, '_> {
                 }),
                 Some(current),
             ) if current.version == attempted.record.version() => {
-                return self.begun(new, draft, replaces, attempted, Some(current));
+                return self.begun(
+                    new,
+                    draft,
+                    replaces,
+                    attempted,
+                    Applied::new(),
+                    Some(current),
+                );
             }
             (State::InDoubt(Doubt::Save { attempted, .. }), Some(current))
                 if attempted.is_in(current.version, &current.body) =>
             {
-                return self.changed(attempted, Some(current));
+                return self.changed(attempted, Applied::new(), Some(current));
             }
             (State::Renewed { base, draft }, Some(current)) => {
                 if let Err(error) = readable(&base, &current) {

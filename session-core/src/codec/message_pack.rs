@@ -12,9 +12,6 @@ use serde::{Deserialize, de::IgnoredAny};
 /// The deepest nesting of a value.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// MessagePack's `nil`.
-const NIL: u8 = 0xc0;
-
 /// Why bytes were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
@@ -64,10 +61,6 @@ impl Writer {
 
     pub(super) fn bool(&mut self, value: bool) {
         let _ = encode::write_bool(&mut self.0, value);
-    }
-
-    pub(super) fn nil(&mut self) {
-        self.0.push(NIL);
     }
 
     /// Writes what is MessagePack already.
@@ -182,18 +175,6 @@ impl<'a> Reader<'a> {
         self.bin()?
             .try_into()
             .map_err(|_| Problem::Expected(expected))
-    }
-
-    /// `nil`, or what `read` reads.
-    pub(super) fn optional<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, Problem>,
-    ) -> Result<Option<T>, Problem> {
-        if self.bytes.get(self.at) == Some(&NIL) {
-            self.at += 1;
-            return Ok(None);
-        }
-        read(self).map(Some)
     }
 
     /// A value that `deserialize` reads.

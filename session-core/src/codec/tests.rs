@@ -18,10 +18,9 @@ fn golden() -> Body {
     data.insert("user", encode_value("ann").expect("a string"));
     data.insert("views", encode_value(&41).expect("an integer"));
     let hash = |first: u8| SecretHash::from_bytes(std::array::from_fn(|at| first + at as u8));
-    let tag = |name: &str, value: &str, nonce| Tag {
+    let tag = |name: &str, value: &str| Tag {
         name: name.into(),
         value: value.into(),
-        nonce,
     };
     Body {
         secrets: Secrets {
@@ -35,10 +34,7 @@ fn golden() -> Body {
         contents: Arc::new(Contents {
             data,
             principal: Some("ann".into()),
-            tags: vec![
-                tag("sid", "s-1", Some([1, 2, 3, 4, 5, 6, 7, 8])),
-                tag("tenant", "blue", None),
-            ],
+            tags: vec![tag("sid", "s-1"), tag("tenant", "blue")],
             lifetime: LifetimeOverrides {
                 idle: Some(Duration::from_secs(60)),
                 absolute: Some(Duration::from_secs(86_400)),
@@ -107,7 +103,6 @@ fn a_body_fits_into_the_space_that_is_reserved_for_it() {
     let tag = Tag {
         name: "n".repeat(100).into(),
         value: "v".repeat(100).into(),
-        nonce: Some([0; 8]),
     };
     contents.tags = vec![tag; 30];
 
@@ -238,14 +233,9 @@ fn an_error_names_the_field_and_the_problem() {
             "cookie attributes",
         ),
         (
-            b"\xa4tags\x91\x92\xa1a\xa1b",
+            b"\xa4tags\x91\x93\xa1a\xa1b\xc0",
             TAGS,
-            "name, value and nonce of a tag",
-        ),
-        (
-            b"\xa4tags\x91\x93\xa1a\xa1b\xc4\x01\x01",
-            TAGS,
-            "a nonce of 8 bytes",
+            "name and value of a tag",
         ),
         (b"\xa9transport\xa6pigeon", TRANSPORT, "a known transport"),
         (b"\xa1\xff\xc0", UNKNOWN, "UTF-8"),
@@ -340,7 +330,6 @@ fn every_form_of_a_length_is_read() {
         contents.tags.push(Tag {
             name: text.as_str().into(),
             value: text.as_str().into(),
-            nonce: None,
         });
         assert_eq!(decode(&encode(&body)).as_ref(), Ok(&body), "{len}");
         Arc::make_mut(&mut body.contents).tags.pop();
@@ -417,11 +406,7 @@ fn cookie() -> impl Strategy<Value = CookieOverrides> {
 fn contents() -> impl Strategy<Value = Contents> {
     let values = prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from);
     let data = prop::collection::btree_map("\\PC{0,8}", values, 0..5);
-    let tag = (text(), text(), any::<Option<[u8; 8]>>()).prop_map(|(name, value, nonce)| Tag {
-        name,
-        value,
-        nonce,
-    });
+    let tag = (text(), text()).prop_map(|(name, value)| Tag { name, value });
     let lifetime = (
         option::of(duration()),
         option::of(duration()),

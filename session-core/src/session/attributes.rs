@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Session;
 use crate::{
+    body::Transport,
     clock::Millis,
     cookie_options::CookieOptions,
     error::SessionError,
@@ -52,6 +53,21 @@ impl Session {
     /// ```
     pub fn token(&self) -> Option<SessionToken> {
         self.shared().cell.read(|state| state.token().cloned())
+    }
+
+    /// Returns how the token of the session travels. Only a token in a cookie is attached by the
+    /// browser to requests that another site has caused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_core::{Session, Transport};
+    /// fn needs_csrf_check(session: &Session) -> bool {
+    ///     session.transport() == Transport::Cookie
+    /// }
+    /// ```
+    pub fn transport(&self) -> Transport {
+        self.shared().request.transport
     }
 
     /// Whether this is another session than the one that the request presented: it began with this

@@ -28,17 +28,17 @@ impl Session {
             .read(|state| Some(state.contents()?.principal.as_deref()?.to_owned()))
     }
 
-    /// Returns when somebody last logged in.
+    /// Returns when somebody last logged in. [`fresh_within`](Self::fresh_within) tells whether that
+    /// is recent.
     ///
     /// # Examples
     ///
     /// ```
     /// # use session_core::Session;
-    /// use std::time::{Duration, SystemTime};
+    /// use std::time::SystemTime;
     ///
-    /// fn may_change_password(session: &Session) -> bool {
-    ///     let since = |at| SystemTime::now().duration_since(at).unwrap_or_default();
-    ///     session.authenticated_at().is_some_and(|at| since(at) < Duration::from_secs(300))
+    /// fn last_login(session: &Session) -> Option<SystemTime> {
+    ///     session.authenticated_at()
     /// }
     /// ```
     pub fn authenticated_at(&self) -> Option<SystemTime> {
@@ -137,7 +137,8 @@ impl Session {
         self.call(Verb::Regenerate)
     }
 
-    /// Ends the session at the commit, and removes the cookie. This is the logout.
+    /// Ends the session at the commit, and removes the cookie. This is the logout, which
+    /// [`log_out`](Self::log_out) is another name for.
     ///
     /// A write after it begins a new session with a new id; the old one never returns. The commit
     /// fails with [`Superseded`](crate::SessionErrorKind::Superseded) if the request's token
@@ -159,6 +160,25 @@ impl Session {
     /// ```
     pub fn destroy(&self) -> Result<(), SessionError> {
         self.call(Verb::Destroy)
+    }
+
+    /// Ends the session at the commit, and removes the cookie: [`destroy`](Self::destroy) by the
+    /// name that goes with [`log_in`](Self::log_in).
+    ///
+    /// # Errors
+    ///
+    /// As [`destroy`](Self::destroy).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_core::{Session, SessionError};
+    /// fn log_out(session: &Session) -> Result<(), SessionError> {
+    ///     session.log_out()
+    /// }
+    /// ```
+    pub fn log_out(&self) -> Result<(), SessionError> {
+        self.destroy()
     }
 
     /// Forgets what this request wrote. A [`destroy`](Self::destroy),

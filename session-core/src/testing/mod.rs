@@ -1,8 +1,12 @@
 //! Tools for tests, behind the feature `testing`: a store whose operations fail, wait and are
-//! counted on command, and a clock that is moved by hand.
+//! counted on command, and a clock that is moved by hand. The feature also adds
+//! [`Sessions::test_cookie`](crate::Sessions::test_cookie) and
+//! [`Sessions::test_bearer`](crate::Sessions::test_bearer), the credentials of a session that a
+//! test has written to.
 //!
 //! They serve the tests of an application as well as those of this workspace: what does a page
 //! answer while the store is unavailable, and what happens if two requests write at the same time?
+//! [`guide::testing`](crate::guide::testing) shows how to test a service.
 //!
 //! ```
 //! use std::time::Duration;
@@ -47,6 +51,8 @@
 //! ```
 
 mod clock;
+mod credentials;
+mod index;
 mod store;
 
 pub use clock::ManualClock;

@@ -9,16 +9,18 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+use super::index::TestIndex;
 use crate::{
     health::Health,
     id::SessionId,
+    index::AnyIndex,
     memory::MemoryStore,
     record::Version,
     store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
     store_error::{StoreError, StoreErrorKind},
 };
 
-/// An operation of a [`Store`].
+/// An operation of a [`Store`] or of its [`Index`](crate::Index).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// `Store::load`
@@ -31,6 +33,12 @@ pub enum Call {
     Touch,
     /// `Store::destroy`
     Destroy,
+    /// `Index::put`
+    Put,
+    /// `Index::entries`
+    Entries,
+    /// `Index::remove`
+    Remove,
 }
 
 /// A store for tests: a wrapper that records every call, and fails or holds the ones that the test
@@ -44,6 +52,8 @@ pub struct TestStore<S = MemoryStore> {
     shared: Arc<Mutex<Shared>>,
     /// Yields to the runtime before and after every operation.
     yields: bool,
+    /// The index is not written together with the records.
+    splits_index: bool,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +96,7 @@ impl<S> Clone for TestStore<S> {
             inner: self.inner.clone(),
             shared: self.shared.clone(),
             yields: self.yields,
+            splits_index: self.splits_index,
         }
     }
 }
@@ -103,6 +114,7 @@ impl<S: Store> TestStore<S> {
             inner: Arc::new(inner),
             shared: Arc::default(),
             yields: false,
+            splits_index: false,
         }
     }
 
@@ -111,6 +123,15 @@ impl<S: Store> TestStore<S> {
     pub fn yielding(self) -> Self {
         Self {
             yields: true,
+            ..self
+        }
+    }
+
+    /// Leaves it to sessions to write the index after the record, as a store must whose index is on
+    /// another server.
+    pub fn with_split_index(self) -> Self {
+        Self {
+            splits_index: true,
             ..self
         }
     }
@@ -169,7 +190,15 @@ impl<S: Store> TestStore<S> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run<T>(
+    /// What the store inside is asked to write.
+    fn write<'w>(&self, write: Write<'w>) -> Write<'w> {
+        match self.splits_index {
+            true => write.listed(&[]),
+            false => write,
+        }
+    }
+
+    pub(super) async fn run<T>(
         &self,
         call: Call,
         run: impl Future<Output = Result<T, StoreError>>,
@@ -214,7 +243,8 @@ impl<S: Store> Store for TestStore<S> {
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
-        self.run(Call::Create, self.inner.create(id, write)).await
+        self.run(Call::Create, self.inner.create(id, self.write(write)))
+            .await
     }
 
     async fn save(
@@ -223,7 +253,7 @@ impl<S: Store> Store for TestStore<S> {
         expected: Version,
         write: Write<'_>,
     ) -> Result<Saved, StoreError> {
-        self.run(Call::Save, self.inner.save(id, expected, write))
+        self.run(Call::Save, self.inner.save(id, expected, self.write(write)))
             .await
     }
 
@@ -244,6 +274,11 @@ impl<S: Store> Store for TestStore<S> {
 
     async fn health(&self) -> Health {
         self.inner.health().await
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        let index = self.inner.index()?;
+        Some(AnyIndex::new(TestIndex::new(self.clone(), index)))
     }
 }
 

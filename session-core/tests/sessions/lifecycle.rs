@@ -1,8 +1,7 @@
 //! Round trips, and what each verb does to the store.
 
 use session_core::{
-    EndReason, ExpressOptions, LoadMode, OutcomeKind, Session, SessionErrorKind, StoreErrorKind,
-    Unset,
+    EndReason, ExpressOptions, OutcomeKind, Session, SessionErrorKind, StoreErrorKind, Unset,
     testing::{Call, TestStore},
 };
 
@@ -417,39 +416,6 @@ async fn reloading_does_not_renew() {
         assert_eq!(outcome.kind(), OutcomeKind::Untouched, "{renews}");
         assert_eq!(jar, before);
     }
-}
-
-#[tokio::test]
-async fn peeking_does_not_extend_the_life() {
-    let clock = session_core::testing::ManualClock::default();
-    let store = TestStore::new(session_core::MemoryStore::with_clock(clock.clone()));
-    let sessions = builder(&store)
-        .clock(clock.clone())
-        .build()
-        .expect("valid options");
-    let mut jar = Jar::default();
-    visit(&sessions, &mut jar, |session| session.insert("a", &1)).await;
-    clock.advance(std::time::Duration::from_secs(600));
-    let peek = async |then_load: bool| {
-        let request = http::Request::builder()
-            .header("cookie", jar.header())
-            .body(())
-            .expect("a request");
-        let handle = sessions.begin(&request);
-        store.take_calls();
-        handle.load_with(LoadMode::Peek).await.expect("no fault");
-        if then_load {
-            handle.load().await.expect("no fault");
-        }
-        let mut response = http::Response::new(());
-        let _ = sessions
-            .finish(&handle, &mut response)
-            .await
-            .expect("no fault");
-        store.take_calls()
-    };
-    assert_eq!(peek(false).await, [Call::Load]);
-    assert_eq!(peek(true).await, [Call::Load, Call::Touch]);
 }
 
 #[tokio::test]

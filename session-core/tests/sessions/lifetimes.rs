@@ -10,7 +10,7 @@ use std::{
 
 use session_core::{
     Clock, EndReason, ExpressOptions, Loss, MemoryStore, OutcomeKind, Session, SessionError,
-    SessionErrorKind, Sessions, StoreErrorKind,
+    SessionErrorKind, Sessions, StoreErrorKind, Timeouts,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -380,4 +380,42 @@ async fn the_wall_clock_may_jump_while_a_request_runs() {
         OutcomeKind::Untouched,
         "the idle time is not measured by it"
     );
+}
+
+/// NIST SP 800-63B-4, sections 2.1.3, 2.2.3 and 2.3.3.
+#[tokio::test]
+async fn the_timeouts_of_an_assurance_level_end_a_session_that_is_idle_or_old() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for (timeouts, idle, absolute) in [
+        (Timeouts::aal1(), 720 * HOUR, 720 * HOUR),
+        (Timeouts::aal2(), HOUR, 24 * HOUR),
+        (Timeouts::aal3(), 15 * MINUTE, 12 * HOUR),
+    ] {
+        let login = async || {
+            let mut timed = timed(|builder| builder.timeouts(timeouts));
+            visit(&timed.sessions, &mut timed.jar, |session| {
+                assert_eq!(session.idle_timeout(), idle);
+                assert_eq!(session.absolute_timeout(), Some(absolute));
+                session.log_in("ann")
+            })
+            .await;
+            timed
+        };
+        let unused = login().await;
+        unused.clock.advance(idle - MINUTE);
+        assert!(unused.lives().await, "{timeouts:?}");
+        unused.clock.advance(MINUTE);
+        assert!(!unused.lives().await, "{timeouts:?}");
+
+        let mut used = login().await;
+        let step = idle / 2;
+        let steps = absolute.as_secs() / step.as_secs();
+        for _ in 1..steps {
+            used.clock.advance(step);
+            assert!(used.lives().await, "{timeouts:?}");
+            used.read().await;
+        }
+        used.clock.advance(step);
+        assert!(!used.lives().await, "{timeouts:?}");
+    }
 }

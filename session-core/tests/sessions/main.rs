@@ -1,13 +1,20 @@
 //! Sessions around requests, through the public API: commits, conflicts, faults and time.
 
+mod bearer;
+mod client;
 mod conflicts;
 mod cookies;
+mod credentials;
 mod doubt;
+mod freshness;
 mod lifecycle;
 mod lifetimes;
 mod logins;
 mod lookup;
+mod peek;
 mod superseded;
+mod test_kit;
 mod unchanged;
 mod updates;
+mod users;
 mod visit;

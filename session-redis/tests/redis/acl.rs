@@ -1,8 +1,11 @@
 //! Users with exactly the permissions that the configuration asks for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::SystemTime};
 
-use session_core::{Destroy, Saved, SessionId, Store, StoreErrorKind, Touched};
+use session_core::{
+    Created, Destroy, Index, IndexKey, Listing, Nonce, Saved, SessionId, Store, StoreErrorKind,
+    Touched,
+};
 use session_redis::{RedisConfig, RedisStore};
 use test_support::{Cluster, Redis, Sentinels, eventually};
 
@@ -143,6 +146,48 @@ async fn assert_permitted(store: &RedisStore) {
     assert_eq!(result.expect("destroy"), destroyed());
     let result = store.destroy(&id, Destroy::any()).await;
     assert_eq!(result.expect("destroy"), destroyed());
+    assert_index_permitted(store).await;
+}
+
+/// Lists sessions together with their records and afterwards, and removes entries.
+async fn assert_index_permitted(store: &RedisStore) {
+    let index = store.index().expect("Redis has one");
+    let key = IndexKey::of_principal(id().as_str());
+    let listing = |id, nonce| {
+        let nonce = Nonce::from_bytes([nonce; 8]);
+        Listing::new(key, id, nonce, SystemTime::now(), crate::LONG)
+    };
+    let (first, second) = (record(b"1"), record(b"2"));
+    let (ended, alive) = (listing(id(), 1), listing(id(), 2));
+    index.put(&ended).await.expect("a listing");
+    let listings = [alive.clone()];
+    let created = store
+        .create(&alive.id, write(&first).listed(&listings))
+        .await;
+    assert!(matches!(created.expect("create"), Created::Created(_)));
+    let saved = store
+        .save(&alive.id, first.version(), write(&second).listed(&listings))
+        .await;
+    assert!(matches!(saved.expect("save"), Saved::Saved(_)));
+    index.put(&alive).await.expect("a listing");
+    eventually(
+        "the entry of a session that has ended is removed",
+        async || {
+            let entries = index.entries(&key, 0, 10).await.expect("entries");
+            entries.len() == 1 && entries[0].id == alive.id
+        },
+    )
+    .await;
+    index.refresh(alive.clone());
+    index.forget(key, alive.id);
+    eventually("the session is forgotten", async || {
+        index
+            .entries(&key, 0, 10)
+            .await
+            .expect("entries")
+            .is_empty()
+    })
+    .await;
 }
 
 /// Lets a server hang until the store has checked a connection to it.

@@ -1,5 +1,6 @@
 //! The suite that every store passes, on each topology.
 
+use session_core::Store;
 use session_redis::RedisStore;
 use test_support::{Cluster, Redis, Sentinels, Shared};
 
@@ -10,13 +11,16 @@ mod standalone {
 
     static SERVER: Shared<Redis> = Shared::new();
 
-    session_core::contract!(|| async {
+    async fn store() -> impl Store {
         let server = SERVER.get(Redis::start);
         WithServer(
             RedisStore::connect(&server.url()).await.expect("a store"),
             server,
         )
-    });
+    }
+
+    session_core::contract!(store);
+    session_core::index_contract!(store);
 }
 
 mod sentinel {
@@ -24,13 +28,16 @@ mod sentinel {
 
     static SERVERS: Shared<Sentinels> = Shared::new();
 
-    session_core::contract!(|| async {
+    async fn store() -> impl Store {
         let servers = SERVERS.get(Sentinels::start);
         WithServer(
             RedisStore::connect(&servers.url()).await.expect("a store"),
             servers,
         )
-    });
+    }
+
+    session_core::contract!(store);
+    session_core::index_contract!(store);
 }
 
 mod cluster {
@@ -38,11 +45,14 @@ mod cluster {
 
     static CLUSTER: Shared<Cluster> = Shared::new();
 
-    session_core::contract!(|| async {
+    async fn store() -> impl Store {
         let cluster = CLUSTER.get(Cluster::start);
         WithServer(
             RedisStore::connect(&cluster.url()).await.expect("a store"),
             cluster,
         )
-    });
+    }
+
+    session_core::contract!(store);
+    session_core::index_contract!(store);
 }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroy, Destroyed, Loaded, Saved, SessionId, Store, StoreError, Touched, Version,
-    Write,
+    AnyIndex, Created, Destroy, Destroyed, Loaded, Saved, SessionId, Store, StoreError, Touched,
+    Version, Write,
 };
 use session_redis::RedisStore;
 
@@ -41,5 +41,9 @@ impl<T: Send + Sync + 'static> Store for WithServer<T> {
 
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         self.0.destroy(id, options).await
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        self.0.index()
     }
 }

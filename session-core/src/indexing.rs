@@ -1,0 +1,99 @@
+//! Tells the index about the sessions that a request writes, touches and ends.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use crate::{
+    body::Contents,
+    clock::Millis,
+    config::Config,
+    error::SessionError,
+    id::SessionId,
+    index::Index,
+    label::Label,
+    listing::{Listed, Listing, Nonce},
+};
+
+/// An index keeps a key for this many times the life of a session. It hears of a longer life at
+/// best effort: if it misses one extension, its entry still outlives the session.
+const TTL_FACTOR: u32 = 2;
+
+/// What a write has to be listed under before it is acknowledged, the principal first: the labels
+/// that it adds to the stored contents, and the principal of a login even if it was there, because
+/// the request that added it may have failed before it was listed.
+pub(crate) fn listings(
+    config: &Config,
+    id: SessionId,
+    stored: Option<&Contents>,
+    contents: &Contents,
+    logs_in: bool,
+    ttl: Duration,
+    now: Millis,
+) -> Result<Vec<Listing>, SessionError> {
+    if config.index.is_none() || !contents.is_labelled() {
+        return Ok(Vec::new());
+    }
+    let is_new = |label: &Label| !stored.is_some_and(|stored| label.is_on(stored));
+    let must_list =
+        |label: &Label| logs_in && matches!(label, Label::Principal(_)) || is_new(label);
+    let added = Label::all(contents).filter(must_list);
+    added
+        .map(|label| listing(config, label, id, ttl, now))
+        .collect()
+}
+
+fn listing(
+    config: &Config,
+    label: Label,
+    id: SessionId,
+    ttl: Duration,
+    now: Millis,
+) -> Result<Listing, SessionError> {
+    let nonce = Nonce::generate(&*config.entropy)?;
+    let ttl = ttl.saturating_mul(TTL_FACTOR);
+    Ok(Listing::new(
+        label.key(),
+        id,
+        nonce,
+        now.to_system_time(),
+        ttl,
+    ))
+}
+
+/// Lists a session. The answer is that of the first listing.
+pub(crate) async fn put(config: &Config, listings: &[Listing]) -> Result<Listed, SessionError> {
+    let Some(index) = &config.index else {
+        return Err(SessionError::no_index());
+    };
+    let puts = listings.iter().map(|listing| index.put(listing));
+    let listed = try_join_all(puts).await.map_err(SessionError::from_write)?;
+    // there is at least one listing
+    Ok(listed.first().copied().unwrap_or(Listed::new(0, 0)))
+}
+
+/// The life of a session was extended.
+pub(crate) fn refresh(
+    config: &Config,
+    id: SessionId,
+    contents: &Contents,
+    ttl: Duration,
+    now: Millis,
+) {
+    let Some(index) = &config.index else { return };
+    for label in Label::all(contents) {
+        match listing(config, label, id, ttl, now) {
+            Ok(listing) => index.refresh(listing),
+            // the next touch tries again
+            Err(error) => tracing::debug!(session.id = %id, %error, "index not refreshed"),
+        }
+    }
+}
+
+/// A session has ended.
+pub(crate) fn forget(config: &Config, id: SessionId, contents: &Contents) {
+    let Some(index) = &config.index else { return };
+    for label in Label::all(contents) {
+        index.forget(label.key(), id);
+    }
+}
