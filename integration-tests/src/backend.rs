@@ -55,7 +55,11 @@ impl Backend {
     pub fn len(&self) -> u64 {
         match self {
             Self::Memory(store) => store.len(),
-            Self::Redis { server, .. } => server.command(&["DBSIZE"]),
+            Self::Redis { server, .. } => {
+                let keys: Vec<String> = server.command(&["KEYS", "*"]);
+                let sessions = keys.iter().filter(|key| !key.contains(":index:"));
+                sessions.count() as u64
+            }
         }
     }
 

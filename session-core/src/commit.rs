@@ -12,11 +12,12 @@ use crate::{
     clock::Now,
     decide::{Create, Facts, Purpose, Save, SecretChange, Step, Trigger, decide},
     error::{SessionError, SessionErrorKind},
+    event,
     id::SessionId,
     indexing, limit,
     listing::Listed,
     lookup,
-    outcome::{Loss, Outcome},
+    outcome::{Ended, Loss, Outcome},
     record::{Record, Version},
     secret::Secret,
     shared::Shared,
@@ -175,6 +176,8 @@ struct InFlight<'s> {
     repeats: bool,
     /// The write that the store has been asked for and has not answered.
     pending: Pending,
+    /// What the session contained that the store was last asked to remove.
+    removed: Option<Arc<Contents>>,
 }
 
 enum Pending {
@@ -198,6 +201,7 @@ impl<'s> InFlight<'s> {
             progress,
             repeats: false,
             pending: Pending::None,
+            removed: None,
         }
     }
 
@@ -212,8 +216,14 @@ impl<'s> InFlight<'s> {
             new_session: &|| shared.request.new_session(&shared.config),
         };
         self.repeats |= is_conflict(&answer);
+        let ended_before = self.progress.outcome.ended;
         let result = self.progress.apply_answer(answer, context);
         let outcome = &self.progress.outcome;
+        if let Some(Ended { id, reason }) = outcome.ended.filter(|_| ended_before != outcome.ended)
+        {
+            let principal = principal(self.removed.as_ref());
+            event::ended(&shared.config, id, reason, principal);
+        }
         self.facts.committed = outcome.created || outcome.saved || outcome.touched;
         self.facts.due = self.progress.due();
         self.repeats |= matches!(self.progress.state, State::InDoubt(_));
@@ -222,7 +232,11 @@ impl<'s> InFlight<'s> {
 
     fn finish(&mut self) -> Outcome {
         let outcome = self.progress.outcome;
-        trace(&outcome, &self.progress.state);
+        let state = &self.progress.state;
+        if let Some(id) = state.token().map(SessionToken::id) {
+            let principal = principal(state.contents());
+            event::written(&self.shared.config, id, &outcome, principal);
+        }
         // what was written made no difference, or the handler learns that it is lost
         let is_over = matches!(self.progress.state, State::Modified { .. })
             || outcome.lost == Some(Loss::Superseded);
@@ -302,6 +316,7 @@ impl<'s> InFlight<'s> {
         contents: Option<Arc<Contents>>,
     ) -> Result<Answer, SessionError> {
         self.pending = Pending::Destroy(purpose);
+        self.removed = contents;
         let options = expected.map_or_else(Destroy::any, Destroy::expecting);
         let result = match self.shared.config.store.destroy(&id, options).await {
             Ok(Destroyed::Destroyed(applied)) => Ok(Change::Applied(applied)),
@@ -309,8 +324,8 @@ impl<'s> InFlight<'s> {
             Ok(Destroyed::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
-        if let (Ok(Change::Applied(_)), Some(contents)) = (&result, contents) {
-            indexing::forget(&self.shared.config, id, &contents);
+        if let (Ok(Change::Applied(_)), Some(contents)) = (&result, &self.removed) {
+            indexing::forget(&self.shared.config, id, contents);
         }
         Ok(Answer::Destroyed(purpose, result))
     }
@@ -541,16 +556,6 @@ fn warn_not_stored() {
     );
 }
 
-fn trace(outcome: &Outcome, state: &State) {
-    if let Some(ended) = outcome.ended {
-        tracing::debug!(session.id = %ended.id, reason = ?ended.reason, "session ended");
-    }
-    let Some(id) = state.token().map(SessionToken::id) else {
-        return;
-    };
-    if outcome.created || outcome.saved {
-        tracing::debug!(session.id = %id, kind = outcome.kind().as_str(), "session stored");
-    } else if outcome.touched {
-        tracing::trace!(session.id = %id, "session touched");
-    }
+fn principal(contents: Option<&Arc<Contents>>) -> Option<&str> {
+    contents.and_then(|contents| contents.principal.as_deref())
 }

@@ -97,6 +97,7 @@ mod decide;
 mod draft;
 mod entropy;
 mod error;
+mod event;
 mod format;
 mod forwarded;
 #[cfg(feature = "testing")]
@@ -154,6 +155,7 @@ pub use config_error::ConfigError;
 pub use cookie_options::{CookieOptions, Priority, SameSite, Secure};
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use error::{SessionError, SessionErrorKind};
+pub use event::{SessionEvent, SessionEventKind};
 pub use handle::SessionHandle;
 pub use health::{Health, HealthPart, PartState};
 pub use id::{ParseIdError, SessionId};

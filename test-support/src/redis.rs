@@ -218,13 +218,20 @@ impl Redis {
             .unwrap_or_else(|| panic!("{field} is no number in INFO {section}:\n{info}"))
     }
 
-    /// Every key with its value. A key that expires during the call is left out.
+    /// Every key with its value: a string, or the fields and values of a hash one after the other.
+    /// A key that expires during the call is left out.
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let mut connection = self.connect().expect("the server answers");
         let keys: Vec<String> = query(&mut connection, &["KEYS", "*"]).expect("the keys");
         keys.into_iter()
             .filter_map(|key| {
-                let value: Option<Vec<u8>> = query(&mut connection, &["GET", &key]).ok()?;
+                let value: Option<Vec<u8>> = match query(&mut connection, &["GET", &key]) {
+                    Ok(value) => value,
+                    Err(_) => {
+                        let parts = query::<Vec<Vec<u8>>>(&mut connection, &["HGETALL", &key]);
+                        parts.ok().map(|parts| parts.concat())
+                    }
+                };
                 Some((key, value?))
             })
             .collect()
