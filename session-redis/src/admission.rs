@@ -38,8 +38,8 @@ const GROWTH: f64 = 1.0;
 /// An operation whose turn would come later than this part of `total_timeout` is refused.
 const MAX_WAIT_PART: u32 = 10;
 
-/// What an operation is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an operation is for, the less urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Priority {
     /// It begins the work of a request.
     Begin,

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, Value};
 use tokio::{
     runtime::{self, Handle},
     sync::{mpsc, oneshot},
@@ -32,6 +32,7 @@ use tokio::{
 
 use crate::{
     admission::Permit,
+    connection::Connection,
     failure::Failure,
     reply::{Values, take_replies},
 };
@@ -92,7 +93,7 @@ struct Queued {
 impl Batcher {
     /// Starts to serve a connection, on the current runtime.
     pub(crate) fn start(
-        multiplexed: MultiplexedConnection,
+        connection: Connection,
         response_timeout: Duration,
         observer: Observer,
     ) -> Self {
@@ -102,7 +103,7 @@ impl Batcher {
             observer,
             in_flight: AtomicUsize::new(0),
         });
-        tokio::spawn(collect(queued, multiplexed, shared.clone()));
+        tokio::spawn(collect(queued, connection, shared.clone()));
         Self {
             queue,
             shared,
@@ -115,13 +116,26 @@ impl Batcher {
         !self.shared.is_busy()
     }
 
-    /// Sends commands once, and waits for their replies for `limit` at most.
+    /// Sends commands once, and waits for their replies for `limit` at most. An error among them is
+    /// the failure of all.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, commands that are not in a pipeline yet are not sent, and the
     /// replies to others are discarded.
     pub(crate) async fn send(
+        &self,
+        commands: Vec<Cmd>,
+        asking: bool,
+        limit: Duration,
+        permit: Option<Permit>,
+    ) -> Result<Values, Failure> {
+        let values = self.send_all(commands, asking, limit, permit).await?;
+        take_replies(values)
+    }
+
+    /// As [`send`](Self::send), but some of the replies may be errors.
+    pub(crate) async fn send_all(
         &self,
         commands: Vec<Cmd>,
         asking: bool,
@@ -174,7 +188,7 @@ impl fmt::Debug for Batcher {
 /// Fills pipelines until the last batcher is dropped.
 async fn collect(
     mut queue: mpsc::UnboundedReceiver<Queued>,
-    connection: MultiplexedConnection,
+    connection: Connection,
     shared: Arc<Shared>,
 ) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -216,7 +230,7 @@ impl InFlight {
     }
 
     /// Sends a batch, and hands out the replies or the failure.
-    async fn flush(self, batch: Vec<Queued>, mut connection: MultiplexedConnection) {
+    async fn flush(self, batch: Vec<Queued>, mut connection: Connection) {
         let mut pipeline = Pipeline::with_capacity(2 * batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         // nobody waits for the replies of an operation that was dropped
@@ -237,19 +251,13 @@ impl InFlight {
                 pipeline.add_command(command);
             }
         }
-        let count = pipeline.len();
-        if count == 0 {
+        if pipeline.is_empty() {
             return;
         }
         let sent_at = Instant::now();
         let response_timeout = self.0.response_timeout;
-        let sent = connection.send_packed_commands(&pipeline, 0, count);
-        let values = match timeout(response_timeout, sent).await {
-            Ok(Ok(values)) if values.len() == count => Ok(values),
-            Ok(Ok(_)) => Err(Failure::unexpected_reply()),
-            Ok(Err(error)) => Err(Failure::from_command(&error)),
-            Err(_) => Err(Failure::TimedOut),
-        };
+        let values = timeout(response_timeout, connection.send(&pipeline)).await;
+        let values = values.unwrap_or(Err(Failure::TimedOut));
         (self.0.observer)(match &values {
             Ok(_) | Err(Failure::Server(_)) => BatchEnd::Replied {
                 took: sent_at.elapsed(),
@@ -261,10 +269,8 @@ impl InFlight {
         let mut values = values.map(Vec::into_iter);
         for (count, asking, replies, permit) in waiting {
             let own = match &mut values {
-                // All of them are taken before one is looked at: what an error left behind would
-                // go to the next operation.
-                Ok(values) if asking => take_replies(after_asking(values, count)),
-                Ok(values) => take_replies(values.by_ref().take(count).collect()),
+                Ok(values) if asking => Ok(after_asking(values, count)),
+                Ok(values) => Ok(values.by_ref().take(count).collect()),
                 Err(failure) => Err(failure.clone()),
             };
             drop(permit);

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use redis::Value;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -465,7 +464,7 @@ async fn ask_directly(
         let mut connection = endpoint.connect(config, Role::Server).await?;
         let mut values = Values::new();
         for command in commands {
-            let value = command.query_async::<Value>(&mut connection).await;
+            let value = connection.query(command).await;
             values.push(value.map_err(|error| Failure::from_connecting(&error))?);
         }
         Ok(values)

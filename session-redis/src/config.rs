@@ -237,8 +237,8 @@ impl RedisConfig {
     /// Uses TLS with every server, including sentinels. Default off.
     ///
     /// Certificates and host names are verified, by default against the trusted roots of the
-    /// machine, which are read once for each store. Each connection makes a full handshake: the
-    /// redis crate has no means to resume a TLS session.
+    /// machine. They are read once for each store, and its connections share TLS sessions; see
+    /// [`TlsConfig`].
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
         self.tls = true;

@@ -20,7 +20,6 @@
 
 use std::fmt;
 
-use deadpool_redis::{PoolError, TimeoutType};
 use redis::{ErrorKind, RedisError};
 use session_core::{StoreError, StoreErrorKind};
 
@@ -126,19 +125,6 @@ impl Failure {
             }
             Self::Lost { text } | Self::NotSent { text, .. } => Self::unavailable(text),
             Self::Closed => Self::unavailable("connection was closed"),
-        }
-    }
-
-    /// Converts an error of the pool, which makes connections and checks them.
-    pub(crate) fn from_pool(error: &PoolError) -> Self {
-        match error {
-            PoolError::Backend(error) => Self::from_connecting(error),
-            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle | TimeoutType::Wait) => {
-                Self::unavailable("timed out while connecting")
-            }
-            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
-                Self::unavailable("connection pool is unusable")
-            }
         }
     }
 
@@ -385,11 +371,6 @@ mod tests {
                 connecting(&(ErrorKind::AuthenticationFailed, "WRONGPASS").into()),
                 Refused,
                 Refused,
-            ),
-            (
-                Failure::from_pool(&PoolError::Timeout(TimeoutType::Create)),
-                Unavailable,
-                Unavailable,
             ),
         ];
         for (failure, load, write) in table {

@@ -80,8 +80,9 @@
 //! | load | `GET` and `PTTL` in one pipeline | 1 |
 //! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
 //! | destroy of any version | `UNLINK` | 1 |
+//! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
+//! Every command but `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
 //! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
 //! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
 //! is.
@@ -107,6 +108,8 @@
 //! * Sentinel, to check that a server is a primary: `+role`
 //! * a cluster, to find the nodes and to follow slots that move:
 //!   `+cluster|info +cluster|slots +asking`
+//! * the tools of an operator, [`RedisStore::scan`] and [`RedisStore::count`]: `+scan`, see
+//!   [`RedisConfig::operator_acl_rules`]
 //!
 //! Sentinels have users of their own, with the rules of [`RedisConfig::sentinel_acl_rules`]:
 //!
@@ -159,6 +162,7 @@
 //! | `session_redis_operation_duration_seconds` | histogram, seconds | `node`, `operation`, `result` | one attempt of an operation, with connecting and waiting for its turn; `result` is `ok` or `error`. An operation that is sent again has several. |
 //! | `session_redis_in_flight` | gauge, operations | `node` | sent and not answered |
 //! | `session_redis_waiting` | gauge, operations | `node` | waiting until fewer are in flight |
+//! | `session_redis_wait_duration_seconds` | histogram, seconds | `node` | how long operations waited until fewer were in flight, whether or not they got their turn. Those that did not have to wait are not counted. |
 //! | `session_redis_in_flight_limit` | gauge, operations | `node` | how many may be in flight, adapted to the measured round trips |
 //! | `session_redis_connections` | gauge, connections | `node`, `state` | `idle` (never used), `connecting`, `up`, or `down`: its breaker is open |
 //! | `session_redis_connects_total` | counter, attempts | `node`, `result` | attempts to make a connection, or to check a suspect one |
@@ -169,7 +173,7 @@
 //! | `session_redis_retries_total` | counter, attempts | `cause` | sent again because of `connection_lost`, `connection_closed`, `read_only`, `script_missing` or `cluster_unsettled` |
 //! | `session_redis_map_refreshes_total` | counter, requests | `result` | requests for the map of the cluster: `changed`, `unchanged` or `failed` |
 //!
-//! An operation whose future is dropped is not measured.
+//! An operation whose future is dropped is not measured, except for its wait.
 
 mod address;
 mod admission;
@@ -181,6 +185,7 @@ mod cluster;
 mod command;
 mod config;
 mod connect_error;
+mod connection;
 mod connector;
 mod credentials;
 mod endpoint;
@@ -188,6 +193,7 @@ mod failure;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 mod health;
 mod index;
 mod index_entry;
@@ -204,6 +210,7 @@ mod reauthentication;
 mod reply;
 mod retry;
 mod router;
+mod scan;
 mod script;
 mod sentinel;
 mod sentinel_view;
@@ -212,15 +219,18 @@ mod server_error;
 mod slot_map;
 mod store;
 mod stored_record;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod unshared;
 mod url;
 
 pub use address::AddressError;
 pub use config::{ConfigError, RedisConfig};
 pub use connect_error::ConnectError;
 pub use credentials::{BoxError, Credentials, CredentialsProvider};
+pub use scan::Scan;
 pub use store::RedisStore;
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsError};

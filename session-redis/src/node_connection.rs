@@ -20,7 +20,8 @@ use crate::{
     batcher::{BatchEnd, Batcher, Observer},
     breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice, Phase},
     breaker_cell::{Applied, BreakerCell},
-    connector::{Connected, Connector, OnDisconnect, PooledConnection},
+    connector::{Connected, Connector, ServerConnection},
+    endpoint::OnDisconnect,
     metrics::NodeMetrics,
 };
 
@@ -44,7 +45,8 @@ pub(crate) struct NodeConnection {
     next_serial: AtomicU64,
     /// How often the server has closed a connection, also one that was not in use yet.
     disconnects: AtomicU64,
-    pooled: Mutex<PooledConnection>,
+    /// The connection that is in use, or was used last.
+    latest: Mutex<Option<ServerConnection>>,
     on_disconnect: OnDisconnect,
     peers: Weak<dyn Peers>,
     this: Weak<Self>,
@@ -76,7 +78,7 @@ impl NodeConnection {
                 breaker: BreakerCell::new(config),
                 next_serial: AtomicU64::new(0),
                 disconnects: AtomicU64::new(0),
-                pooled: Mutex::default(),
+                latest: Mutex::default(),
                 on_disconnect: Arc::new(on_disconnect),
                 peers,
                 this: this.clone(),
@@ -221,14 +223,14 @@ impl NodeConnection {
     }
 
     async fn attempt(&self, discard: bool) -> Event<Batcher> {
-        let mut pooled = self.pooled.lock().await;
+        let mut latest = self.latest.lock().await;
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         // a connection that only passes a check says nothing new about the server
         let checks = matches!(self.breaker.state(), Breaker::Up(_));
         let connected = self
             .connector
             .connect(
-                &mut pooled,
+                &mut latest,
                 discard,
                 &self.on_disconnect,
                 self.observer(serial),

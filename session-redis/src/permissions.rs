@@ -10,7 +10,10 @@ use crate::{
     cluster::QUERIES,
     command::{Command, Operation},
     config::RedisConfig,
-    connector::{CHECK, ROLE},
+    connection::CHECK,
+    connector::ROLE,
+    glob::escaped,
+    scan::SCAN,
     script::ScriptForm,
     sentinel::SENTINEL_MASTER,
     sentinel_watcher::{SUBSCRIBE, SWITCH_CHANNEL},
@@ -75,6 +78,18 @@ impl RedisConfig {
         rules
     }
 
+    /// Returns the ACL rules of a user that also calls [`RedisStore::scan`] and
+    /// [`RedisStore::count`]: those of [`acl_rules`](Self::acl_rules), and `SCAN`, which lists the
+    /// keys of others too. A service does not need it.
+    ///
+    /// [`RedisStore::scan`]: crate::RedisStore::scan
+    /// [`RedisStore::count`]: crate::RedisStore::count
+    pub fn operator_acl_rules(&self) -> Vec<String> {
+        let mut rules = self.acl_rules();
+        rules.push(permission(&[SCAN]));
+        rules
+    }
+
     /// Returns the ACL rules that the user of the sentinels needs, as
     /// [`acl_rules`](Self::acl_rules). The list is empty if the topology has no sentinels.
     pub fn sentinel_acl_rules(&self) -> Vec<String> {
@@ -95,18 +110,6 @@ impl RedisConfig {
 /// The rule that permits a command, or a subcommand.
 fn permission(words: &[&str]) -> String {
     format!("+{}", words.join("|").to_ascii_lowercase())
-}
-
-/// Escapes what is special in the patterns of Redis.
-fn escaped(literal: &str) -> String {
-    let mut pattern = String::with_capacity(literal.len());
-    for c in literal.chars() {
-        if matches!(c, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
 }
 
 /// The names of the commands that operations on sessions send, and that their scripts call.
@@ -220,6 +223,8 @@ mod tests {
                 .join(" "),
             "resetkeys resetchannels &+switch-master -@all +sentinel|master +subscribe"
         );
+        let operator = config("redis://h").operator_acl_rules().join(" ");
+        assert_eq!(operator, server_rules("redis://h") + " +scan");
         assert_eq!(config("redis://h").sentinel_acl_rules(), [""; 0]);
         assert_eq!(config("redis+cluster://h").sentinel_acl_rules(), [""; 0]);
     }
@@ -267,6 +272,7 @@ mod tests {
                 assert!(page.contains(&line), "{line} is missing:\n{page}");
             }
             rules.extend(topologies.map(additional));
+            rules.push(permission(&[SCAN]));
             for rules in &rules[2..] {
                 assert!(page.contains(&format!("`{rules}`")), "{rules}:\n{page}");
             }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
@@ -203,7 +203,7 @@ async fn query(
             .await?;
         let mut command = Cmd::new();
         command.arg(&SENTINEL_MASTER).arg(&service);
-        let reply = command.query_async::<Value>(&mut connection).await;
+        let reply = connection.query(&command).await;
         let reply = reply.map_err(|error| Failure::from_connecting(&error).at(&sentinel))?;
         SentinelView::parse(reply)
             .ok_or_else(|| Failure::unavailable("unexpected reply").at(&sentinel))

@@ -21,7 +21,7 @@ use std::{
 
 use futures_core::Stream;
 use redis::{
-    Client, Msg, ProtocolVersion,
+    Msg,
     aio::{PubSubSink, PubSubStream},
 };
 use tokio::{
@@ -325,22 +325,10 @@ async fn subscribe(sentinels: &Sentinels, index: usize) -> Result<Subscription, 
         return Err(Failure::unavailable("there is no sentinel"));
     };
     let config = sentinels.config();
-    let login = config.login(Role::Sentinel);
-    let credentials = login.credentials(config.connect_timeout).await;
-    let credentials = credentials.map_err(|failure| failure.at(sentinel))?;
-    let info = Endpoint::Tcp(sentinel).connection_info(
-        config,
-        Role::Sentinel,
-        &credentials,
-        ProtocolVersion::RESP2,
-    )?;
-    let connect = async { Client::open(info)?.get_async_pubsub().await };
-    let connected = timeout(config.connect_timeout, connect).await;
-    let connected = connected
-        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
-    let (requests, messages) = connected
-        .map_err(|error| Failure::from_connecting(&error).at(sentinel))?
-        .split();
+    let connected = Endpoint::Tcp(sentinel)
+        .connect_to_subscribe(config, Role::Sentinel)
+        .await?;
+    let (requests, messages) = connected.split();
     let mut subscription = Subscription {
         sentinel: sentinel.clone(),
         requests,
