@@ -14,6 +14,7 @@ mod outage;
 mod overload;
 mod races;
 mod recovery;
+mod topology;
 mod updates;
 mod visits;
 mod worker;
@@ -34,7 +35,7 @@ enum Scenario {
     Races(races::Options),
     /// How long each outage of each topology lasts for a service that is not restarted
     Recovery(recovery::Options),
-    /// One node of a cluster fails; sessions on the others must not notice
+    /// One server fails; sessions on the others must not notice, and its own must be served again
     Isolation(isolation::Options),
     /// More requests than Redis can serve; as many as it can must be served, and in time
     Overload(overload::Options),
