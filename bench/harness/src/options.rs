@@ -46,6 +46,10 @@ pub(crate) struct Options {
     /// Leave the scenarios of many sessions and of growth out
     #[arg(long)]
     pub(crate) skip_scenarios: bool,
+    /// Measure one server beside a cluster and nothing else; with --publish, everything else of
+    /// bench/results.json stays as it is
+    #[arg(long, conflicts_with_all = ["report", "skip_scenarios"])]
+    pub(crate) cluster: bool,
     /// Write bench/results.json, docs/bench.svg and the tables of docs/BENCHMARKS.md, and not
     /// bench/target alone
     #[arg(long)]

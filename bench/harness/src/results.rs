@@ -19,6 +19,9 @@ pub(crate) struct Results {
     pub(crate) samples: Vec<Sample>,
     pub(crate) many: Vec<Many>,
     pub(crate) growth: Vec<Growth>,
+    /// A cluster beside one server; it can be measured by itself.
+    #[serde(default)]
+    pub(crate) cluster: Option<Clustered>,
 }
 
 /// One server's exact costs, by scene.
@@ -141,6 +144,53 @@ pub(crate) struct Growth {
     pub(crate) timings: Vec<Timing>,
 }
 
+/// The same service on one server and on a cluster.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Clustered {
+    /// When, and what.
+    pub(crate) about: String,
+    pub(crate) primaries: usize,
+    pub(crate) cells: Vec<ClusterCell>,
+}
+
+/// One side of it, on one route.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ClusterCell {
+    pub(crate) route: Route,
+    pub(crate) primaries: usize,
+    /// Of the load.
+    pub(crate) connections: usize,
+    pub(crate) timings: Vec<Timing>,
+}
+
+impl Clustered {
+    /// The cell of a side, whose timings were measured in the same rounds as those of the others.
+    pub(crate) fn cell(
+        &self,
+        route: Route,
+        primaries: usize,
+        connections: usize,
+    ) -> Option<&ClusterCell> {
+        self.cells.iter().find(|cell| {
+            (cell.route, cell.primaries, cell.connections) == (route, primaries, connections)
+        })
+    }
+}
+
+impl ClusterCell {
+    /// The median over the rounds of a figure, divided by that of another cell in the same round.
+    /// Rounds in which either was noisy are left out where quiet ones remain.
+    pub(crate) fn ratio(&self, base: &Self, of: impl Fn(&Timing) -> f64) -> f64 {
+        let rounds = self.timings.iter().zip(&base.timings);
+        let is_quiet = |(one, other): &(&Timing, &Timing)| !one.is_noisy() && !other.is_noisy();
+        let mut kept: Vec<_> = rounds.clone().filter(is_quiet).collect();
+        if kept.is_empty() {
+            kept = rounds.collect();
+        }
+        median(kept.into_iter().map(|(one, other)| of(one) / of(other)))
+    }
+}
+
 impl Results {
     pub(crate) fn new(machine: &Machine, options: &Options) -> anyhow::Result<Self> {
         let pinning = match (&machine.server, &machine.others) {
@@ -206,6 +256,7 @@ impl Results {
             samples: vec![],
             many: vec![],
             growth: vec![],
+            cluster: None,
         })
     }
 }
@@ -249,7 +300,7 @@ fn locked_npm(lock: &str, name: &str) -> String {
 }
 
 /// What a program says, or nothing where there is none.
-fn said(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
