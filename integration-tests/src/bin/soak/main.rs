@@ -14,6 +14,7 @@ mod outage;
 mod overload;
 mod races;
 mod recovery;
+mod sizing;
 mod topology;
 mod updates;
 mod visits;
@@ -39,6 +40,8 @@ enum Scenario {
     Isolation(isolation::Options),
     /// More requests than Redis can serve; as many as it can must be served, and in time
     Overload(overload::Options),
+    /// The memory, replication, snapshots and expiry of sessions
+    Sizing(sizing::Options),
     /// One of the processes of `updates` and `outage`, which start it
     #[command(hide = true)]
     Worker(worker::Options),
@@ -53,6 +56,7 @@ async fn main() -> ExitCode {
         Scenario::Recovery(options) => recovery::run(&options).await,
         Scenario::Isolation(options) => isolation::run(&options).await,
         Scenario::Overload(options) => overload::run(&options).await,
+        Scenario::Sizing(options) => sizing::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
     };
     match done {
