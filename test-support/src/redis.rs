@@ -398,6 +398,33 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_brings_back_what_was_deleted_after_it() {
+        let server = Redis::start();
+        let () = server.command(&["SET", "session", "value"]);
+        let () = server.command(&["SAVE"]);
+        let () = server.command(&["DEL", "session"]);
+        server.kill();
+        server.restart();
+        assert_eq!(server.command::<u64>(&["DBSIZE"]), 1);
+    }
+
+    #[test]
+    fn a_primary_that_restarts_empty_empties_its_replica() {
+        let primary = Redis::with_options(&["--repl-diskless-sync-delay", "0"]);
+        let port = primary.port().to_string();
+        let replica = Redis::with_options(&["--replicaof", port::HOST, &port]);
+        let () = primary.command(&["SET", "session", "value"]);
+        wait_until("the replica is in sync", || replica.is_synced_replica());
+        primary.wait_for_replica();
+        assert_eq!(replica.command::<u64>(&["DBSIZE"]), 1);
+        primary.kill();
+        primary.restart();
+        wait_until("the replica is empty", || {
+            replica.command::<u64>(&["DBSIZE"]) == 0
+        });
+    }
+
+    #[test]
     fn dump_returns_every_key_with_its_value() {
         let server = Redis::with_password("secret");
         assert_eq!(server.dump(), []);

@@ -45,6 +45,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         let bench = Bench::start(round_trip, options.bandwidth).await?;
         let seconds = Duration::from_secs(options.seconds);
         let capacity = bench.capacity(seconds).await;
+        eprintln!("{milliseconds} ms: {capacity} requests/s");
         for factor in FACTORS {
             let rate = (f64::from(capacity) * factor) as u32;
             let samples = bench.measure(rate, seconds).await;
