@@ -1,10 +1,10 @@
-//! Checks that do not run the code: formatting, circles between files, lock files, lints and
-//! documentation.
+//! Checks that do not run the code: formatting, circles between files, lock files, the tests that
+//! documentation names, lints and documentation.
 
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use crate::modules;
+use crate::{evidence, modules};
 
 /// The workspaces that the others of these checks do not reach. Their lock files list the
 /// dependencies of this workspace's crates too.
@@ -14,6 +14,7 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     cmd!(sh, "cargo fmt --all --check").run()?;
     modules::check(sh)?;
     check_lock_files(sh)?;
+    evidence::check(sh)?;
     cmd!(
         sh,
         "cargo clippy --workspace --all-targets --all-features -- -D warnings"

@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-const SCENARIOS: [&str; 7] = [
+pub(crate) const SCENARIOS: [&str; 7] = [
     "updates",
     "outage",
     "races",
