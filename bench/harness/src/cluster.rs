@@ -2,8 +2,9 @@
 //!
 //! The load is a closed loop, so its connections are the requests in flight. Spread over the
 //! primaries of a cluster, as many connections for each of them as on one server keep the same
-//! number of operations in flight to each node. One server with all of these connections stands
-//! beside them, because that is what an instance with this traffic would otherwise do.
+//! number of operations in flight to each node. Beside them stand one server with all of these
+//! connections, which is what an instance with this traffic would otherwise use, and a cluster of
+//! one node, which shows what the mode alone costs Redis.
 
 use anyhow::Context;
 
@@ -13,7 +14,7 @@ use crate::{
     options::Options,
     process::Process,
     redis::Redis,
-    results::{ClusterCell, Clustered, said},
+    results::{ClusterCell, Clustered, Topology, said},
     servers::{self, Route},
     timed::{Bench, SESSIONS, Subject},
 };
@@ -29,15 +30,28 @@ struct Side {
 
 pub(crate) fn run(machine: &Machine, options: &Options) -> anyhow::Result<Clustered> {
     let mut bench = Bench::start(machine, options)?;
-    let mut one = Side::start(&mut bench, 1)?;
-    let mut cluster = Side::start(&mut bench, PRIMARIES).context("a cluster")?;
     let (each, all) = (options.connections, options.connections * PRIMARIES);
+    let stores = [
+        Topology::OneServer,
+        Topology::Cluster(1),
+        Topology::Cluster(PRIMARIES),
+    ];
+    let mut sides = Vec::new();
+    for store in stores {
+        let side = Side::start(&mut bench, store).with_context(|| format!("{store:?}"))?;
+        sides.push((store, side));
+    }
     let mut cells = Vec::new();
     for route in [Route::Read, Route::Write] {
-        for (primaries, connections) in [(1, each), (1, all), (PRIMARIES, all)] {
+        for (store, connections) in [
+            (Topology::OneServer, each),
+            (Topology::Cluster(1), each),
+            (Topology::Cluster(PRIMARIES), all),
+            (Topology::OneServer, all),
+        ] {
             cells.push(ClusterCell {
                 route,
-                primaries,
+                store,
                 connections,
                 timings: vec![],
             });
@@ -49,10 +63,8 @@ pub(crate) fn run(machine: &Machine, options: &Options) -> anyhow::Result<Cluste
         order.rotate_left(round % cells.len());
         for index in order {
             let cell = &mut cells[index];
-            let side = match cell.primaries {
-                1 => &mut one,
-                _ => &mut cluster,
-            };
+            let side = sides.iter_mut().find(|(store, _)| *store == cell.store);
+            let (_, side) = side.context("a side of each store")?;
             side.measure(&mut bench, cell)?;
         }
     }
@@ -66,24 +78,22 @@ pub(crate) fn run(machine: &Machine, options: &Options) -> anyhow::Result<Cluste
         options.rounds(),
         options.seconds().as_secs_f64(),
     );
-    Ok(Clustered {
-        about,
-        primaries: PRIMARIES,
-        cells,
-    })
+    Ok(Clustered { about, cells })
 }
 
 impl Side {
-    fn start(bench: &mut Bench<'_>, primaries: usize) -> anyhow::Result<Self> {
-        let redis = match primaries {
-            1 => vec![Redis::start(bench.machine)?],
-            _ => Redis::cluster(bench.machine, primaries)?,
-        };
-        let url = match &redis[..] {
-            [one] => one.url(),
-            nodes => {
-                let nodes = nodes.iter().map(|node| node.process.address.to_string());
-                format!("redis+cluster://{}", nodes.collect::<Vec<_>>().join(","))
+    fn start(bench: &mut Bench<'_>, store: Topology) -> anyhow::Result<Self> {
+        let (redis, url) = match store {
+            Topology::OneServer => {
+                let redis = Redis::start(bench.machine)?;
+                let url = redis.url();
+                (vec![redis], url)
+            }
+            Topology::Cluster(primaries) => {
+                let redis = Redis::cluster(bench.machine, primaries)?;
+                let nodes = redis.iter().map(|node| node.process.address.to_string());
+                let nodes: Vec<_> = nodes.collect();
+                (redis, format!("redis+cluster://{}", nodes.join(",")))
             }
         };
         let server = servers::named("ours hyper").context("our own server")?;
@@ -109,9 +119,9 @@ impl Side {
         };
         let (timing, _) = bench.measure(&job, &mut subject)?;
         println!(
-            "{}, {} primaries, {} connections: {:.0}/s, {:.1} µs CPU, Redis {:.2} µs CPU, {:.3} reads, noise {:.0} %, {} errors",
+            "{}, {:?}, {} connections: {:.0}/s, {:.1} µs CPU, Redis {:.2} µs CPU, {:.3} reads, noise {:.0} %, {} errors",
             cell.route.name(),
-            cell.primaries,
+            cell.store,
             cell.connections,
             timing.per_second,
             timing.server_cpu_us,

@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Seconds to wait, all in all, for others to leave the machine alone
     #[arg(long, default_value_t = 120)]
     pub(crate) patience: u64,
+    /// Seconds to leave the machine to others before each measurement
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rest: f64,
     /// Leave the exact counts out
     #[arg(long)]
     pub(crate) skip_counts: bool,

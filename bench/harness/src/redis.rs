@@ -68,7 +68,8 @@ impl Redis {
                 }
             };
             // of an earlier run, with the nodes of that time
-            let file = Path::new(BENCH).join(format!("target/cluster-{number}.conf"));
+            let file = format!("target/cluster-{primaries}-{number}.conf");
+            let file = Path::new(BENCH).join(file);
             let _ = std::fs::remove_file(&file);
             let set = [
                 "--cluster-enabled",
@@ -103,15 +104,20 @@ impl Redis {
 
     /// Whether every node knows that all slots are served, and by how many.
     fn serve_all(nodes: &mut [Self]) -> anyhow::Result<bool> {
-        let size = format!("cluster_size:{}\r\n", nodes.len());
+        let size = nodes.len();
         for node in nodes {
             let Reply::Text(info) = node.call(&["CLUSTER", "INFO"])? else {
                 bail!("CLUSTER INFO is no text")
             };
-            let served = format!("cluster_slots_ok:{SLOTS}\r\n");
-            if ![size.as_str(), &served]
+            // one that has just heard of the others serves a little later
+            let lines = [
+                "cluster_state:ok".to_owned(),
+                format!("cluster_slots_ok:{SLOTS}"),
+                format!("cluster_size:{size}"),
+            ];
+            if !lines
                 .iter()
-                .all(|line| info.contains(line))
+                .all(|line| info.lines().any(|other| other == line))
             {
                 return Ok(false);
             }

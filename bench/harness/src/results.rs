@@ -149,15 +149,23 @@ pub(crate) struct Growth {
 pub(crate) struct Clustered {
     /// When, and what.
     pub(crate) about: String,
-    pub(crate) primaries: usize,
     pub(crate) cells: Vec<ClusterCell>,
+}
+
+/// What the sessions are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Topology {
+    OneServer,
+    /// A cluster with so many primaries.
+    Cluster(usize),
 }
 
 /// One side of it, on one route.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ClusterCell {
     pub(crate) route: Route,
-    pub(crate) primaries: usize,
+    pub(crate) store: Topology,
     /// Of the load.
     pub(crate) connections: usize,
     pub(crate) timings: Vec<Timing>,
@@ -168,12 +176,12 @@ impl Clustered {
     pub(crate) fn cell(
         &self,
         route: Route,
-        primaries: usize,
+        store: Topology,
         connections: usize,
     ) -> Option<&ClusterCell> {
-        self.cells.iter().find(|cell| {
-            (cell.route, cell.primaries, cell.connections) == (route, primaries, connections)
-        })
+        let wanted = (route, store, connections);
+        let mut cells = self.cells.iter();
+        cells.find(|cell| (cell.route, cell.store, cell.connections) == wanted)
     }
 }
 

@@ -202,6 +202,10 @@ impl<'a> Bench<'a> {
         job: &Job<'_>,
         subject: &mut Subject<'_>,
     ) -> anyhow::Result<(Timing, Load)> {
+        if self.options.rest > 0.0 {
+            thread::sleep(Duration::from_secs_f64(self.options.rest));
+            self.last = None;
+        }
         self.wait_for_quiet()?;
         let before = match self.last.take() {
             Some(canary) => canary,
