@@ -187,12 +187,12 @@ impl Clustered {
 
 impl ClusterCell {
     /// The median over the rounds of a figure, divided by that of another cell in the same round.
-    /// Rounds in which either was noisy are left out where quiet ones remain.
+    /// Rounds in which either was noisy are left out if at least half of the rounds remain.
     pub(crate) fn ratio(&self, base: &Self, of: impl Fn(&Timing) -> f64) -> f64 {
         let rounds = self.timings.iter().zip(&base.timings);
         let is_quiet = |(one, other): &(&Timing, &Timing)| !one.is_noisy() && !other.is_noisy();
         let mut kept: Vec<_> = rounds.clone().filter(is_quiet).collect();
-        if kept.is_empty() {
+        if 2 * kept.len() < self.timings.len() {
             kept = rounds.collect();
         }
         median(kept.into_iter().map(|(one, other)| of(one) / of(other)))
