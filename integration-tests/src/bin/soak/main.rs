@@ -14,6 +14,8 @@ mod outage;
 mod overload;
 mod races;
 mod recovery;
+mod sizing;
+mod topology;
 mod updates;
 mod visits;
 mod worker;
@@ -34,10 +36,12 @@ enum Scenario {
     Races(races::Options),
     /// How long each outage of each topology lasts for a service that is not restarted
     Recovery(recovery::Options),
-    /// One node of a cluster fails; sessions on the others must not notice
+    /// One server fails; sessions on the others must not notice, and its own must be served again
     Isolation(isolation::Options),
     /// More requests than Redis can serve; as many as it can must be served, and in time
     Overload(overload::Options),
+    /// The memory, replication, snapshots and expiry of sessions
+    Sizing(sizing::Options),
     /// One of the processes of `updates` and `outage`, which start it
     #[command(hide = true)]
     Worker(worker::Options),
@@ -52,6 +56,7 @@ async fn main() -> ExitCode {
         Scenario::Recovery(options) => recovery::run(&options).await,
         Scenario::Isolation(options) => isolation::run(&options).await,
         Scenario::Overload(options) => overload::run(&options).await,
+        Scenario::Sizing(options) => sizing::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
     };
     match done {
