@@ -15,7 +15,7 @@ use std::{
 };
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
-use redis::{ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::{ProtocolVersion, PushInfo, PushKind, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::{
@@ -26,12 +26,10 @@ use crate::{
     endpoint::{Endpoint, driver_config, refuses_resp3},
     failure::Failure,
     reauthentication::{Reauthenticate, Reauthentication},
+    role::is_primary,
     sentinel::{OnChange, Sentinels},
     sentinel_watcher::Watching,
 };
-
-/// The command that asks a server for its role.
-pub(crate) const ROLE: &str = "ROLE";
 
 /// What the pool sends to check a suspect connection.
 pub(crate) const CHECK: [&str; 2] = ["UNWATCH", "PING"];
@@ -333,14 +331,10 @@ impl Connector {
         primary: &Address,
         sentinels: &Sentinels,
     ) -> Result<(), Failure> {
-        let cmd = redis::cmd(ROLE);
-        let role = timeout(
-            self.config.response_timeout,
-            cmd.query_async::<Value>(connection),
-        );
-        match role.await {
-            Ok(Ok(Value::Array(role))) => {
-                let is_primary = role.first() == Some(&Value::BulkString(b"master".into()));
+        let role = timeout(self.config.response_timeout, is_primary(connection)).await;
+        let timed_out = |_| Err(Failure::unavailable("timed out while checking the role"));
+        role.unwrap_or_else(timed_out)
+            .and_then(|is_primary| {
                 sentinels.on_role(primary, is_primary);
                 match is_primary {
                     true => Ok(()),
@@ -348,11 +342,7 @@ impl Connector {
                         "sentinels name it, but it is not a primary",
                     )),
                 }
-            }
-            Ok(Ok(_)) => Err(Failure::unavailable("unexpected reply")),
-            Ok(Err(error)) => Err(Failure::from_connecting(&error)),
-            Err(_) => Err(Failure::unavailable("timed out while checking the role")),
-        }
-        .map_err(|failure| failure.at(primary))
+            })
+            .map_err(|failure| failure.at(primary))
     }
 }

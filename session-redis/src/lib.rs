@@ -109,8 +109,8 @@
 //! Sentinels have users of their own, with the rules of [`RedisConfig::sentinel_acl_rules`]:
 //!
 //! ```text
-//! ACL SETUSER app on >password resetkeys resetchannels &+switch-master -@all +sentinel|master
-//!     +subscribe
+//! ACL SETUSER app on >password resetkeys resetchannels &+failover-state-send-slaveof-noone
+//!     &+switch-master -@all +sentinel|master +subscribe
 //! ```
 //!
 //! # Failures
@@ -132,9 +132,12 @@
 //! server that reports another role.
 //!
 //! With Sentinel, the store also notices a failover while it is connected, with requests or
-//! without. It subscribes to `+switch-master` on one of the sentinels, asks all of them at least
+//! without. It subscribes to `+switch-master` on each of the sentinels, asks all of them at least
 //! every ten seconds, and asks them within a second if the primary misses its replicas
-//! (`NOREPLICAS`). It remembers the highest configuration epoch, so an answer with an older one
+//! (`NOREPLICAS`). It also subscribes to `+failover-state-send-slaveof-noone`, which the sentinel
+//! that leads a failover publishes just before it promotes a replica. Operations then wait, for
+//! half a second at most, until the replica is the primary, and go there: the old primary does not
+//! acknowledge writes any more that its successor never gets. It remembers the highest configuration epoch, so an answer with an older one
 //! does not lead it back to an older primary. Sentinels that were set up again, and begin with
 //! epoch 0, are believed when a majority of the configured ones has reported only lower epochs for
 //! 30 seconds, or at once if the remembered primary is one no more.
@@ -198,9 +201,11 @@ mod permissions;
 mod reauthentication;
 mod reply;
 mod retry;
+mod role;
 mod router;
 mod script;
 mod sentinel;
+mod sentinel_subscription;
 mod sentinel_view;
 mod sentinel_watcher;
 mod server_error;

@@ -10,10 +10,11 @@ use crate::{
     cluster::QUERIES,
     command::{Command, Operation},
     config::RedisConfig,
-    connector::{CHECK, ROLE},
+    connector::CHECK,
+    role::ROLE,
     script::ScriptForm,
     sentinel::SENTINEL_MASTER,
-    sentinel_watcher::{SUBSCRIBE, SWITCH_CHANNEL},
+    sentinel_subscription::{CHANNELS, SUBSCRIBE},
     topology::Topology,
 };
 
@@ -82,7 +83,7 @@ impl RedisConfig {
             Topology::Standalone(_) | Topology::Unix(_) | Topology::Cluster(_) => Vec::new(),
             Topology::Sentinel { .. } => {
                 let mut rules = NOTHING.map(str::to_owned).to_vec();
-                rules.push(format!("&{}", escaped(SWITCH_CHANNEL)));
+                rules.extend(CHANNELS.map(|channel| format!("&{}", escaped(channel))));
                 rules.push("-@all".to_owned());
                 rules.push(permission(&SENTINEL_MASTER));
                 rules.push(permission(&[SUBSCRIBE]));
@@ -194,7 +195,8 @@ mod tests {
             config("redis+sentinel://h/s")
                 .sentinel_acl_rules()
                 .join(" "),
-            "resetkeys resetchannels &+switch-master -@all +sentinel|master +subscribe"
+            "resetkeys resetchannels &+failover-state-send-slaveof-noone &+switch-master \
+             -@all +sentinel|master +subscribe"
         );
         assert_eq!(config("redis://h").sentinel_acl_rules(), [""; 0]);
         assert_eq!(config("redis+cluster://h").sentinel_acl_rules(), [""; 0]);
