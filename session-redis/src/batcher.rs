@@ -256,7 +256,12 @@ impl InFlight {
                 operations: waiting.len(),
             },
             Err(Failure::TimedOut) => BatchEnd::TimedOut,
-            Err(Failure::Lost { .. } | Failure::Closed | Failure::NotSent { .. }) => BatchEnd::Lost,
+            Err(
+                Failure::Lost { .. }
+                | Failure::Closed
+                | Failure::NotSent { .. }
+                | Failure::NoServer { .. },
+            ) => BatchEnd::Lost,
         });
         let mut values = values.map(Vec::into_iter);
         for (count, asking, replies, permit) in waiting {

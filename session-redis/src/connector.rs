@@ -10,11 +10,12 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::{Connection, Hook, Manager, Pool, PoolError, Runtime};
 use redis::{ProtocolVersion, PushInfo, PushKind, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
@@ -100,12 +101,19 @@ enum Server {
 pub(crate) struct Connected {
     pub(crate) connection: Batcher,
     pub(crate) generation: u64,
+    /// It passed a check. Otherwise it is new.
+    pub(crate) checked: bool,
 }
 
 /// What a node connection keeps between one connection and the next.
 #[derive(Default)]
 pub(crate) struct PooledConnection {
     pool: Option<Pool>,
+    /// How many connections the pool has made. All of them report to the same [`OnDisconnect`], so
+    /// that a new connection gets a new pool.
+    created: Arc<AtomicUsize>,
+    /// The connection passed a check.
+    checked: bool,
     /// The pool makes connections with these.
     credentials: Credentials,
     reauthentication: Option<Reauthentication>,
@@ -121,6 +129,7 @@ impl PooledConnection {
             && discard
         {
             drop(Connection::take(connection));
+            self.pool = None;
         }
     }
 }
@@ -167,6 +176,22 @@ impl Connector {
             Server::Tcp(_) | Server::Unix(_) => 0,
             Server::Sentinel { sentinels, .. } => sentinels.generation(),
         }
+    }
+
+    /// How long one attempt to connect takes at most, about: to get credentials, to ask sentinels,
+    /// to connect with either protocol, and to check the result.
+    pub(crate) fn longest_attempt(&self) -> Duration {
+        let RedisConfig {
+            connect_timeout,
+            response_timeout,
+            ..
+        } = &*self.config;
+        (*connect_timeout * 5).saturating_add(*response_timeout * 2)
+    }
+
+    /// Whether a message reports a connection that the server closes.
+    pub(crate) fn reports_disconnects(&self) -> bool {
+        !self.resp2.load(Ordering::Acquire)
     }
 
     /// Watches the sentinels, if the server is found through them.
@@ -228,6 +253,7 @@ impl Connector {
         Ok(Connected {
             connection,
             generation,
+            checked: pooled.checked,
         })
     }
 
@@ -279,20 +305,37 @@ impl Connector {
         endpoint: Endpoint<'_>,
         on_disconnect: &OnDisconnect,
     ) -> Result<Result<Connection, PoolError>, Failure> {
-        let pool = match &pooled.pool {
-            Some(pool) => pool.clone(),
-            None => {
-                let pool = self.pool(&endpoint, &pooled.credentials, on_disconnect.clone())?;
-                pooled.pool.insert(pool).clone()
+        if let Some(pool) = &pooled.pool {
+            let before = pooled.created.load(Ordering::Acquire);
+            let result = pool.get().await;
+            pooled.checked = pooled.created.load(Ordering::Acquire) == before;
+            match result {
+                Ok(connection) if pooled.checked => return Ok(Ok(connection)),
+                Ok(connection) => drop(Connection::take(connection)),
+                Err(error) => {
+                    pooled.pool = None;
+                    return Ok(Err(error));
+                }
             }
-        };
-        Ok(pool.get().await)
+        }
+        pooled.checked = false;
+        let created = pooled.created.clone();
+        let pool = self.pool(
+            &endpoint,
+            &pooled.credentials,
+            created,
+            on_disconnect.clone(),
+        )?;
+        let result = pool.get().await;
+        pooled.pool = result.is_ok().then_some(pool);
+        Ok(result)
     }
 
     fn pool(
         &self,
         endpoint: &Endpoint<'_>,
         credentials: &Credentials,
+        created: Arc<AtomicUsize>,
         on_disconnect: OnDisconnect,
     ) -> Result<Pool, Failure> {
         let config = &self.config;
@@ -315,8 +358,13 @@ impl Connector {
         };
         let manager = Manager::new_with_config(info, driver)
             .map_err(|error| Failure::from_connecting(&error).at(endpoint))?;
+        let on_create = Hook::sync_fn(move |_, _| {
+            created.fetch_add(1, Ordering::AcqRel);
+            Ok(())
+        });
         Pool::builder(manager)
             .max_size(1)
+            .post_create(on_create)
             .create_timeout(Some(config.connect_timeout))
             .recycle_timeout(Some(config.response_timeout))
             .runtime(Runtime::Tokio1)

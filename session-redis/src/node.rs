@@ -310,8 +310,14 @@ impl Node {
                     connection.start();
                     connecting = connecting.or(Some(connection));
                 }
-                Breaker::Connecting(_) => connecting = connecting.or(Some(connection)),
-                Breaker::Down { failure, .. } => down = Some(failure),
+                Breaker::Connecting(_) => {
+                    connection.keep_repairing();
+                    connecting = connecting.or(Some(connection));
+                }
+                Breaker::Down { failure, .. } => {
+                    connection.keep_repairing();
+                    down = Some(failure);
+                }
             }
         }
         match (suspect, down, connecting) {
@@ -333,6 +339,12 @@ impl Peers for Node {
     fn mark_suspect(&self, generation: u64) {
         for connection in &self.connections {
             connection.mark_suspect(generation);
+        }
+    }
+
+    fn check_idle(&self, generation: u64) {
+        for connection in &self.connections {
+            connection.check_if_idle(generation);
         }
     }
 }
