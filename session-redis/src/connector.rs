@@ -1,7 +1,7 @@
 //! Makes, checks and replaces connections to one node.
 //!
 //! Connections to one server come from `deadpool-redis`: a pool of one makes a connection within a
-//! deadline, checks it with a `PING` if it is suspect, and makes another if the check fails.
+//! deadline. It is checked with a `PING` if it is suspect, and replaced if the check fails.
 //! Requests use clones of the pooled connection, so none is checked out for them. The Sentinel and
 //! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines.
 
@@ -10,13 +10,13 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use deadpool_redis::{Connection, Hook, Manager, Pool, PoolError, Runtime};
-use redis::{ProtocolVersion, PushInfo, PushKind, aio::MultiplexedConnection};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use redis::{ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     sentinel_watcher::Watching,
 };
 
-/// What the pool sends to check a suspect connection.
+/// What is sent to check a suspect connection.
 pub(crate) const CHECK: [&str; 2] = ["UNWATCH", "PING"];
 
 /// Called when the server closes a connection.
@@ -108,12 +108,8 @@ pub(crate) struct Connected {
 /// What a node connection keeps between one connection and the next.
 #[derive(Default)]
 pub(crate) struct PooledConnection {
+    /// The pool of the connection.
     pool: Option<Pool>,
-    /// How many connections the pool has made. All of them report to the same [`OnDisconnect`], so
-    /// that a new connection gets a new pool.
-    created: Arc<AtomicUsize>,
-    /// The connection passed a check.
-    checked: bool,
     /// The pool makes connections with these.
     credentials: Credentials,
     reauthentication: Option<Reauthentication>,
@@ -123,14 +119,13 @@ pub(crate) struct PooledConnection {
 }
 
 impl PooledConnection {
-    /// Returns the connection to the pool, which checks it before it is used again, or drops it.
-    fn release(&mut self, discard: bool) {
-        if let Some(connection) = self.connection.take()
-            && discard
-        {
+    /// Drops the connection. The next one has a pool of its own, because all connections of a pool
+    /// report to the same [`OnDisconnect`].
+    fn discard(&mut self) {
+        if let Some(connection) = self.connection.take() {
             drop(Connection::take(connection));
-            self.pool = None;
         }
+        self.pool = None;
     }
 }
 
@@ -217,7 +212,7 @@ impl Connector {
         on_disconnect: &OnDisconnect,
         observer: Observer,
     ) -> Result<Connected, Failure> {
-        let (connection, generation) = match &self.server {
+        let ((connection, checked), generation) = match &self.server {
             Server::Tcp(address) => {
                 let endpoint = Endpoint::Tcp(address);
                 let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
@@ -242,52 +237,67 @@ impl Connector {
                 }
                 let endpoint = Endpoint::Tcp(&primary.address);
                 let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
-                let mut connection = connection.await?;
+                let connection = sentinels
+                    .while_primary(primary.generation, connection)
+                    .await;
+                let (mut connection, checked) = connection.unwrap_or_else(|| {
+                    Err(Failure::unavailable("the primary is another now").at(endpoint))
+                })?;
                 self.check_role(&mut connection, &primary.address, sentinels)
                     .await
-                    .inspect_err(|_| pooled.release(true))?;
-                (connection, primary.generation)
+                    .inspect_err(|_| pooled.discard())?;
+                ((connection, checked), primary.generation)
             }
         };
         let connection = Batcher::start(connection, self.config.response_timeout, observer);
         Ok(Connected {
             connection,
             generation,
-            checked: pooled.checked,
+            checked,
         })
     }
 
+    /// Returns the connection of the pool, and whether it is the one that was there before.
     async fn pooled(
         &self,
         pooled: &mut PooledConnection,
         discard: bool,
         endpoint: Endpoint<'_>,
         on_disconnect: &OnDisconnect,
-    ) -> Result<MultiplexedConnection, Failure> {
-        pooled.release(discard);
+    ) -> Result<(MultiplexedConnection, bool), Failure> {
+        if discard {
+            pooled.discard();
+        }
         pooled.reauthentication = None;
         let (config, login) = (&self.config, self.config.login(Role::Server));
         let credentials = login.credentials(config.connect_timeout).await;
         let credentials = credentials.map_err(|failure| failure.at(endpoint))?;
         if !pooled.credentials.is_same_login(&credentials) {
-            // connections of the pool have the old ones
-            pooled.connection = None;
-            pooled.pool = None;
+            pooled.discard();
             pooled.credentials = credentials.clone();
         }
-        let connection = match self.get(pooled, endpoint, on_disconnect).await? {
-            Err(PoolError::Backend(error)) if refuses_resp3(&error) => {
+        let checked = match pooled.connection.as_mut() {
+            Some(connection) => self.check(connection).await,
+            None => false,
+        };
+        if !checked {
+            pooled.discard();
+            let mut made = self.get(pooled, endpoint, on_disconnect).await?;
+            if let Err(PoolError::Backend(error)) = &made
+                && refuses_resp3(error)
+            {
                 if !self.resp2.swap(true, Ordering::AcqRel) {
                     tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
                 }
-                pooled.pool = None;
-                self.get(pooled, endpoint, on_disconnect).await?
+                made = self.get(pooled, endpoint, on_disconnect).await?;
             }
-            result => result,
+            let connection = made.map_err(|error| Failure::from_pool(&error).at(endpoint))?;
+            pooled.connection = Some(connection);
+        }
+        let shared = match &pooled.connection {
+            Some(connection) => MultiplexedConnection::clone(connection),
+            None => return Err(Failure::unavailable("there is no connection")),
         };
-        let connection = connection.map_err(|error| Failure::from_pool(&error).at(endpoint))?;
-        let shared = MultiplexedConnection::clone(&connection);
-        pooled.connection = Some(connection);
         let reauthenticate = Reauthenticate {
             connection: shared.clone(),
             login: login.clone(),
@@ -296,7 +306,20 @@ impl Connector {
             server: endpoint.to_string(),
         };
         pooled.reauthentication = reauthenticate.start(&credentials);
-        Ok(shared)
+        Ok((shared, checked))
+    }
+
+    /// Whether a connection still gets replies, as the pool checks that.
+    async fn check(&self, connection: &mut Connection) -> bool {
+        let mut pipeline = redis::pipe();
+        for name in CHECK {
+            pipeline.cmd(name);
+        }
+        let replies = pipeline.query_async::<(Value, String)>(connection);
+        match timeout(self.config.response_timeout, replies).await {
+            Ok(Ok((_, reply))) => reply == "PONG",
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     async fn get(
@@ -305,29 +328,9 @@ impl Connector {
         endpoint: Endpoint<'_>,
         on_disconnect: &OnDisconnect,
     ) -> Result<Result<Connection, PoolError>, Failure> {
-        if let Some(pool) = &pooled.pool {
-            let before = pooled.created.load(Ordering::Acquire);
-            let result = pool.get().await;
-            pooled.checked = pooled.created.load(Ordering::Acquire) == before;
-            match result {
-                Ok(connection) if pooled.checked => return Ok(Ok(connection)),
-                Ok(connection) => drop(Connection::take(connection)),
-                Err(error) => {
-                    pooled.pool = None;
-                    return Ok(Err(error));
-                }
-            }
-        }
-        pooled.checked = false;
-        let created = pooled.created.clone();
-        let pool = self.pool(
-            &endpoint,
-            &pooled.credentials,
-            created,
-            on_disconnect.clone(),
-        )?;
+        let pool = self.pool(&endpoint, &pooled.credentials, on_disconnect.clone())?;
         let result = pool.get().await;
-        pooled.pool = result.is_ok().then_some(pool);
+        pooled.pool = Some(pool);
         Ok(result)
     }
 
@@ -335,7 +338,6 @@ impl Connector {
         &self,
         endpoint: &Endpoint<'_>,
         credentials: &Credentials,
-        created: Arc<AtomicUsize>,
         on_disconnect: OnDisconnect,
     ) -> Result<Pool, Failure> {
         let config = &self.config;
@@ -358,13 +360,8 @@ impl Connector {
         };
         let manager = Manager::new_with_config(info, driver)
             .map_err(|error| Failure::from_connecting(&error).at(endpoint))?;
-        let on_create = Hook::sync_fn(move |_, _| {
-            created.fetch_add(1, Ordering::AcqRel);
-            Ok(())
-        });
         Pool::builder(manager)
             .max_size(1)
-            .post_create(on_create)
             .create_timeout(Some(config.connect_timeout))
             .recycle_timeout(Some(config.response_timeout))
             .runtime(Runtime::Tokio1)

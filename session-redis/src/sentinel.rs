@@ -12,16 +12,19 @@
 
 use std::{
     fmt,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use redis::{Cmd, Value};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -63,6 +66,8 @@ pub(crate) struct Sentinels {
     known: Mutex<KnownPrimary>,
     /// How often the primary has changed.
     generation: AtomicU64,
+    /// Notified when it does.
+    changed: Notify,
     /// The old primary must not be used any more, and the new one cannot be yet.
     handing_over: watch::Sender<bool>,
     on_change: OnChange,
@@ -88,6 +93,7 @@ impl Sentinels {
             service,
             known: Mutex::default(),
             generation: AtomicU64::new(0),
+            changed: Notify::new(),
             handing_over: watch::Sender::new(false),
             on_change,
         })
@@ -96,6 +102,27 @@ impl Sentinels {
     /// Connections of earlier generations lead to a server that is no longer the primary.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Runs a future unless connections of this generation lead to a server that is no longer the
+    /// primary, which may hang.
+    pub(crate) async fn while_primary<T>(
+        &self,
+        generation: u64,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let (mut future, mut changed) = (pin!(future), pin!(self.changed.notified()));
+        changed.as_mut().enable();
+        poll_fn(|cx| {
+            if self.generation() != generation {
+                return Poll::Ready(None);
+            }
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending => changed.as_mut().poll(cx).map(|()| None),
+            }
+        })
+        .await
     }
 
     pub(crate) fn config(&self) -> &Arc<RedisConfig> {
@@ -148,6 +175,7 @@ impl Sentinels {
     /// Makes all connections look for the primary again.
     fn leave_primary(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
         (self.on_change)();
     }
 
@@ -234,6 +262,7 @@ impl Sentinels {
             let changed = known.address() != before.as_ref();
             if changed {
                 self.generation.fetch_add(1, Ordering::AcqRel);
+                self.changed.notify_waiters();
             }
             (verdict, changed, self.generation())
         };
@@ -317,7 +346,7 @@ async fn query(
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, pin::pin, sync::atomic::AtomicUsize, task::Poll};
+    use std::{future::pending, sync::atomic::AtomicUsize};
 
     use test_support::{FakeRedis, Redis, eventually};
 
@@ -371,6 +400,23 @@ mod tests {
         let found = found.await.expect("a primary");
         // the sentinel still names the old one
         assert_eq!((&found.address, found.generation), (&replica, 2));
+    }
+
+    #[tokio::test]
+    async fn connecting_ends_if_the_primary_changes() {
+        let old = Redis::start();
+        let (_sentinel, sentinels) = naming(&old).await;
+        let connecting = |generation| sentinels.while_primary(generation, pending::<()>());
+        assert_eq!(connecting(0).await, None, "it has changed before");
+        let mut connecting = pin!(connecting(1));
+        poll_fn(|cx| {
+            assert!(connecting.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        sentinels.leave_primary();
+        assert_eq!(connecting.await, None);
+        assert_eq!(sentinels.while_primary(2, async { 7 }).await, Some(7));
     }
 
     #[tokio::test]
