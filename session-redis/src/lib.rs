@@ -179,6 +179,8 @@ mod batcher;
 mod breaker;
 mod breaker_cell;
 mod cluster;
+mod cluster_map;
+mod cluster_query;
 mod command;
 mod config;
 mod connect_error;

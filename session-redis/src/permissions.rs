@@ -7,7 +7,7 @@ use session_core::{Record, Version, Write};
 
 use crate::{
     batcher::ASKING,
-    cluster::QUERIES,
+    cluster_query::QUERIES,
     command::{Command, Operation},
     config::RedisConfig,
     connector::CHECK,

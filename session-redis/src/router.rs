@@ -158,9 +158,13 @@ impl Router {
             | RetryAction::NextConnection
             | RetryAction::FindPrimary
             | RetryAction::SuspectPrimary
-            | RetryAction::Wait => cluster.refresh(),
+            | RetryAction::Wait => {
+                cluster.refresh();
+            }
             // it hangs, or its breaker is open
-            RetryAction::GiveUp if failure.is_outage() => cluster.refresh(),
+            RetryAction::GiveUp if failure.is_outage() => {
+                cluster.refresh();
+            }
             RetryAction::GiveUp | RetryAction::SendSource | RetryAction::Ask(_) => {}
         }
     }
