@@ -183,6 +183,7 @@ mod cluster_map;
 mod cluster_query;
 mod command;
 mod config;
+mod config_error;
 mod connect_error;
 mod connector;
 mod credentials;
@@ -192,6 +193,7 @@ mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod limit;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]
@@ -220,7 +222,8 @@ mod topology;
 mod url;
 
 pub use address::AddressError;
-pub use config::{ConfigError, RedisConfig};
+pub use config::RedisConfig;
+pub use config_error::ConfigError;
 pub use connect_error::ConnectError;
 pub use credentials::{BoxError, Credentials, CredentialsProvider};
 pub use store::RedisStore;

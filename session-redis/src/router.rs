@@ -20,9 +20,6 @@ use crate::{
     topology::Topology,
 };
 
-/// The longest that an operation may take, whatever the configuration says.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
-
 /// The nodes of a store.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -51,8 +48,7 @@ impl Router {
         };
         Self {
             nodes,
-            // the clock cannot be added to more
-            total_timeout: config.total_timeout.min(LONGEST),
+            total_timeout: config.total_timeout,
         }
     }
 
