@@ -106,7 +106,8 @@ mod tests {
         let info = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP2)
             .set_skip_set_lib_name();
-        let connection = Connection::start(stream, &info, AsyncConnectionConfig::new());
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = Connection::start(stream, &info, config);
         connection.await.expect("a connection")
     }
 
@@ -123,7 +124,7 @@ mod tests {
         // more than the sockets hold
         let mut buffer = vec![0; 1 << 16];
         tokio::select! {
-            _ = connection.send(&pipeline) => panic!("nobody replies"),
+            sent = connection.send(&pipeline) => panic!("nobody replies: {sent:?}"),
             read = peer.read(&mut buffer) => assert!(read.expect("the beginning") > 0),
         }
         drop(connection);

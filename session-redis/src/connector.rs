@@ -1,8 +1,7 @@
 //! Finds the server of a node, makes connections to it, and checks them.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use redis::Value;
 use tokio::time::timeout;
 
 use crate::{
@@ -14,12 +13,10 @@ use crate::{
     endpoint::{Endpoint, OnDisconnect, Resp3Refused},
     failure::Failure,
     reauthentication::{Reauthenticate, Reauthentication},
+    role::is_primary,
     sentinel::{OnChange, Sentinels},
     sentinel_watcher::Watching,
 };
-
-/// The command that asks a server for its role.
-pub(crate) const ROLE: &str = "ROLE";
 
 /// Where the server of a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +92,8 @@ struct Place {
 pub(crate) struct Connected {
     pub(crate) connection: Batcher,
     pub(crate) generation: u64,
+    /// It passed a check. Otherwise it is new.
+    pub(crate) checked: bool,
 }
 
 /// A connection that replied when it was made or checked.
@@ -157,6 +156,22 @@ impl Connector {
         }
     }
 
+    /// How long one attempt to connect takes at most, about: to get credentials, to ask sentinels,
+    /// to connect with either protocol, and to check the result.
+    pub(crate) fn longest_attempt(&self) -> Duration {
+        let RedisConfig {
+            connect_timeout,
+            response_timeout,
+            ..
+        } = &*self.config;
+        (*connect_timeout * 5).saturating_add(*response_timeout * 2)
+    }
+
+    /// Whether a message reports a connection that the server closes.
+    pub(crate) fn reports_disconnects(&self) -> bool {
+        !self.resp3_refused.get()
+    }
+
     /// Watches the sentinels, if the server is found through them.
     pub(crate) fn keep_watching(&self) {
         if let Server::Sentinel { watching, .. } = &self.server {
@@ -181,23 +196,30 @@ impl Connector {
         observer: Observer,
     ) -> Result<Connected, Failure> {
         let place = self.find_server().await?;
-        let credentials = self.credentials(&place).await?;
-        let usable = previous.take().filter(|previous| {
-            let same_login = previous.credentials.is_same_login(&credentials);
-            !discard && same_login && previous.place.address == place.address
-        });
-        let connection = match self.checked(usable).await {
-            Some(connection) => connection,
-            None => {
-                let on_disconnect = Some(on_disconnect);
-                self.make(&place, &credentials, on_disconnect).await?
-            }
+        let connect = async {
+            let credentials = self.credentials(&place).await?;
+            let usable = previous.take().filter(|previous| {
+                let same_login = previous.credentials.is_same_login(&credentials);
+                !discard && same_login && previous.place.address == place.address
+            });
+            let checked = self.checked(usable).await;
+            let is_checked = checked.is_some();
+            let connection = match checked {
+                Some(connection) => connection,
+                None => {
+                    let on_disconnect = Some(on_disconnect);
+                    self.make(&place, &credentials, on_disconnect).await?
+                }
+            };
+            Ok((connection, credentials, is_checked))
         };
+        let (connection, credentials, checked) = self.while_primary(&place, connect).await?;
         let server = self.set_up(connection, place, credentials).await?;
         let response_timeout = self.config.response_timeout;
         let connected = Connected {
             connection: Batcher::start(server.connection.clone(), response_timeout, observer),
             generation: server.generation(),
+            checked,
         };
         *previous = Some(server);
         Ok(connected)
@@ -206,8 +228,12 @@ impl Connector {
     /// Makes a connection that is not shared.
     pub(crate) async fn connect_unshared(&self) -> Result<ServerConnection, Failure> {
         let place = self.find_server().await?;
-        let credentials = self.credentials(&place).await?;
-        let connection = self.make(&place, &credentials, None).await?;
+        let connect = async {
+            let credentials = self.credentials(&place).await?;
+            let connection = self.make(&place, &credentials, None).await?;
+            Ok((connection, credentials))
+        };
+        let (connection, credentials) = self.while_primary(&place, connect).await?;
         self.set_up(connection, place, credentials).await
     }
 
@@ -239,6 +265,24 @@ impl Connector {
                 Ok(Place {
                     address: ServerAddress::Tcp(primary.address),
                     generation: primary.generation,
+                })
+            }
+        }
+    }
+
+    /// Gives up connecting to a server when it is no longer the primary.
+    async fn while_primary<T>(
+        &self,
+        place: &Place,
+        connect: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match &self.server {
+            Server::Fixed(_) => connect.await,
+            Server::Sentinel { sentinels, .. } => {
+                let connected = sentinels.while_primary(place.generation, connect).await;
+                connected.unwrap_or_else(|| {
+                    let failure = Failure::unavailable("the primary is another now");
+                    Err(failure.at(place.address.endpoint()))
                 })
             }
         }
@@ -314,11 +358,10 @@ impl Connector {
         primary: &Address,
         sentinels: &Sentinels,
     ) -> Result<(), Failure> {
-        let command = redis::cmd(ROLE);
-        let role = connection.query(&command);
-        match timeout(self.config.response_timeout, role).await {
-            Ok(Ok(Value::Array(role))) => {
-                let is_primary = role.first() == Some(&Value::BulkString(b"master".into()));
+        let role = timeout(self.config.response_timeout, is_primary(connection)).await;
+        let timed_out = |_| Err(Failure::unavailable("timed out while checking the role"));
+        role.unwrap_or_else(timed_out)
+            .and_then(|is_primary| {
                 sentinels.on_role(primary, is_primary);
                 match is_primary {
                     true => Ok(()),
@@ -326,11 +369,7 @@ impl Connector {
                         "sentinels name it, but it is not a primary",
                     )),
                 }
-            }
-            Ok(Ok(_)) => Err(Failure::unavailable("unexpected reply")),
-            Ok(Err(error)) => Err(Failure::from_connecting(&error)),
-            Err(_) => Err(Failure::unavailable("timed out while checking the role")),
-        }
-        .map_err(|failure| failure.at(primary))
+            })
+            .map_err(|failure| failure.at(primary))
     }
 }

@@ -114,8 +114,8 @@
 //! Sentinels have users of their own, with the rules of [`RedisConfig::sentinel_acl_rules`]:
 //!
 //! ```text
-//! ACL SETUSER app on >password resetkeys resetchannels &+switch-master -@all +sentinel|master
-//!     +subscribe
+//! ACL SETUSER app on >password resetkeys resetchannels &+failover-state-send-slaveof-noone
+//!     &+switch-master -@all +sentinel|master +subscribe
 //! ```
 //!
 //! # Failures
@@ -137,9 +137,12 @@
 //! server that reports another role.
 //!
 //! With Sentinel, the store also notices a failover while it is connected, with requests or
-//! without. It subscribes to `+switch-master` on one of the sentinels, asks all of them at least
+//! without. It subscribes to `+switch-master` on each of the sentinels, asks all of them at least
 //! every ten seconds, and asks them within a second if the primary misses its replicas
-//! (`NOREPLICAS`). It remembers the highest configuration epoch, so an answer with an older one
+//! (`NOREPLICAS`). It also subscribes to `+failover-state-send-slaveof-noone`, which the sentinel
+//! that leads a failover publishes just before it promotes a replica. Operations then wait, for
+//! half a second at most, until the replica is the primary, and go there: the old primary does not
+//! acknowledge writes any more that its successor never gets. It remembers the highest configuration epoch, so an answer with an older one
 //! does not lead it back to an older primary. Sentinels that were set up again, and begin with
 //! epoch 0, are believed when a majority of the configured ones has reported only lower epochs for
 //! 30 seconds, or at once if the remembered primary is one no more.
@@ -182,8 +185,11 @@ mod batcher;
 mod breaker;
 mod breaker_cell;
 mod cluster;
+mod cluster_map;
+mod cluster_query;
 mod command;
 mod config;
+mod config_error;
 mod connect_error;
 mod connection;
 mod connector;
@@ -198,6 +204,7 @@ mod health;
 mod index;
 mod index_entry;
 mod index_script;
+mod limit;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]
@@ -209,10 +216,12 @@ mod permissions;
 mod reauthentication;
 mod reply;
 mod retry;
+mod role;
 mod router;
 mod scan;
 mod script;
 mod sentinel;
+mod sentinel_subscription;
 mod sentinel_view;
 mod sentinel_watcher;
 mod server_error;
@@ -227,7 +236,8 @@ mod unshared;
 mod url;
 
 pub use address::AddressError;
-pub use config::{ConfigError, RedisConfig};
+pub use config::RedisConfig;
+pub use config_error::ConfigError;
 pub use connect_error::ConnectError;
 pub use credentials::{BoxError, Credentials, CredentialsProvider};
 pub use scan::Scan;

@@ -199,7 +199,10 @@ impl NodeMetrics {
                 RetryAction::Ask(_) => handles.ask.increment(1),
                 _ => {}
             },
-            Failure::NotSent { .. } | Failure::Closed | Failure::Lost { .. } => {}
+            Failure::NotSent { .. }
+            | Failure::NoServer { .. }
+            | Failure::Closed
+            | Failure::Lost { .. } => {}
         }
     }
 

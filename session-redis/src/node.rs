@@ -6,7 +6,9 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{Arc, Weak},
+    task::Poll,
     time::Duration,
 };
 
@@ -58,7 +60,7 @@ struct Selection<'n> {
 /// What a scan of all connections found.
 enum Scan<'n> {
     Selected(Selection<'n>),
-    Connecting(&'n NodeConnection),
+    Connecting,
     Down(Failure),
 }
 
@@ -344,16 +346,31 @@ impl Node {
             scan = match scan {
                 Scan::Selected(selection) => return Ok(selection),
                 Scan::Down(failure) => return Err(failure.into_not_sent()),
-                Scan::Connecting(connection) => {
-                    match timeout_at(deadline, connection.connecting()).await {
-                        Ok(()) if Instant::now() < deadline => self.scan(),
-                        Ok(()) | Err(_) => {
-                            return Err(Failure::unavailable("timed out while connecting"));
-                        }
+                Scan::Connecting => match timeout_at(deadline, self.one_connecting_ended()).await {
+                    Ok(()) if Instant::now() < deadline => self.scan(),
+                    Ok(()) | Err(_) => {
+                        return Err(Failure::unavailable("timed out while connecting"));
                     }
-                }
+                },
             };
         }
+    }
+
+    /// Waits until the first attempts of one of the connections have succeeded or failed.
+    async fn one_connecting_ended(&self) {
+        let is_connecting = |connection: &&Arc<NodeConnection>| {
+            matches!(connection.state(), Breaker::Connecting(_))
+        };
+        let connecting = self.connections.iter().filter(is_connecting);
+        let mut ends: Vec<_> = connecting.map(|one| Box::pin(one.connecting())).collect();
+        poll_fn(|cx| {
+            let one_ended = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());
+            match one_ended || ends.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Finds the first connection that is up. Connections that were never used start to connect.
@@ -377,16 +394,22 @@ impl Node {
                     connection.start();
                     connecting = connecting.or(Some(connection));
                 }
-                Breaker::Connecting(_) => connecting = connecting.or(Some(connection)),
-                Breaker::Down { failure, .. } => down = Some(failure),
+                Breaker::Connecting(_) => {
+                    connection.keep_repairing();
+                    connecting = connecting.or(Some(connection));
+                }
+                Breaker::Down { failure, .. } => {
+                    connection.keep_repairing();
+                    down = Some(failure);
+                }
             }
         }
         match (suspect, down, connecting) {
             (Some(selection), _, _) => Scan::Selected(selection),
-            (None, _, Some(first)) if first.number() == 0 => Scan::Connecting(first),
+            (None, _, Some(first)) if first.number() == 0 => Scan::Connecting,
             // the others wait for the first, so they are not worth waiting for
             (None, Some(failure), _) => Scan::Down(failure),
-            (None, None, Some(connection)) => Scan::Connecting(connection),
+            (None, None, Some(_)) => Scan::Connecting,
             (None, None, None) => Scan::Down(Failure::unavailable("there is no connection")),
         }
     }
@@ -400,6 +423,12 @@ impl Peers for Node {
     fn mark_suspect(&self, generation: u64) {
         for connection in &self.connections {
             connection.mark_suspect(generation);
+        }
+    }
+
+    fn check_idle(&self, generation: u64) {
+        for connection in &self.connections {
+            connection.check_if_idle(generation);
         }
     }
 }

@@ -7,16 +7,16 @@ use session_core::{IndexKey, Listing, Nonce, Record, SessionId, Version, Write};
 
 use crate::{
     batcher::ASKING,
-    cluster::QUERIES,
+    cluster_query::QUERIES,
     command::{Command, Operation},
     config::RedisConfig,
     connection::CHECK,
-    connector::ROLE,
     glob::escaped,
+    role::ROLE,
     scan::SCAN,
     script::ScriptForm,
     sentinel::SENTINEL_MASTER,
-    sentinel_watcher::{SUBSCRIBE, SWITCH_CHANNEL},
+    sentinel_subscription::{CHANNELS, SUBSCRIBE},
     topology::Topology,
 };
 
@@ -97,7 +97,7 @@ impl RedisConfig {
             Topology::Standalone(_) | Topology::Unix(_) | Topology::Cluster(_) => Vec::new(),
             Topology::Sentinel { .. } => {
                 let mut rules = NOTHING.map(str::to_owned).to_vec();
-                rules.push(format!("&{}", escaped(SWITCH_CHANNEL)));
+                rules.extend(CHANNELS.map(|channel| format!("&{}", escaped(channel))));
                 rules.push("-@all".to_owned());
                 rules.push(permission(&SENTINEL_MASTER));
                 rules.push(permission(&[SUBSCRIBE]));
@@ -221,7 +221,8 @@ mod tests {
             config("redis+sentinel://h/s")
                 .sentinel_acl_rules()
                 .join(" "),
-            "resetkeys resetchannels &+switch-master -@all +sentinel|master +subscribe"
+            "resetkeys resetchannels &+failover-state-send-slaveof-noone &+switch-master \
+             -@all +sentinel|master +subscribe"
         );
         let operator = config("redis://h").operator_acl_rules().join(" ");
         assert_eq!(operator, server_rules("redis://h") + " +scan");

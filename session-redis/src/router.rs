@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     backoff::jitter,
-    cluster::{Cluster, Serving},
+    cluster::Cluster,
+    cluster_map::Serving,
     command::{Command, SendMode},
     config::RedisConfig,
     connector::Source,
@@ -19,9 +20,6 @@ use crate::{
     retry::{Attempts, Next, Target},
     topology::Topology,
 };
-
-/// The longest that an operation may take, whatever the configuration says.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The nodes of a store.
 #[derive(Debug)]
@@ -51,8 +49,7 @@ impl Router {
         };
         Self {
             nodes,
-            // the clock cannot be added to more
-            total_timeout: config.total_timeout.min(LONGEST),
+            total_timeout: config.total_timeout,
         }
     }
 
@@ -146,7 +143,9 @@ impl Router {
     pub(crate) fn refresh(&self) {
         match &self.nodes {
             Nodes::One(_) => {}
-            Nodes::Cluster(cluster) => cluster.refresh(),
+            Nodes::Cluster(cluster) => {
+                cluster.refresh();
+            }
         }
     }
 
@@ -244,9 +243,13 @@ impl Router {
             | RetryAction::NextConnection
             | RetryAction::FindPrimary
             | RetryAction::SuspectPrimary
-            | RetryAction::Wait => cluster.refresh(),
+            | RetryAction::Wait => {
+                cluster.refresh();
+            }
             // it hangs, or its breaker is open
-            RetryAction::GiveUp if failure.is_outage() => cluster.refresh(),
+            RetryAction::GiveUp if failure.is_outage() => {
+                cluster.refresh();
+            }
             RetryAction::GiveUp | RetryAction::SendSource | RetryAction::Ask(_) => {}
         }
     }

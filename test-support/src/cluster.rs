@@ -121,6 +121,19 @@ impl Cluster {
         ]);
     }
 
+    /// Requests that a replica of this primary takes its place, and waits for that.
+    pub fn fail_over(&self, primary: usize) {
+        let id: String = self.nodes[primary].command(&["CLUSTER", "MYID"]);
+        let is_replica = |node: &&Redis| {
+            let own: String = node.command(&["CLUSTER", "NODES"]);
+            let own = own.lines().find(|line| line.contains("myself"));
+            own.is_some_and(|own| own.split(' ').nth(3) == Some(&id))
+        };
+        let replica = self.nodes.iter().find(is_replica).expect("a replica");
+        let () = replica.command(&["CLUSTER", "FAILOVER"]);
+        wait_until("the replica is a primary", || replica.is_primary());
+    }
+
     fn addresses(&self) -> Vec<String> {
         self.nodes
             .iter()

@@ -264,6 +264,11 @@ impl Redis {
             .is_ok_and(|info| info.contains(line))
     }
 
+    /// Waits until it is a replica that has a copy of its primary.
+    pub fn wait_until_replica(&self) {
+        wait_until("the server is a replica", || self.is_synced_replica());
+    }
+
     /// Waits until an online replica has everything that was written before this call.
     pub fn wait_for_replica(&self) {
         let written = self.info("replication", "master_repl_offset");

@@ -12,6 +12,7 @@ mod isolation;
 mod load;
 mod outage;
 mod overload;
+mod probes;
 mod races;
 mod recovery;
 mod sizing;
