@@ -458,5 +458,9 @@ impl Repair {
 }
 
 #[cfg(test)]
+#[path = "breaker_simulation.rs"]
+mod simulation;
+
+#[cfg(test)]
 #[path = "breaker_tests.rs"]
 mod tests;

@@ -374,7 +374,8 @@ impl Cluster {
         if since > MAX_PAUSE {
             refreshing.unchanged = 0;
         }
-        let pause = exponential(MIN_PAUSE, refreshing.unchanged).min(MAX_PAUSE);
+        // it doubles with every second map, so that it is about a third of an outage
+        let pause = exponential(MIN_PAUSE, refreshing.unchanged / 2 + 1).min(MAX_PAUSE);
         jitter(pause).saturating_sub(since)
     }
 
