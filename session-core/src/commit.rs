@@ -8,9 +8,10 @@ use tracing::Instrument;
 use crate::{
     answer::{Answer, Change, Context, Creation, Progress, Verdict},
     attempted::Attempted,
-    body::{Body, Contents, Secrets},
+    body::Contents,
     clock::Now,
-    decide::{Create, Facts, Purpose, Save, SecretChange, Step, Trigger, decide},
+    decide::{Facts, Purpose, Step, Trigger, decide},
+    encode,
     error::{SessionError, SessionErrorKind},
     event,
     id::SessionId,
@@ -18,8 +19,7 @@ use crate::{
     listing::Listed,
     lookup,
     outcome::{Ended, Loss, Outcome},
-    record::{Record, Version},
-    secret::Secret,
+    record::Version,
     shared::Shared,
     state::State,
     store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
@@ -111,11 +111,11 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
             Step::NewToken => Answer::Token(new_token(shared, &commit.progress.state)?),
             Step::Load(id) => commit.load(id).await?,
             Step::Create(create) => {
-                let attempted = attempt_create(shared, &create)?;
+                let attempted = encode::create(shared, &create)?;
                 commit.create(attempted).await
             }
             Step::Save(save) => {
-                let attempted = attempt_save(shared, &save, now)?;
+                let attempted = encode::save(shared, &save, now)?;
                 commit.save(attempted).await?
             }
             Step::Repeat(attempted) => {
@@ -446,108 +446,6 @@ fn new_token(shared: &Shared, state: &State) -> Result<SessionToken, SessionErro
         return Err(SessionError::new(SessionErrorKind::Entropy, detail));
     }
     shared.request.new_token(&shared.config)
-}
-
-/// Encodes a new session.
-fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>, SessionError> {
-    let Create {
-        new,
-        token,
-        contents,
-        login,
-        ttl,
-    } = create;
-    let now = shared.config.now().wall;
-    let id = token.id();
-    let listings = indexing::listings(&shared.config, id, None, contents, false, *ttl, now)?;
-    let body = Body {
-        secrets: Secrets::one(token.secret().hash()),
-        created_at: new.created_at,
-        authenticated_at: login.map(|login| login.at),
-        renewed_at: None,
-        transport: shared.request.facts().transport,
-        contents: Arc::clone(contents),
-        unknown: Vec::new(),
-    };
-    Ok(Arc::new(Attempted {
-        record: encode(shared, token, &body)?,
-        token: (*token).clone(),
-        expected: None,
-        body,
-        ttl: *ttl,
-        opens: true,
-        renews: true,
-        logs_in: login.is_some(),
-        only_extends: false,
-        reissue: false,
-        listings,
-        extends: false,
-    }))
-}
-
-/// Encodes a changed session.
-fn attempt_save(
-    shared: &Shared,
-    save: &Save<'_>,
-    now: Now,
-) -> Result<Arc<Attempted>, SessionError> {
-    let Save {
-        base,
-        contents,
-        login,
-        secret,
-        ttl,
-        only_extends,
-        reissue,
-        extends,
-    } = save;
-    let (config, id, stored) = (&shared.config, base.token.id(), Some(&**base.contents()));
-    let logs_in = login.is_some();
-    let listings = indexing::listings(config, id, stored, contents, logs_in, *ttl, now.wall)?;
-    let renews = *secret != SecretChange::Keep;
-    let token = match renews {
-        true => SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?),
-        false => base.token.clone(),
-    };
-    let body = Body {
-        secrets: secret.apply(base.body.secrets, token.secret()),
-        created_at: base.body.created_at,
-        authenticated_at: login.map(|login| login.at).or(base.body.authenticated_at),
-        renewed_at: if renews {
-            Some(now.wall)
-        } else {
-            base.body.renewed_at
-        },
-        transport: base.body.transport,
-        contents: Arc::clone(contents),
-        unknown: base.body.unknown.clone(),
-    };
-    Ok(Arc::new(Attempted {
-        record: encode(shared, &token, &body)?,
-        token,
-        expected: Some(base.version),
-        body,
-        ttl: *ttl,
-        opens: renews || !base.is_superseded(),
-        renews,
-        logs_in,
-        only_extends: *only_extends,
-        reissue: *reissue,
-        extends: *extends && listings.is_empty(),
-        listings,
-    }))
-}
-
-fn encode(shared: &Shared, token: &SessionToken, body: &Body) -> Result<Record, SessionError> {
-    let version = Version::generate(&*shared.config.entropy)?;
-    let bytes = shared
-        .config
-        .format
-        .encode(&token.id(), version, body)
-        .map_err(|error| {
-            SessionError::with_source(SessionErrorKind::Encode, "session cannot be encoded", error)
-        })?;
-    Ok(Record::new(version, bytes))
 }
 
 fn warn_not_stored() {

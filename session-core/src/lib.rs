@@ -95,6 +95,7 @@ mod cookie_spec;
 mod data;
 mod decide;
 mod draft;
+mod encode;
 mod entropy;
 mod error;
 mod event;
