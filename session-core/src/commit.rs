@@ -111,7 +111,7 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
             Step::NewToken => Answer::Token(new_token(shared, &commit.progress.state)?),
             Step::Load(id) => commit.load(id).await?,
             Step::Create(create) => {
-                let attempted = encode::create(shared, &create)?;
+                let attempted = encode::create(shared, &create, now)?;
                 commit.create(attempted).await
             }
             Step::Save(save) => {

@@ -16,7 +16,11 @@ use crate::{
 };
 
 /// Encodes a new session.
-pub(crate) fn create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>, SessionError> {
+pub(crate) fn create(
+    shared: &Shared,
+    create: &Create<'_>,
+    now: Now,
+) -> Result<Arc<Attempted>, SessionError> {
     let Create {
         new,
         token,
@@ -24,9 +28,8 @@ pub(crate) fn create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempt
         login,
         ttl,
     } = create;
-    let now = shared.config.now().wall;
-    let id = token.id();
-    let listings = indexing::listings(&shared.config, id, None, contents, false, *ttl, now)?;
+    let (config, id) = (&shared.config, token.id());
+    let listings = indexing::listings(config, id, None, contents, false, *ttl, now.wall)?;
     let body = Body {
         secrets: Secrets::one(token.secret().hash()),
         created_at: new.created_at,

@@ -14,39 +14,52 @@ use crate::{
 /// What the headers of a request say about its session. Nothing is verified yet.
 #[derive(Debug)]
 pub(crate) struct Presented {
-    /// The `Cookie` fields, if cookies are read.
-    cookies: Vec<HeaderValue>,
-    /// A token in `Authorization`. It decides the request: cookies are not read, even if it is bad.
-    bearer: Option<BearerToken>,
+    tokens: Tokens,
     begins: Transport,
+}
+
+#[derive(Debug)]
+enum Tokens {
+    /// The `Cookie` fields, if cookies are read.
+    Cookies(Vec<HeaderValue>),
+    /// A token in `Authorization`. It decides the request: cookies are not read, even if it is bad.
+    // boxed, because every request moves this
+    Bearer(Box<BearerToken>),
 }
 
 impl Presented {
     /// Copies what may carry a token.
     pub(crate) fn read(headers: &HeaderMap, transports: Transports) -> Self {
-        let bearer = match transports.include(Transport::Bearer) {
-            true => BearerToken::find(headers),
-            false => None,
-        };
+        match transports {
+            Transports::Cookie => Self {
+                tokens: Tokens::Cookies(cookie_header::fields(headers)),
+                begins: Transport::Cookie,
+            },
+            Transports::CookieAndBearer | Transports::Bearer => Self::find(headers, transports),
+        }
+    }
+
+    /// As [`read`](Self::read), if a bearer token may be there.
+    fn find(headers: &HeaderMap, transports: Transports) -> Self {
+        let bearer = BearerToken::find(headers);
         // a client whose token has ended gets the next one as it got that one
         let asks_for_bearer = || bearer.is_some() || bearer::is_asked_for(headers);
         let begins = transports.of_new_session(asks_for_bearer);
-        let cookies = match &bearer {
-            None if transports.include(Transport::Cookie) => cookie_header::fields(headers),
-            Some(_) | None => Vec::new(),
+        let tokens = match bearer {
+            Some(bearer) => Tokens::Bearer(Box::new(bearer)),
+            None if transports.include(Transport::Cookie) => {
+                Tokens::Cookies(cookie_header::fields(headers))
+            }
+            None => Tokens::Cookies(Vec::new()),
         };
-        Self {
-            cookies,
-            bearer,
-            begins,
-        }
+        Self { tokens, begins }
     }
 
     /// How the tokens travel that are presented.
     pub(crate) fn transport(&self) -> Transport {
-        match &self.bearer {
-            Some(_) => Transport::Bearer,
-            None => Transport::Cookie,
+        match &self.tokens {
+            Tokens::Bearer(_) => Transport::Bearer,
+            Tokens::Cookies(_) => Transport::Cookie,
         }
     }
 
@@ -57,8 +70,11 @@ impl Presented {
 
     /// The texts that may be tokens, in the order sent. `name` is that of the cookie.
     pub(crate) fn texts<'p>(&'p self, name: &'p str) -> impl Iterator<Item = Cow<'p, str>> {
-        let bearer = self.bearer.as_ref().and_then(BearerToken::text);
-        let cookies = cookie_header::candidates(&self.cookies, name);
+        let (bearer, cookies) = match &self.tokens {
+            Tokens::Bearer(bearer) => (bearer.text(), &[][..]),
+            Tokens::Cookies(cookies) => (None, &cookies[..]),
+        };
+        let cookies = cookie_header::candidates(cookies, name);
         bearer.map(Cow::Borrowed).into_iter().chain(cookies)
     }
 }
