@@ -24,8 +24,8 @@ use crate::{backoff::exponential, failure::Failure};
 /// [`BreakerConfig::probe_every`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// For so long after the beginning of an outage, a server that refuses connections is tried at least
-/// every [`QUICK_PAUSE`]: it may just be restarted, and a refusal costs it nothing.
+/// For so long after the beginning of an outage, a server that refuses connections is tried at
+/// least every [`QUICK_PAUSE`]: it may just be restarted, and a refusal costs it nothing.
 const QUICK: Duration = Duration::from_secs(4);
 const QUICK_PAUSE: Duration = Duration::from_millis(250);
 

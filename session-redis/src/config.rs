@@ -25,8 +25,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Made from a URL with [`from_url`](Self::from_url), or from addresses with one function per
 /// topology. The defaults suit a web service whose Redis is in the same data center. Options are
 /// checked when a store is made from them, by [`RedisStore::open`](crate::RedisStore::open) or
-/// [`RedisStore::lazy`](crate::RedisStore::lazy). Timeouts and intervals of more than a day count as
-/// a day.
+/// [`RedisStore::lazy`](crate::RedisStore::lazy). Timeouts and intervals of more than a day count
+/// as a day.
 ///
 /// # Examples
 ///
@@ -345,9 +345,9 @@ impl RedisConfig {
     ///
     /// The first pause is 10 ms, and each doubles the one before. While the server refuses
     /// connections, as one that is being restarted does, pauses are 250 ms at most for the first
-    /// four seconds. The actual pauses vary between half of that and all of it, so that instances do
-    /// not reconnect in step. Only the first connection of a node probes a server that is down; the
-    /// others follow when it is back.
+    /// four seconds. The actual pauses vary between half of that and all of it, so that instances
+    /// do not reconnect in step. Only the first connection of a node probes a server that is down;
+    /// the others follow when it is back.
     ///
     /// An attempt that gets no answer, as when packets are dropped, takes
     /// [`connect_timeout`](Self::connect_timeout) itself. A server that is reached again is then

@@ -195,26 +195,11 @@ impl Connector {
         on_disconnect: &OnDisconnect,
         observer: Observer,
     ) -> Result<Connected, Failure> {
+        if discard {
+            *previous = None;
+        }
         let place = self.find_server().await?;
-        let connect = async {
-            let credentials = self.credentials(&place).await?;
-            let usable = previous.take().filter(|previous| {
-                let same_login = previous.credentials.is_same_login(&credentials);
-                !discard && same_login && previous.place.address == place.address
-            });
-            let checked = self.checked(usable).await;
-            let is_checked = checked.is_some();
-            let connection = match checked {
-                Some(connection) => connection,
-                None => {
-                    let on_disconnect = Some(on_disconnect);
-                    self.make(&place, &credentials, on_disconnect).await?
-                }
-            };
-            Ok((connection, credentials, is_checked))
-        };
-        let (connection, credentials, checked) = self.while_primary(&place, connect).await?;
-        let server = self.set_up(connection, place, credentials).await?;
+        let (server, checked) = self.reach(&place, previous, Some(on_disconnect)).await?;
         let response_timeout = self.config.response_timeout;
         let connected = Connected {
             connection: Batcher::start(server.connection.clone(), response_timeout, observer),
@@ -228,13 +213,8 @@ impl Connector {
     /// Makes a connection that is not shared.
     pub(crate) async fn connect_unshared(&self) -> Result<ServerConnection, Failure> {
         let place = self.find_server().await?;
-        let connect = async {
-            let credentials = self.credentials(&place).await?;
-            let connection = self.make(&place, &credentials, None).await?;
-            Ok((connection, credentials))
-        };
-        let (connection, credentials) = self.while_primary(&place, connect).await?;
-        self.set_up(connection, place, credentials).await
+        let (server, _) = self.reach(&place, &mut None, None).await?;
+        Ok(server)
     }
 
     /// Makes sure that a connection that is not shared replies, and is as a new one would be.
@@ -270,22 +250,64 @@ impl Connector {
         }
     }
 
-    /// Gives up connecting to a server when it is no longer the primary.
-    async fn while_primary<T>(
+    /// As [`set_up`](Self::set_up), until the primary changes: the old one may hang.
+    async fn reach(
         &self,
         place: &Place,
-        connect: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        previous: &mut Option<ServerConnection>,
+        on_disconnect: Option<&OnDisconnect>,
+    ) -> Result<(ServerConnection, bool), Failure> {
+        let set_up = self.set_up(place, previous, on_disconnect);
         match &self.server {
-            Server::Fixed(_) => connect.await,
+            Server::Fixed(_) => set_up.await,
             Server::Sentinel { sentinels, .. } => {
-                let connected = sentinels.while_primary(place.generation, connect).await;
-                connected.unwrap_or_else(|| {
-                    let failure = Failure::unavailable("the primary is another now");
-                    Err(failure.at(place.address.endpoint()))
-                })
+                let reached = sentinels.while_primary(place.generation, set_up).await;
+                let changed = || Failure::unavailable("the primary is another now");
+                reached.unwrap_or_else(|| Err(changed().at(place.address.endpoint())))
             }
         }
+    }
+
+    /// Checks the previous connection, or makes another; then checks the role of the server, and
+    /// keeps the connection authenticated. Returns whether it is the previous one.
+    async fn set_up(
+        &self,
+        place: &Place,
+        previous: &mut Option<ServerConnection>,
+        on_disconnect: Option<&OnDisconnect>,
+    ) -> Result<(ServerConnection, bool), Failure> {
+        let credentials = self.credentials(place).await?;
+        let usable = previous.take().filter(|previous| {
+            let same_login = previous.credentials.is_same_login(&credentials);
+            same_login && previous.place.address == place.address
+        });
+        let (mut connection, checked) = match self.checked(usable).await {
+            Some(connection) => (connection, true),
+            None => {
+                let made = self.make(place, &credentials, on_disconnect).await?;
+                (made, false)
+            }
+        };
+        if let (Server::Sentinel { sentinels, .. }, ServerAddress::Tcp(primary)) =
+            (&self.server, &place.address)
+        {
+            self.check_role(&mut connection, primary, sentinels).await?;
+        }
+        let config = &self.config;
+        let reauthenticate = Reauthenticate {
+            connection: connection.clone(),
+            login: config.login(Role::Server).clone(),
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+            server: place.address.endpoint().to_string(),
+        };
+        let server = ServerConnection {
+            connection,
+            place: place.clone(),
+            _reauthentication: reauthenticate.start(&credentials),
+            credentials,
+        };
+        Ok((server, checked))
     }
 
     async fn credentials(&self, place: &Place) -> Result<Credentials, Failure> {
@@ -321,34 +343,6 @@ impl Connector {
             tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
         }
         connected
-    }
-
-    /// Checks the role of the server, and keeps the connection authenticated.
-    async fn set_up(
-        &self,
-        mut connection: Connection,
-        place: Place,
-        credentials: Credentials,
-    ) -> Result<ServerConnection, Failure> {
-        if let (Server::Sentinel { sentinels, .. }, ServerAddress::Tcp(primary)) =
-            (&self.server, &place.address)
-        {
-            self.check_role(&mut connection, primary, sentinels).await?;
-        }
-        let config = &self.config;
-        let reauthenticate = Reauthenticate {
-            connection: connection.clone(),
-            login: config.login(Role::Server).clone(),
-            connect_timeout: config.connect_timeout,
-            response_timeout: config.response_timeout,
-            server: place.address.endpoint().to_string(),
-        };
-        Ok(ServerConnection {
-            connection,
-            place,
-            _reauthentication: reauthenticate.start(&credentials),
-            credentials,
-        })
     }
 
     /// Asks the connection that will be used, so that the role cannot change in between.

@@ -82,10 +82,10 @@
 //! | destroy of any version | `UNLINK` | 1 |
 //! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command but `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
-//! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
-//! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
-//! is.
+//! Every command but `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a
+//! cluster. The value is a format byte `0x02`, the version of the record in 8 bytes, and its body.
+//! Any other value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is
+//! left as it is.
 //!
 //! The store needs Redis 6.2 or Valkey 7.2.
 //!
@@ -100,9 +100,8 @@
 //!     +hgetall +hrandfield +exists +unwatch +ping
 //! ```
 //!
-//! Scripts call `SET`, `GETRANGE`, `PEXPIRE` and
-//! most of the commands on hashes. A suspect connection is checked with `UNWATCH` and
-//! `PING`. More rules are needed for
+//! Scripts call `SET`, `GETRANGE`, `PEXPIRE` and most of the commands on hashes. A suspect
+//! connection is checked with `UNWATCH` and `PING`. More rules are needed for
 //!
 //! * a database other than 0: `+select`
 //! * Sentinel, to check that a server is a primary: `+role`
@@ -142,10 +141,12 @@
 //! (`NOREPLICAS`). It also subscribes to `+failover-state-send-slaveof-noone`, which the sentinel
 //! that leads a failover publishes just before it promotes a replica. Operations then wait, for
 //! half a second at most, until the replica is the primary, and go there: the old primary does not
-//! acknowledge writes any more that its successor never gets. It remembers the highest configuration epoch, so an answer with an older one
-//! does not lead it back to an older primary. Sentinels that were set up again, and begin with
-//! epoch 0, are believed when a majority of the configured ones has reported only lower epochs for
-//! 30 seconds, or at once if the remembered primary is one no more.
+//! acknowledge writes any more that its successor never gets.
+//!
+//! The store remembers the highest configuration epoch, so an answer with an older one does not
+//! lead it back to an older primary. Sentinels that were set up again, and begin with epoch 0, are
+//! believed when a majority of the configured ones has reported only lower epochs for 30 seconds,
+//! or at once if the remembered primary is one no more.
 //!
 //! # Health
 //!

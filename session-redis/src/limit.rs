@@ -1,7 +1,7 @@
 //! How many operations may be in flight to a server, adapted to the measured round trips.
 //!
-//! The limit grows while replies come quickly, and shrinks when they take longer than the target. It
-//! reads no clock.
+//! The limit grows while replies come quickly, and shrinks when they take longer than the target.
+//! It reads no clock.
 
 use std::time::Duration;
 

@@ -308,7 +308,7 @@ impl NodeConnection {
         }
     }
 
-    /// The connection that was used last. A repair that is stuck in an attempt keeps the one it has.
+    /// The latest connection. A repair that is stuck in an attempt keeps the one it has.
     fn latest(&self) -> Arc<tokio::sync::Mutex<Latest>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if latest.try_lock().is_err() {

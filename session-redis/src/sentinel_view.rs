@@ -104,8 +104,8 @@ impl KnownPrimary {
         }
     }
 
-    /// A sentinel has announced that it promotes a replica of this primary, and the replica has said
-    /// that it is a primary. Returns whether it is the primary to use.
+    /// A sentinel has announced that it promotes a replica of this primary, and the replica has
+    /// said that it is a primary. Returns whether it is the primary to use.
     pub(crate) fn on_promotion(
         &mut self,
         primary: &Address,
