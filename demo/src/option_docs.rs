@@ -67,8 +67,13 @@ mod tests {
     use super::*;
     use crate::options::Options;
 
-    /// Options whose values are code, and those that stand for a whole table.
-    const WITHOUT_FLAG: [&str; 8] = [
+    /// Options whose values are code, those that stand for others, and those whose flag has another
+    /// form.
+    const WITHOUT_FLAG: [&str; 12] = [
+        "list_sessions",
+        "load_mode",
+        "timeouts",
+        "transports",
         "cookie",
         "cookie_for",
         "commit_if",
