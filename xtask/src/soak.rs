@@ -5,13 +5,14 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-const SCENARIOS: [&str; 6] = [
+const SCENARIOS: [&str; 7] = [
     "updates",
     "outage",
     "races",
     "recovery",
     "isolation",
     "overload",
+    "users",
 ];
 
 /// Runs one scenario with its options, or all of them.
