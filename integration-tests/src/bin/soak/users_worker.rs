@@ -23,7 +23,7 @@ use crate::{
 /// The most sessions of a user.
 pub(crate) const LIMIT: usize = 5;
 /// The idle timeout of some sessions, which then expire.
-const SHORT: Duration = Duration::from_millis(300);
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
 /// The sessions that a task remembers.
 const HELD: usize = 24;
 
