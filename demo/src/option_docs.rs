@@ -67,11 +67,12 @@ mod tests {
     use super::*;
     use crate::options::Options;
 
-    /// Options whose values are code, those that stand for others, and those whose flag has another
-    /// form.
-    const WITHOUT_FLAG: [&str; 12] = [
+    /// Options whose values are code, those that stand for other options or a whole table, and those
+    /// whose flag has another form.
+    const WITHOUT_FLAG: [&str; 13] = [
         "list_sessions",
         "load_mode",
+        "on_event",
         "timeouts",
         "transports",
         "cookie",

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    Created, Destroy, Destroyed, Health, Loaded, MemoryStore, Saved, SessionId, Store, StoreError,
-    Touched, Version, Write, testing::TestStore,
+    AnyIndex, Created, Destroy, Destroyed, Health, Loaded, MemoryStore, Saved, SessionId, Store,
+    StoreError, Touched, Version, Write, testing::TestStore,
 };
 use session_redis::RedisStore;
 
@@ -55,7 +55,11 @@ impl Backend {
     pub fn len(&self) -> u64 {
         match self {
             Self::Memory(store) => store.len(),
-            Self::Redis { server, .. } => server.command(&["DBSIZE"]),
+            Self::Redis { server, .. } => {
+                let keys: Vec<String> = server.command(&["KEYS", "*"]);
+                let sessions = keys.iter().filter(|key| !key.contains(":index:"));
+                sessions.count() as u64
+            }
         }
     }
 
@@ -127,6 +131,13 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.health().await,
             Self::Redis { store, .. } => store.health().await,
+        }
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        match self {
+            Self::Memory(store) => store.index(),
+            Self::Redis { store, .. } => store.index(),
         }
     }
 }

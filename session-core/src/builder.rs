@@ -13,6 +13,7 @@ use crate::{
     cookie_options::CookieOptions,
     cookie_spec::CookieSpec,
     entropy::{Entropy, EntropyError, OsEntropy},
+    event::{Observer, SessionEvent},
     format::Native,
     id::SessionId,
     policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Policy, SessionLimit, WhenFull},
@@ -50,6 +51,7 @@ pub struct Builder {
     id_source: Option<IdSource>,
     original_uri: Option<OriginalUri>,
     lists_sessions: bool,
+    observer: Option<Observer>,
     load_mode: Option<LoadModeFn>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
@@ -86,6 +88,7 @@ impl Sessions {
             id_source: None,
             original_uri: None,
             lists_sessions: true,
+            observer: None,
             load_mode: None,
             entropy: Arc::new(OsEntropy),
             clock: Arc::new(SystemClock),
@@ -267,6 +270,34 @@ impl Builder {
         self
     }
 
+    /// Takes a function that is told what happens to sessions, after the store has confirmed it: for
+    /// audit logs. It is called on the task of the request, so it must not block.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use session_core::{MemoryStore, SessionEventKind, Sessions, SigningKeys};
+    ///
+    /// let sessions = Sessions::builder(MemoryStore::new())
+    ///     .signing_keys(SigningKeys::random()?)
+    ///     .on_event(|event| match event.kind {
+    ///         SessionEventKind::LoggedIn => println!("{} logged in", event.id),
+    ///         SessionEventKind::Ended(reason) => println!("{} ended: {reason:?}", event.id),
+    ///         _ => {}
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "memory"))]
+    /// # fn main() {}
+    /// ```
+    pub fn on_event(self, observer: impl Fn(&SessionEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self {
+            observer: Some(Arc::new(observer)),
+            ..self
+        }
+    }
+
     /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self {
@@ -329,6 +360,7 @@ impl Builder {
             id_source: self.id_source,
             original_uri: self.original_uri,
             load_mode: self.load_mode,
+            observer: self.observer,
             entropy: self.entropy,
             clock: self.clock,
             format: Box::new(Native),

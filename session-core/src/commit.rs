@@ -8,17 +8,18 @@ use tracing::Instrument;
 use crate::{
     answer::{Answer, Change, Context, Creation, Progress, Verdict},
     attempted::Attempted,
-    body::{Body, Contents, Secrets},
+    body::Contents,
     clock::Now,
-    decide::{Create, Facts, Purpose, Save, SecretChange, Step, Trigger, decide},
+    decide::{Facts, Purpose, Step, Trigger, decide},
+    encode,
     error::{SessionError, SessionErrorKind},
+    event,
     id::SessionId,
     indexing, limit,
     listing::Listed,
     lookup,
-    outcome::{Loss, Outcome},
-    record::{Record, Version},
-    secret::Secret,
+    outcome::{Ended, Loss, Outcome},
+    record::Version,
     shared::Shared,
     state::State,
     store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
@@ -110,11 +111,11 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
             Step::NewToken => Answer::Token(new_token(shared, &commit.progress.state)?),
             Step::Load(id) => commit.load(id).await?,
             Step::Create(create) => {
-                let attempted = attempt_create(shared, &create)?;
+                let attempted = encode::create(shared, &create)?;
                 commit.create(attempted).await
             }
             Step::Save(save) => {
-                let attempted = attempt_save(shared, &save, now)?;
+                let attempted = encode::save(shared, &save, now)?;
                 commit.save(attempted).await?
             }
             Step::Repeat(attempted) => {
@@ -175,6 +176,8 @@ struct InFlight<'s> {
     repeats: bool,
     /// The write that the store has been asked for and has not answered.
     pending: Pending,
+    /// What the session contained that the store was last asked to remove.
+    removed: Option<Arc<Contents>>,
 }
 
 enum Pending {
@@ -198,6 +201,7 @@ impl<'s> InFlight<'s> {
             progress,
             repeats: false,
             pending: Pending::None,
+            removed: None,
         }
     }
 
@@ -212,8 +216,14 @@ impl<'s> InFlight<'s> {
             new_session: &|| shared.request.new_session(&shared.config),
         };
         self.repeats |= is_conflict(&answer);
+        let ended_before = self.progress.outcome.ended;
         let result = self.progress.apply_answer(answer, context);
         let outcome = &self.progress.outcome;
+        if let Some(Ended { id, reason }) = outcome.ended.filter(|_| ended_before != outcome.ended)
+        {
+            let principal = principal(self.removed.as_ref());
+            event::ended(&shared.config, id, reason, principal);
+        }
         self.facts.committed = outcome.created || outcome.saved || outcome.touched;
         self.facts.due = self.progress.due();
         self.repeats |= matches!(self.progress.state, State::InDoubt(_));
@@ -222,7 +232,11 @@ impl<'s> InFlight<'s> {
 
     fn finish(&mut self) -> Outcome {
         let outcome = self.progress.outcome;
-        trace(&outcome, &self.progress.state);
+        let state = &self.progress.state;
+        if let Some(id) = state.token().map(SessionToken::id) {
+            let principal = principal(state.contents());
+            event::written(&self.shared.config, id, &outcome, principal);
+        }
         // what was written made no difference, or the handler learns that it is lost
         let is_over = matches!(self.progress.state, State::Modified { .. })
             || outcome.lost == Some(Loss::Superseded);
@@ -302,6 +316,7 @@ impl<'s> InFlight<'s> {
         contents: Option<Arc<Contents>>,
     ) -> Result<Answer, SessionError> {
         self.pending = Pending::Destroy(purpose);
+        self.removed = contents;
         let options = expected.map_or_else(Destroy::any, Destroy::expecting);
         let result = match self.shared.config.store.destroy(&id, options).await {
             Ok(Destroyed::Destroyed(applied)) => Ok(Change::Applied(applied)),
@@ -309,8 +324,8 @@ impl<'s> InFlight<'s> {
             Ok(Destroyed::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
-        if let (Ok(Change::Applied(_)), Some(contents)) = (&result, contents) {
-            indexing::forget(&self.shared.config, id, &contents);
+        if let (Ok(Change::Applied(_)), Some(contents)) = (&result, &self.removed) {
+            indexing::forget(&self.shared.config, id, contents);
         }
         Ok(Answer::Destroyed(purpose, result))
     }
@@ -433,124 +448,12 @@ fn new_token(shared: &Shared, state: &State) -> Result<SessionToken, SessionErro
     shared.request.new_token(&shared.config)
 }
 
-/// Encodes a new session.
-fn attempt_create(shared: &Shared, create: &Create<'_>) -> Result<Arc<Attempted>, SessionError> {
-    let Create {
-        new,
-        token,
-        contents,
-        login,
-        ttl,
-    } = create;
-    let now = shared.config.now().wall;
-    let id = token.id();
-    let listings = indexing::listings(&shared.config, id, None, contents, false, *ttl, now)?;
-    let body = Body {
-        secrets: Secrets::one(token.secret().hash()),
-        created_at: new.created_at,
-        authenticated_at: login.map(|login| login.at),
-        renewed_at: None,
-        transport: shared.request.facts().transport,
-        contents: Arc::clone(contents),
-        unknown: Vec::new(),
-    };
-    Ok(Arc::new(Attempted {
-        record: encode(shared, token, &body)?,
-        token: (*token).clone(),
-        expected: None,
-        body,
-        ttl: *ttl,
-        opens: true,
-        renews: true,
-        logs_in: login.is_some(),
-        only_extends: false,
-        reissue: false,
-        listings,
-        extends: false,
-    }))
-}
-
-/// Encodes a changed session.
-fn attempt_save(
-    shared: &Shared,
-    save: &Save<'_>,
-    now: Now,
-) -> Result<Arc<Attempted>, SessionError> {
-    let Save {
-        base,
-        contents,
-        login,
-        secret,
-        ttl,
-        only_extends,
-        reissue,
-        extends,
-    } = save;
-    let (config, id, stored) = (&shared.config, base.token.id(), Some(&**base.contents()));
-    let logs_in = login.is_some();
-    let listings = indexing::listings(config, id, stored, contents, logs_in, *ttl, now.wall)?;
-    let renews = *secret != SecretChange::Keep;
-    let token = match renews {
-        true => SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?),
-        false => base.token.clone(),
-    };
-    let body = Body {
-        secrets: secret.apply(base.body.secrets, token.secret()),
-        created_at: base.body.created_at,
-        authenticated_at: login.map(|login| login.at).or(base.body.authenticated_at),
-        renewed_at: if renews {
-            Some(now.wall)
-        } else {
-            base.body.renewed_at
-        },
-        transport: base.body.transport,
-        contents: Arc::clone(contents),
-        unknown: base.body.unknown.clone(),
-    };
-    Ok(Arc::new(Attempted {
-        record: encode(shared, &token, &body)?,
-        token,
-        expected: Some(base.version),
-        body,
-        ttl: *ttl,
-        opens: renews || !base.is_superseded(),
-        renews,
-        logs_in,
-        only_extends: *only_extends,
-        reissue: *reissue,
-        extends: *extends && listings.is_empty(),
-        listings,
-    }))
-}
-
-fn encode(shared: &Shared, token: &SessionToken, body: &Body) -> Result<Record, SessionError> {
-    let version = Version::generate(&*shared.config.entropy)?;
-    let bytes = shared
-        .config
-        .format
-        .encode(&token.id(), version, body)
-        .map_err(|error| {
-            SessionError::with_source(SessionErrorKind::Encode, "session cannot be encoded", error)
-        })?;
-    Ok(Record::new(version, bytes))
-}
-
 fn warn_not_stored() {
     tracing::warn!(
         "session not stored: its cookie must be Secure and the request came over plain http"
     );
 }
 
-fn trace(outcome: &Outcome, state: &State) {
-    if let Some(ended) = outcome.ended {
-        tracing::debug!(session.id = %ended.id, reason = ?ended.reason, "session ended");
-    }
-    let Some(id) = state.token().map(SessionToken::id) else {
-        return;
-    };
-    if outcome.created || outcome.saved {
-        tracing::debug!(session.id = %id, kind = outcome.kind().as_str(), "session stored");
-    } else if outcome.touched {
-        tracing::trace!(session.id = %id, "session touched");
-    }
+fn principal(contents: Option<&Arc<Contents>>) -> Option<&str> {
+    contents.and_then(|contents| contents.principal.as_deref())
 }

@@ -421,7 +421,8 @@ impl Context<'_> {
             || timeouts.persistent(&before.lifetime) != timeouts.persistent(&after.lifetime)
             || timeouts.persistent(&after.lifetime) && before.lifetime != after.lifetime;
         let replaces_key = self.facts.request.signed_by_old_key && after.principal.is_some();
-        let rolls = self.policy.express.rolling && self.touch_due(base, ttl);
+        let repeats_cookie =
+            changes_cookie || self.policy.express.rolling && self.touch_due(base, ttl);
         Step::Save(Save {
             base,
             contents,
@@ -429,7 +430,7 @@ impl Context<'_> {
             secret,
             ttl,
             only_extends: false,
-            reissue: changes_cookie || replaces_key || rolls,
+            reissue: replaces_key || repeats_cookie && is_in_cookie(base),
             extends: self.extends_life(base, ttl),
         })
     }
@@ -454,7 +455,7 @@ impl Context<'_> {
         }
         let due = self.touch_due(base, ttl);
         let reissue = due
-            && (self.policy.express.rolling
+            && (self.policy.express.rolling && is_in_cookie(base)
                 || self.facts.request.signed_by_old_key && base.principal().is_some());
         let resave = self.policy.express.resave && self.facts.trigger == Trigger::Finish;
         if resave && base.extends && !base.written && !self.facts.late {
@@ -509,6 +510,14 @@ impl Context<'_> {
         let limit = self.policy.limit;
         let rejects = limit.is_some_and(|limit| limit.when_full == WhenFull::Reject);
         rejects && !self.facts.has_room
+    }
+}
+
+/// Whether the client keeps the token in a cookie, which is set again to keep it for longer.
+fn is_in_cookie(base: &Base) -> bool {
+    match base.body.transport {
+        Transport::Cookie => true,
+        Transport::Bearer => false,
     }
 }
 

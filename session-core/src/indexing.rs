@@ -31,7 +31,10 @@ pub(crate) fn listings(
     ttl: Duration,
     now: Millis,
 ) -> Result<Vec<Listing>, SessionError> {
-    if config.index.is_none() || !contents.is_labelled() {
+    let keeps_labels = stored.is_some_and(|stored| {
+        stored.principal == contents.principal && stored.tags == contents.tags
+    });
+    if config.index.is_none() || !contents.is_labelled() || keeps_labels && !logs_in {
         return Ok(Vec::new());
     }
     let is_new = |label: &Label| !stored.is_some_and(|stored| label.is_on(stored));
@@ -92,8 +95,18 @@ pub(crate) fn refresh(
 
 /// A session has ended.
 pub(crate) fn forget(config: &Config, id: SessionId, contents: &Contents) {
+    forget_but(config, id, contents, None);
+}
+
+/// A session has ended, whose entry under one label is removed by somebody else.
+pub(crate) fn forget_but(
+    config: &Config,
+    id: SessionId,
+    contents: &Contents,
+    removed: Option<&Label>,
+) {
     let Some(index) = &config.index else { return };
-    for label in Label::all(contents) {
+    for label in Label::all(contents).filter(|label| Some(label) != removed) {
         index.forget(label.key(), id);
     }
 }

@@ -97,8 +97,10 @@ mod cookie_spec;
 mod data;
 mod decide;
 mod draft;
+mod encode;
 mod entropy;
 mod error;
+mod event;
 mod format;
 mod forwarded;
 #[cfg(feature = "testing")]
@@ -156,6 +158,7 @@ pub use config_error::ConfigError;
 pub use cookie_options::{CookieOptions, Priority, SameSite, Secure};
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use error::{SessionError, SessionErrorKind};
+pub use event::{SessionEvent, SessionEventKind};
 pub use handle::SessionHandle;
 pub use health::{Health, HealthPart, PartState};
 pub use id::{ParseIdError, SessionId};

@@ -7,6 +7,8 @@
 
 use std::cmp::Reverse;
 
+use futures_util::future::try_join_all;
+
 use crate::{
     answer::Verdict,
     config::Config,
@@ -15,6 +17,7 @@ use crate::{
     label::Label,
     listing::Listed,
     members,
+    outcome::EndReason,
     policy::{SessionLimit, WhenFull},
 };
 
@@ -59,8 +62,10 @@ pub(crate) async fn enforce(
             // a newer login ends this session, if it is one too many, before it is acknowledged
             let kept = limit.max.saturating_sub(1).max(newer.count() as u64);
             let kept = usize::try_from(kept).unwrap_or(usize::MAX);
-            let oldest = others.into_iter().skip(kept).map(|(entry, _)| entry);
-            let ended = members::end(config, &label, oldest.collect()).await?;
+            let oldest = others.iter().skip(kept);
+            let ends = oldest
+                .map(|(entry, _)| members::end_one(config, &label, &entry.id, EndReason::Evicted));
+            let ended = try_join_all(ends).await?;
             tracing::debug!(ended = ended.len(), "sessions beyond the limit ended");
             Ok(Verdict::Within)
         }
@@ -71,7 +76,7 @@ pub(crate) async fn enforce(
             if (older.count() as u64) < limit.max {
                 return Ok(Verdict::Within);
             }
-            members::end_one(config, &label, &own).await?;
+            members::end_one(config, &label, &own, EndReason::Evicted).await?;
             Ok(Verdict::Exceeded)
         }
     }

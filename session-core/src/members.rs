@@ -6,11 +6,14 @@ use crate::{
     clock::Now,
     config::Config,
     error::{SessionError, SessionErrorKind},
+    event,
     id::SessionId,
     index::{AnyIndex, Index},
+    indexing,
     label::Label,
     listing::IndexEntry,
     lookup,
+    outcome::EndReason,
     state::Current,
     store::{Destroy, Destroyed, Store},
     store_error::StoreErrorKind,
@@ -89,7 +92,8 @@ pub(crate) async fn end(
     entries: Vec<IndexEntry>,
 ) -> Result<Vec<SessionId>, SessionError> {
     let end = |entry: IndexEntry| async move {
-        let ended = end_one(config, label, &entry.id).await?;
+        let ended =
+            end_and_forget(config, label, &entry.id, EndReason::Revoked, Some(label)).await?;
         remove(config, label, &entry).await?;
         Ok(ended.then_some(entry.id))
     };
@@ -100,23 +104,38 @@ pub(crate) async fn end(
         .await
 }
 
-/// Ends a session if it is alive and has the label. Returns whether it did.
+/// Ends a session if it is alive and has the label. Returns whether it did. Its entries are removed
+/// later.
 pub(crate) async fn end_one(
     config: &Config,
     label: &Label,
     id: &SessionId,
+    reason: EndReason,
+) -> Result<bool, SessionError> {
+    end_and_forget(config, label, id, reason, None).await
+}
+
+async fn end_and_forget(
+    config: &Config,
+    label: &Label,
+    id: &SessionId,
+    reason: EndReason,
+    removed: Option<&Label>,
 ) -> Result<bool, SessionError> {
     let deadline = config.clock.monotonic() + config.policy.commit_deadline;
     let mut current = load_living(config, label, id).await?;
     let mut in_doubt = false;
     while let Some(Current { version, body, .. }) = current {
+        let ended = || {
+            event::ended(config, *id, reason, body.contents.principal.as_deref());
+            indexing::forget_but(config, *id, &body.contents, removed);
+        };
         match config.store.destroy(id, Destroy::expecting(version)).await {
-            Ok(Destroyed::Destroyed(_)) => {
-                crate::indexing::forget(config, *id, &body.contents);
-                tracing::info!(session.id = %id, "session ended");
+            Ok(Destroyed::Gone) if !in_doubt => return Ok(false),
+            Ok(Destroyed::Destroyed(_) | Destroyed::Gone) => {
+                ended();
                 return Ok(true);
             }
-            Ok(Destroyed::Gone) => return Ok(in_doubt),
             Ok(Destroyed::Conflict(loaded)) => {
                 in_doubt = false;
                 let now = config.now();
@@ -127,6 +146,7 @@ pub(crate) async fn end_one(
                 in_doubt = true;
                 current = load_living(config, label, id).await?;
                 if current.is_none() {
+                    ended();
                     return Ok(true);
                 }
             }

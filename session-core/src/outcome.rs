@@ -61,6 +61,25 @@ pub enum EndReason {
     Regenerated,
     /// One of its timeouts.
     Expired,
+    /// [`Sessions::end`](crate::Sessions::end), or one of the methods of
+    /// [`SessionsOf`](crate::SessionsOf).
+    Revoked,
+    /// A newer login of its principal, beyond
+    /// [`max_sessions_per_principal`](crate::Builder::max_sessions_per_principal).
+    Evicted,
+}
+
+impl EndReason {
+    /// The name in snake case, as metrics label it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Destroyed => "destroyed",
+            Self::Regenerated => "regenerated",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Evicted => "evicted",
+        }
+    }
 }
 
 /// Why writes of a request were not stored.
@@ -124,7 +143,15 @@ impl Outcome {
         match (self.lost, self.ended.map(|ended| ended.reason)) {
             (Some(Loss::Gone), _) => OutcomeKind::Gone,
             (Some(Loss::Superseded), _) => OutcomeKind::Superseded,
-            (None, Some(EndReason::Destroyed | EndReason::Expired)) => OutcomeKind::Destroyed,
+            (
+                None,
+                Some(
+                    EndReason::Destroyed
+                    | EndReason::Expired
+                    | EndReason::Revoked
+                    | EndReason::Evicted,
+                ),
+            ) => OutcomeKind::Destroyed,
             (None, _) if self.logged_in => OutcomeKind::LoggedIn,
             (None, Some(EndReason::Regenerated)) => OutcomeKind::Regenerated,
             (None, None) if self.renewed => OutcomeKind::Renewed,

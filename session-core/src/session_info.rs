@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    body::Contents,
+    body::{Contents, Transport},
     clock::{Millis, Now},
     error::SessionError,
     id::SessionId,
@@ -32,6 +32,7 @@ pub struct SessionInfo {
     authenticated_at: Option<Millis>,
     last_seen_at: SystemTime,
     expires_at: Option<Millis>,
+    transport: Transport,
 }
 
 impl SessionInfo {
@@ -45,6 +46,7 @@ impl SessionInfo {
             authenticated_at: current.body.authenticated_at,
             last_seen_at: entry.seen_at,
             expires_at: remaining.map(|remaining| now.wall.plus(remaining)),
+            transport: current.body.transport,
         }
     }
 
@@ -83,6 +85,11 @@ impl SessionInfo {
     /// Returns when the session ends unless it is used; `None` if the store keeps it for ever.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at.map(Millis::to_system_time)
+    }
+
+    /// Returns how its token travels: in a browser's cookie, or as the bearer token of an app.
+    pub fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Returns the value of a name, decoded; `None` if there is none.

@@ -13,11 +13,12 @@ use crate::{
     cookie_spec::CookieSpec,
     decide::Trigger,
     error::SessionError,
+    event,
     handle::{RequestStart, SessionHandle},
     health::Health,
     id::SessionId,
     lookup::{self, Lookup},
-    outcome::Outcome,
+    outcome::{EndReason, Outcome},
     policy::LoadMode,
     presented::Presented,
     request_context::{self, RequestContext},
@@ -178,7 +179,7 @@ impl Sessions {
             .destroy(id, Destroy::any())
             .await
             .map_err(SessionError::from_write)?;
-        tracing::info!(session.id = %id, "session ended");
+        event::ended(&self.0, *id, EndReason::Revoked, None);
         Ok(())
     }
 

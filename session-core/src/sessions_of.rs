@@ -7,6 +7,7 @@ use crate::{
     label::Label,
     listing::IndexEntry,
     members,
+    outcome::EndReason,
     session::Session,
     session_info::SessionInfo,
     sessions::Sessions,
@@ -134,7 +135,8 @@ impl SessionsOf {
     /// If the store fails; the session may then live on.
     pub async fn end(&self, id: &SessionId) -> Result<bool, SessionError> {
         members::index(self.sessions.config())?;
-        members::end_one(self.sessions.config(), &self.label, id).await
+        let config = self.sessions.config();
+        members::end_one(config, &self.label, id, EndReason::Revoked).await
     }
 
     async fn end_except(&self, kept: Option<SessionId>) -> Result<u64, SessionError> {

@@ -48,6 +48,7 @@ pub fn status_code(kind: SessionErrorKind) -> StatusCode {
         | SessionErrorKind::MissingLayer
         | SessionErrorKind::OutsidePath
         | SessionErrorKind::CannotSetCookie
+        | SessionErrorKind::NoIndex
         | SessionErrorKind::Config => StatusCode::INTERNAL_SERVER_ERROR,
         // a kind that a newer session-core added
         _ => StatusCode::INTERNAL_SERVER_ERROR,

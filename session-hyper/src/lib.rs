@@ -148,7 +148,8 @@
 //!   `on_error`, which makes the responses to errors.
 //! * [`store::connect`] chooses the store by a URL; [`Store`] is the contract for a store of your
 //!   own.
-//! * [`guide`] explains renewal, merging, cookies and security, and lists verbs and errors.
+//! * [`guide`] explains renewal, merging, cookies, bearer sessions, security and testing, and lists
+//!   verbs and errors.
 //! * [`migrating`] is for users of express-session and tower-sessions.
 //!
 //! # Features

@@ -25,10 +25,12 @@ pub(crate) fn error(error: &SessionError) {
     let kind = error.kind();
     let is_answer = matches!(
         kind,
-        SessionErrorKind::Unauthenticated | SessionErrorKind::NotFresh
+        SessionErrorKind::Unauthenticated
+            | SessionErrorKind::NotFresh
+            | SessionErrorKind::LimitReached
     );
     if is_answer {
-        // nothing went wrong: any visitor of a page for users gets it
+        // nothing went wrong: the user is asked to log in, or to end another session
         tracing::debug!(?kind, "request rejected");
     } else {
         log(error, kind);

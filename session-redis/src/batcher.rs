@@ -17,13 +17,13 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, Value};
 use tokio::{
     runtime::{self, Handle},
     sync::{mpsc, oneshot},
@@ -32,6 +32,7 @@ use tokio::{
 
 use crate::{
     admission::Permit,
+    connection::Connection,
     failure::Failure,
     reply::{Values, take_replies},
 };
@@ -77,6 +78,9 @@ struct Shared {
     observer: Observer,
     /// How many pipelines are in flight.
     in_flight: AtomicUsize,
+    /// Changes when a pipeline is sent or ends: by that, other runtimes know that something drives
+    /// the one of the connection.
+    progress: AtomicU64,
 }
 
 /// The commands of one operation, and where its replies go.
@@ -92,7 +96,7 @@ struct Queued {
 impl Batcher {
     /// Starts to serve a connection, on the current runtime.
     pub(crate) fn start(
-        multiplexed: MultiplexedConnection,
+        connection: Connection,
         response_timeout: Duration,
         observer: Observer,
     ) -> Self {
@@ -101,8 +105,9 @@ impl Batcher {
             response_timeout,
             observer,
             in_flight: AtomicUsize::new(0),
+            progress: AtomicU64::new(0),
         });
-        tokio::spawn(collect(queued, multiplexed, shared.clone()));
+        tokio::spawn(collect(queued, connection, shared.clone()));
         Self {
             queue,
             shared,
@@ -115,7 +120,8 @@ impl Batcher {
         !self.shared.is_busy()
     }
 
-    /// Sends commands once, and waits for their replies for `limit` at most.
+    /// Sends commands once, and waits for their replies for `limit` at most. An error among them is
+    /// the failure of all.
     ///
     /// # Cancel safety
     ///
@@ -128,7 +134,20 @@ impl Batcher {
         limit: Duration,
         permit: Option<Permit>,
     ) -> Result<Values, Failure> {
+        let values = self.send_all(commands, asking, limit, permit).await?;
+        take_replies(values)
+    }
+
+    /// As [`send`](Self::send), but some of the replies may be errors.
+    pub(crate) async fn send_all(
+        &self,
+        commands: Vec<Cmd>,
+        asking: bool,
+        limit: Duration,
+        permit: Option<Permit>,
+    ) -> Result<Values, Failure> {
         let (replies, result) = oneshot::channel();
+        let progress = self.shared.progress.load(Ordering::Relaxed);
         let queued = Queued {
             commands,
             asking,
@@ -147,8 +166,8 @@ impl Batcher {
         } else {
             // boxed, because this is rare and would enlarge the future of every operation
             Box::pin(timeout(limit, result)).await.map_err(|_| {
-                if full {
-                    // the runtime of the connection keeps no deadline while nothing drives it
+                // the runtime of the connection keeps no deadline while nothing drives it
+                if full && self.shared.is_still_at(progress) {
                     (self.shared.observer)(BatchEnd::TimedOut);
                 }
                 Failure::TimedOut
@@ -174,7 +193,7 @@ impl fmt::Debug for Batcher {
 /// Fills pipelines until the last batcher is dropped.
 async fn collect(
     mut queue: mpsc::UnboundedReceiver<Queued>,
-    connection: MultiplexedConnection,
+    connection: Connection,
     shared: Arc<Shared>,
 ) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -212,11 +231,12 @@ struct InFlight(Arc<Shared>);
 impl InFlight {
     fn new(shared: Arc<Shared>) -> Self {
         shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        shared.progress.fetch_add(1, Ordering::Relaxed);
         Self(shared)
     }
 
     /// Sends a batch, and hands out the replies or the failure.
-    async fn flush(self, batch: Vec<Queued>, mut connection: MultiplexedConnection) {
+    async fn flush(self, batch: Vec<Queued>, mut connection: Connection) {
         let mut pipeline = Pipeline::with_capacity(2 * batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         // nobody waits for the replies of an operation that was dropped
@@ -237,34 +257,31 @@ impl InFlight {
                 pipeline.add_command(command);
             }
         }
-        let count = pipeline.len();
-        if count == 0 {
+        if pipeline.is_empty() {
             return;
         }
         let sent_at = Instant::now();
         let response_timeout = self.0.response_timeout;
-        let sent = connection.send_packed_commands(&pipeline, 0, count);
-        let values = match timeout(response_timeout, sent).await {
-            Ok(Ok(values)) if values.len() == count => Ok(values),
-            Ok(Ok(_)) => Err(Failure::unexpected_reply()),
-            Ok(Err(error)) => Err(Failure::from_command(&error)),
-            Err(_) => Err(Failure::TimedOut),
-        };
+        let values = timeout(response_timeout, connection.send(&pipeline)).await;
+        let values = values.unwrap_or(Err(Failure::TimedOut));
         (self.0.observer)(match &values {
             Ok(_) | Err(Failure::Server(_)) => BatchEnd::Replied {
                 took: sent_at.elapsed(),
                 operations: waiting.len(),
             },
             Err(Failure::TimedOut) => BatchEnd::TimedOut,
-            Err(Failure::Lost { .. } | Failure::Closed | Failure::NotSent { .. }) => BatchEnd::Lost,
+            Err(
+                Failure::Lost { .. }
+                | Failure::Closed
+                | Failure::NotSent { .. }
+                | Failure::NoServer { .. },
+            ) => BatchEnd::Lost,
         });
         let mut values = values.map(Vec::into_iter);
         for (count, asking, replies, permit) in waiting {
             let own = match &mut values {
-                // All of them are taken before one is looked at: what an error left behind would
-                // go to the next operation.
-                Ok(values) if asking => take_replies(after_asking(values, count)),
-                Ok(values) => take_replies(values.by_ref().take(count).collect()),
+                Ok(values) if asking => Ok(after_asking(values, count)),
+                Ok(values) => Ok(values.by_ref().take(count).collect()),
                 Err(failure) => Err(failure.clone()),
             };
             drop(permit);
@@ -284,6 +301,7 @@ fn after_asking(values: &mut impl Iterator<Item = Value>, count: usize) -> Value
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.progress.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -291,13 +309,95 @@ impl Shared {
     fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) > 0
     }
+
+    /// Whether there was no progress. Of several operations that ask, one gets to know.
+    fn is_still_at(&self, progress: u64) -> bool {
+        let next = progress.wrapping_add(1);
+        let (set, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.progress
+            .compare_exchange(progress, next, set, failed)
+            .is_ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use redis::parse_redis_value;
+    use test_support::{Redis, eventually};
+    use tokio::task::JoinSet;
 
     use super::*;
+    use crate::{
+        address::Address,
+        config::{RedisConfig, Role},
+        endpoint::Endpoint,
+    };
+
+    const LIMIT: Duration = Duration::from_millis(200);
+
+    /// A connection of the current runtime, and how many missed deadlines it has reported.
+    async fn batcher(server: &Redis) -> (Batcher, Arc<AtomicUsize>) {
+        let config = RedisConfig::from_url(&server.url()).expect("a URL");
+        let address = Address {
+            host: "127.0.0.1".to_owned(),
+            port: server.port(),
+        };
+        let connection = Endpoint::Tcp(&address).connect(&config, Role::Server).await;
+        let reports = Arc::new(AtomicUsize::new(0));
+        let counted = reports.clone();
+        let observer: Observer = Arc::new(move |end| {
+            assert_eq!(end, BatchEnd::TimedOut);
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let connection = connection.expect("a connection");
+        (Batcher::start(connection, LIMIT, observer), reports)
+    }
+
+    /// Sends so many commands at once, none of which is answered.
+    async fn assert_unanswered(batcher: &Batcher, commands: usize) {
+        let mut sends = JoinSet::new();
+        for _ in 0..commands {
+            let batcher = batcher.clone();
+            let send = async move {
+                let ping = vec![redis::cmd("PING")];
+                batcher.send(ping, false, LIMIT, None).await
+            };
+            sends.spawn(send);
+        }
+        for result in sends.join_all().await {
+            assert_eq!(result, Err(Failure::TimedOut));
+        }
+    }
+
+    #[test]
+    fn missed_deadlines_on_other_runtimes_are_one_report_if_nothing_drives_the_connection() {
+        let server = Redis::start();
+        let home = runtime::Builder::new_current_thread().enable_all().build();
+        let home = home.expect("a runtime");
+        let (batcher, reports) = home.block_on(batcher(&server));
+        let other = runtime::Runtime::new().expect("a runtime");
+        for expected in 1..4 {
+            other.block_on(assert_unanswered(&batcher, 20));
+            assert_eq!(reports.load(Ordering::SeqCst), expected);
+        }
+    }
+
+    #[test]
+    fn missed_deadlines_on_other_runtimes_are_reported_by_the_pipeline_if_something_drives_it() {
+        let server = Redis::start();
+        let home = runtime::Runtime::new().expect("a runtime");
+        let (batcher, reports) = home.block_on(batcher(&server));
+        server.pause();
+        let other = runtime::Runtime::new().expect("a runtime");
+        for expected in 1..4 {
+            other.block_on(async {
+                assert_unanswered(&batcher, 1).await;
+                eventually("the pipeline has ended", async || batcher.is_idle()).await;
+            });
+            assert_eq!(reports.load(Ordering::SeqCst), expected);
+        }
+        server.resume();
+    }
 
     fn after(replies: &[&str], count: usize) -> Result<Values, Failure> {
         let replies = replies.iter().map(|reply| {

@@ -24,6 +24,14 @@ use crate::{backoff::exponential, failure::Failure};
 /// [`BreakerConfig::probe_every`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
+/// For so long after the beginning of an outage, a server that refuses connections is tried at least
+/// every [`QUICK_PAUSE`]: it may just be restarted, and a refusal costs it nothing.
+const QUICK: Duration = Duration::from_secs(4);
+const QUICK_PAUSE: Duration = Duration::from_millis(250);
+
+/// After that, the pause is at most this part of the outage.
+const OUTAGE_PART: u32 = 3;
+
 /// A connection younger than this is not replaced because its server is read-only: the server that
 /// the sentinels name is, and would be again.
 const MIN_AGE: Duration = Duration::from_secs(1);
@@ -75,8 +83,10 @@ pub(crate) struct Up<C> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Active<C> {
     pub(crate) connection: C,
-    /// Tells this connection from earlier and later ones.
+    /// Tells this connection from earlier and later ones. One that was checked is a later one.
     pub(crate) serial: u64,
+    /// Tells the socket from others. A check keeps it.
+    pub(crate) socket: u64,
     /// Connections of one generation lead to the same server.
     pub(crate) generation: u64,
     /// When it was connected.
@@ -90,6 +100,8 @@ pub(crate) struct Repair {
     attempts: u32,
     /// The connection was suspect when the latest attempt started.
     suspect: bool,
+    /// The socket that must not be used any more, even if it passes a check.
+    discard: Option<u64>,
 }
 
 /// What happened to a connection.
@@ -98,7 +110,7 @@ pub(crate) enum Event<C> {
     /// An operation wants to use it.
     Requested,
     /// The server replied to an operation.
-    Answered,
+    Answered { serial: u64 },
     /// An operation got no reply in time.
     TimedOut { serial: u64 },
     /// It broke under an operation.
@@ -106,10 +118,13 @@ pub(crate) enum Event<C> {
     /// The server refused a write because it is a replica.
     ReadOnly { serial: u64 },
     /// The server closed it.
-    Disconnected,
+    Disconnected { socket: u64 },
     /// Another connection to the same server no longer gets replies. If this one is idle, it has
     /// not noticed.
     PeerTimedOut { generation: u64, idle: bool },
+    /// Another connection to the same server broke, and no message would report it if this one
+    /// had, too.
+    PeerLost { generation: u64, idle: bool },
     /// Connections of other generations lead to a server that is no longer the primary.
     PrimaryChanged { generation: u64 },
     /// The repair starts an attempt.
@@ -134,13 +149,15 @@ pub(crate) struct Transition<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     None,
-    /// Start the repair. `discard` says that the connection must not be used any more, even if it
-    /// passes a check.
-    StartRepair {
+    StartRepair,
+    /// Check the connection, or make another. `discard` forbids the former.
+    Attempt {
         discard: bool,
     },
     /// Make another attempt after this pause, before jitter.
     RetryAfter(Duration),
+    /// End the pause.
+    RetryNow,
     /// End the repair.
     EndRepair,
 }
@@ -160,6 +177,9 @@ impl<C> Breaker<C> {
     /// Returns the next state, and what to do.
     pub(crate) fn on(self, event: Event<C>, config: &BreakerConfig, now: Instant) -> Transition<C> {
         match (self, event) {
+            (state, Event::Connected(active)) if state.discards(active.socket) => {
+                state.and(Action::RetryAfter(Duration::ZERO))
+            }
             (state, Event::Connected(active)) => Transition {
                 notice: Some(match state {
                     Self::Down { .. } => Notice::Closed,
@@ -174,25 +194,32 @@ impl<C> Breaker<C> {
             },
             (_, Event::RepairAborted) => Self::Idle.and(Action::None),
 
-            (Self::Idle, Event::Requested) => Self::reconnect(None, false, now),
+            (Self::Idle, Event::Requested) => Self::reconnect(None, None, now),
             (Self::Idle, Event::AttemptFailed(_)) => Self::Idle.and(Action::EndRepair),
 
             (Self::Connecting(repair), Event::AttemptStarted) => {
-                Self::Connecting(repair.attempt(false)).and(Action::None)
+                let (repair, action) = repair.attempt(false);
+                Self::Connecting(repair).and(action)
             }
             (Self::Connecting(repair), Event::AttemptFailed(failure)) => {
                 let repair = repair.failed();
+                let pause = repair.pause(&failure, config, now);
                 if repair.has_failed_for_long(config, now) {
-                    Self::open(failure, repair, repair.pause(config))
+                    Self::open(failure, repair, pause)
                 } else {
-                    Self::Connecting(repair).and(repair.pause(config))
+                    Self::Connecting(repair).and(pause)
                 }
             }
+            (Self::Connecting(repair), Event::PrimaryChanged { .. }) => {
+                Self::Connecting(repair).and(Action::RetryNow)
+            }
 
-            (Self::Up(up), Event::Answered) => Self::Up(Up { failures: 0, ..up }).and(Action::None),
+            (Self::Up(up), Event::Answered { serial }) if up.active.serial == serial => {
+                Self::Up(Up { failures: 0, ..up }).and(Action::None)
+            }
             (Self::Up(up), Event::TimedOut { serial }) if up.active.serial == serial => {
                 let failures = up.failures.saturating_add(1);
-                let (repair, action) = Repair::running_or_new(up.check, false, now);
+                let (repair, action) = Repair::running_or_new(up.check, None, now);
                 if failures >= config.failures {
                     Self::open(Failure::TimedOut, repair, action)
                 } else {
@@ -205,66 +232,85 @@ impl<C> Breaker<C> {
                     .and(action)
                 }
             }
-            (Self::Up(up), Event::Lost { serial }) if up.active.serial == serial => {
-                Self::reconnect(up.check, false, now)
-            }
+            (Self::Up(up), Event::Lost { serial }) if up.active.serial == serial => up.replace(now),
             (Self::Up(up), Event::ReadOnly { serial })
                 if up.active.serial == serial && up.active.age(now) >= MIN_AGE =>
             {
-                Self::reconnect(up.check, true, now)
+                up.replace(now)
             }
-            (Self::Up(up), Event::Disconnected) => Self::reconnect(up.check, false, now),
+            (Self::Up(up), Event::Disconnected { socket }) if up.active.socket == socket => {
+                up.replace(now)
+            }
+            (Self::Up(up), Event::PeerLost { generation, idle })
+                if idle && up.active.generation == generation =>
+            {
+                Self::reconnect(up.check, None, now)
+            }
             (Self::Up(up), Event::PeerTimedOut { generation, idle })
                 if idle && up.active.generation == generation =>
             {
-                let (repair, action) = Repair::running_or_new(up.check, false, now);
+                let (repair, action) = Repair::running_or_new(up.check, None, now);
                 Self::open(Failure::TimedOut, repair, action)
             }
             (Self::Up(up), Event::PrimaryChanged { generation })
                 if up.active.generation != generation =>
             {
-                Self::reconnect(up.check, true, now)
+                up.replace(now)
             }
             (Self::Up(up), Event::AttemptStarted) => {
                 let suspect = up.failures > 0;
-                let check = up.check.map(|repair| repair.attempt(suspect));
-                Self::Up(Up { check, ..up }).and(Action::None)
+                match up.check.map(|repair| repair.attempt(suspect)) {
+                    Some((repair, action)) => {
+                        let check = Some(repair);
+                        Self::Up(Up { check, ..up }).and(action)
+                    }
+                    None => Self::Up(up).and(Action::None),
+                }
             }
             (Self::Up(up), Event::AttemptFailed(failure)) => match up.check.map(Repair::failed) {
                 Some(repair) if repair.suspect && up.failures == 0 => {
                     // the server has replied to an operation since, so the connection is fine
                     Self::Up(Up { check: None, ..up }).and(Action::EndRepair)
                 }
-                Some(repair) if repair.has_failed_for_long(config, now) => {
-                    Self::open(failure, repair, repair.pause(config))
-                }
                 Some(repair) => {
-                    let check = Some(repair);
-                    Self::Up(Up { check, ..up }).and(repair.pause(config))
+                    let pause = repair.pause(&failure, config, now);
+                    if repair.has_failed_for_long(config, now) {
+                        Self::open(failure, repair, pause)
+                    } else {
+                        let check = Some(repair);
+                        Self::Up(Up { check, ..up }).and(pause)
+                    }
                 }
                 None => Self::Up(up).and(Action::EndRepair),
             },
 
             (Self::Down { failure, repair }, Event::AttemptStarted) => {
-                let repair = repair.attempt(false);
-                Self::Down { failure, repair }.and(Action::None)
+                let (repair, action) = repair.attempt(false);
+                Self::Down { failure, repair }.and(action)
             }
             // operators want the latest reason
             (Self::Down { repair, .. }, Event::AttemptFailed(failure)) => {
                 let repair = repair.failed();
-                Self::Down { failure, repair }.and(repair.pause(config))
+                let pause = repair.pause(&failure, config, now);
+                Self::Down { failure, repair }.and(pause)
+            }
+            // the new primary has not failed yet
+            (Self::Down { failure, repair }, Event::PrimaryChanged { .. }) => {
+                let repair = repair.restarted(now);
+                Self::Down { failure, repair }.and(Action::RetryNow)
             }
 
             // events that do not matter in this state, or concern another connection
             (
                 state @ (Self::Idle | Self::Connecting(_) | Self::Up(_) | Self::Down { .. }),
                 Event::Requested
-                | Event::Answered
+                | Event::Answered { .. }
                 | Event::TimedOut { .. }
                 | Event::Lost { .. }
                 | Event::ReadOnly { .. }
-                | Event::Disconnected
+                | Event::Disconnected { .. }
                 | Event::PeerTimedOut { .. }
+                | Event::PeerLost { .. }
                 | Event::PrimaryChanged { .. }
                 | Event::AttemptStarted,
             ) => state.and(Action::None),
@@ -277,6 +323,15 @@ impl<C> Breaker<C> {
             Self::Connecting(_) => Phase::Connecting,
             Self::Up(_) => Phase::Up,
             Self::Down { .. } => Phase::Down,
+        }
+    }
+
+    /// Whether a repair is to run.
+    pub(crate) fn has_repair(&self) -> bool {
+        match self {
+            Self::Idle => false,
+            Self::Connecting(_) | Self::Down { .. } => true,
+            Self::Up(up) => up.check.is_some(),
         }
     }
 
@@ -304,7 +359,15 @@ impl<C> Breaker<C> {
         }
     }
 
-    fn reconnect(check: Option<Repair>, discard: bool, now: Instant) -> Transition<C> {
+    /// Whether this socket must not be used any more.
+    fn discards(&self, socket: u64) -> bool {
+        match self {
+            Self::Connecting(repair) | Self::Down { repair, .. } => repair.discard == Some(socket),
+            Self::Idle | Self::Up(_) => false,
+        }
+    }
+
+    fn reconnect(check: Option<Repair>, discard: Option<u64>, now: Instant) -> Transition<C> {
         let (repair, action) = Repair::running_or_new(check, discard, now);
         Self::Connecting(repair).and(action)
     }
@@ -319,6 +382,11 @@ impl<C> Breaker<C> {
 }
 
 impl<C> Up<C> {
+    /// Replaces the connection, which would perhaps pass a check.
+    fn replace(self, now: Instant) -> Transition<C> {
+        Breaker::reconnect(self.check, Some(self.active.socket), now)
+    }
+
     /// Whether the server has missed a deadline and has not replied since.
     pub(crate) fn is_suspect(&self) -> bool {
         self.failures > 0
@@ -333,22 +401,35 @@ impl<C> Active<C> {
 
 impl Repair {
     /// Returns the repair that runs, or one to start.
-    fn running_or_new(running: Option<Self>, discard: bool, now: Instant) -> (Self, Action) {
+    fn running_or_new(running: Option<Self>, discard: Option<u64>, now: Instant) -> (Self, Action) {
         match running {
-            Some(repair) => (repair, Action::None),
+            Some(repair) => {
+                let discard = discard.or(repair.discard);
+                (Self { discard, ..repair }, Action::None)
+            }
             None => {
                 let repair = Self {
                     started_at: now,
                     attempts: 0,
                     suspect: false,
+                    discard,
                 };
-                (repair, Action::StartRepair { discard })
+                (repair, Action::StartRepair)
             }
         }
     }
 
-    fn attempt(self, suspect: bool) -> Self {
-        Self { suspect, ..self }
+    fn attempt(self, suspect: bool) -> (Self, Action) {
+        let discard = self.discard.is_some();
+        (Self { suspect, ..self }, Action::Attempt { discard })
+    }
+
+    fn restarted(self, now: Instant) -> Self {
+        Self {
+            started_at: now,
+            attempts: 0,
+            ..self
+        }
     }
 
     fn failed(self) -> Self {
@@ -361,10 +442,24 @@ impl Repair {
             || now.saturating_duration_since(self.started_at) >= config.connect_timeout
     }
 
-    fn pause(&self, config: &BreakerConfig) -> Action {
-        Action::RetryAfter(exponential(FIRST_PAUSE, self.attempts).min(config.probe_every))
+    fn pause(&self, failure: &Failure, config: &BreakerConfig, now: Instant) -> Action {
+        let pause = exponential(FIRST_PAUSE, self.attempts).min(config.probe_every);
+        let outage = now.saturating_duration_since(self.started_at);
+        Action::RetryAfter(match failure {
+            Failure::NoServer { .. } if outage < QUICK => pause.min(QUICK_PAUSE),
+            Failure::NoServer { .. } => pause.min(outage / OUTAGE_PART),
+            Failure::Server(_)
+            | Failure::NotSent { .. }
+            | Failure::Closed
+            | Failure::Lost { .. }
+            | Failure::TimedOut => pause,
+        })
     }
 }
+
+#[cfg(test)]
+#[path = "breaker_simulation.rs"]
+mod simulation;
 
 #[cfg(test)]
 #[path = "breaker_tests.rs"]

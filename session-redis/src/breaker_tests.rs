@@ -19,6 +19,7 @@ fn repair(started_at: Instant, attempts: u32, suspect: bool) -> Repair {
         started_at,
         attempts,
         suspect,
+        discard: None,
     }
 }
 
@@ -26,6 +27,7 @@ fn active(connection: &'static str, number: u64, connected_at: Instant) -> Activ
     Active {
         connection,
         serial: number,
+        socket: number,
         generation: number,
         connected_at,
     }
@@ -57,6 +59,7 @@ fn attempt_failed() -> Event<&'static str> {
 fn describe_state(state: &Breaker<&str>) -> String {
     match state {
         Breaker::Idle => "idle".into(),
+        Breaker::Connecting(repair) if repair.discard.is_some() => "connecting anew".into(),
         Breaker::Connecting(_) => "connecting".into(),
         Breaker::Up(up) => {
             let check = if up.check.is_some() { " checked" } else { "" };
@@ -80,8 +83,10 @@ fn describe(before: &Breaker<&'static str>, transition: &Transition<&'static str
     let mut words = vec![describe_state(&transition.state)];
     match transition.action {
         Action::None => {}
-        Action::StartRepair { discard: false } => words.push("repair".into()),
-        Action::StartRepair { discard: true } => words.push("replace".into()),
+        Action::StartRepair => words.push("repair".into()),
+        Action::Attempt { discard: false } => words.push("check".into()),
+        Action::Attempt { discard: true } => words.push("replace".into()),
+        Action::RetryNow => words.push("now".into()),
         Action::RetryAfter(pause) => words.push(format!("retry {}", pause.as_millis())),
         Action::EndRepair => words.push("end".into()),
     }
@@ -116,7 +121,11 @@ fn every_event_in_every_state() {
             Event::Requested,
             ["connecting, repair", "=", "=", "=", "=", "="],
         ),
-        (Event::Answered, ["=", "=", "=", "up a 0 checked", "=", "="]),
+        (
+            Event::Answered { serial: CURRENT },
+            ["=", "=", "=", "up a 0 checked", "=", "="],
+        ),
+        (Event::Answered { serial: OTHER }, ["="; 6]),
         (
             Event::TimedOut { serial: CURRENT },
             [
@@ -134,9 +143,9 @@ fn every_event_in_every_state() {
             [
                 "=",
                 "=",
-                "connecting, repair",
-                "connecting",
-                "connecting",
+                "connecting anew, repair",
+                "connecting anew",
+                "connecting anew",
                 "=",
             ],
         ),
@@ -146,15 +155,31 @@ fn every_event_in_every_state() {
             [
                 "=",
                 "=",
-                "connecting, replace",
-                "connecting",
-                "connecting",
+                "connecting anew, repair",
+                "connecting anew",
+                "connecting anew",
                 "=",
             ],
         ),
         (Event::ReadOnly { serial: OTHER }, ["="; 6]),
         (
-            Event::Disconnected,
+            Event::Disconnected { socket: CURRENT },
+            [
+                "=",
+                "=",
+                "connecting anew, repair",
+                "connecting anew",
+                "connecting anew",
+                "=",
+            ],
+        ),
+        // of a connection that was replaced
+        (Event::Disconnected { socket: OTHER }, ["="; 6]),
+        (
+            Event::PeerLost {
+                generation: CURRENT,
+                idle: true,
+            },
             [
                 "=",
                 "=",
@@ -163,6 +188,20 @@ fn every_event_in_every_state() {
                 "connecting",
                 "=",
             ],
+        ),
+        (
+            Event::PeerLost {
+                generation: CURRENT,
+                idle: false,
+            },
+            ["="; 6],
+        ),
+        (
+            Event::PeerLost {
+                generation: OTHER,
+                idle: true,
+            },
+            ["="; 6],
         ),
         (
             Event::PeerTimedOut {
@@ -196,22 +235,29 @@ fn every_event_in_every_state() {
             Event::PrimaryChanged { generation: OTHER },
             [
                 "=",
-                "=",
-                "connecting, replace",
-                "connecting",
-                "connecting",
-                "=",
+                "connecting, now",
+                "connecting anew, repair",
+                "connecting anew",
+                "connecting anew",
+                "down timed-out, now",
             ],
         ),
         (
             Event::PrimaryChanged {
                 generation: CURRENT,
             },
-            ["="; 6],
+            ["=", "connecting, now", "=", "=", "=", "down timed-out, now"],
         ),
         (
             Event::AttemptStarted,
-            ["=", "=", "=", "=", "up a 0 checked", "="],
+            [
+                "=",
+                "connecting, check",
+                "=",
+                "up a 1 checked, check",
+                "up a 0 checked, check",
+                "down timed-out, check",
+            ],
         ),
         (
             connected(now),
@@ -316,19 +362,95 @@ fn an_attempt_records_whether_the_connection_was_suspect() {
         let state = up(now, failures, Some(repair(now, 0, false)));
         let transition = state.on(Event::AttemptStarted, &CONFIG, now);
         let expected = up(now, failures, Some(repair(now, 0, failures > 0)));
-        assert_eq!(transition, expected.and(Action::None));
+        assert_eq!(transition, expected.and(Action::Attempt { discard: false }));
     }
+}
+
+/// A check runs when it is found that the connection must be replaced: its result must not be used,
+/// though the connection may pass it.
+#[test]
+fn a_connection_that_must_be_replaced_does_not_pass_a_running_check() {
+    let start = Instant::now();
+    let now = start + MIN_AGE;
+    for event in [
+        Event::ReadOnly { serial: CURRENT },
+        Event::Lost { serial: CURRENT },
+        Event::Disconnected { socket: CURRENT },
+        Event::PrimaryChanged { generation: OTHER },
+    ] {
+        let state = up(start, 1, Some(repair(start, 0, true)));
+        let state = state.on(event.clone(), &CONFIG, now).state;
+        let checked = Event::Connected(active("a", CURRENT, now));
+        let transition = state.clone().on(checked.clone(), &CONFIG, now);
+        assert_eq!(describe(&state, &transition), "connecting anew, retry 0");
+        let state = transition.state.on(Event::AttemptStarted, &CONFIG, now);
+        assert_eq!(state.action, Action::Attempt { discard: true }, "{event:?}");
+        let transition = state.state.clone().on(connected(now), &CONFIG, now);
+        assert_eq!(
+            describe(&state.state, &transition),
+            "up b 0, end, connected"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_refuses_connections_is_tried_often_for_a_few_seconds() {
+    let config = BreakerConfig {
+        probe_every: Duration::from_secs(2),
+        ..CONFIG
+    };
+    let start = Instant::now();
+    let refused = || Failure::NoServer {
+        text: String::new(),
+    };
+    for (elapsed_ms, failure, expected_ms) in [
+        (0, refused(), 250),
+        (3_999, refused(), 250),
+        (4_500, refused(), 1_500),
+        (9_000, refused(), 2_000),
+        (0, Failure::TimedOut, 2_000),
+        (3_999, Failure::unavailable("LOADING"), 2_000),
+    ] {
+        let now = start + Duration::from_millis(elapsed_ms);
+        let state = Breaker::<()>::Down {
+            failure: Failure::TimedOut,
+            repair: repair(start, 12, false),
+        };
+        let transition = state.on(Event::AttemptFailed(failure.clone()), &config, now);
+        let expected = Action::RetryAfter(Duration::from_millis(expected_ms));
+        assert_eq!(transition.action, expected, "{failure:?} at {elapsed_ms}");
+    }
+}
+
+#[test]
+fn the_pauses_begin_anew_if_the_primary_changes() {
+    let start = Instant::now();
+    let now = start + Duration::from_secs(60);
+    let state = Breaker::<()>::Down {
+        failure: Failure::TimedOut,
+        repair: repair(start, 12, false),
+    };
+    let changed = state.on(Event::PrimaryChanged { generation: 1 }, &CONFIG, now);
+    assert_eq!(changed.action, Action::RetryNow);
+    let failed = Event::AttemptFailed(Failure::Closed);
+    let transition = changed.state.on(failed, &CONFIG, now);
+    let first = Action::RetryAfter(FIRST_PAUSE);
+    assert_eq!(transition.action, first);
 }
 
 fn any_event() -> impl Strategy<Value = Event<&'static str>> {
     let serial = 0u64..4;
     prop_oneof![
         Just(Event::Requested),
-        Just(Event::Answered),
+        serial.clone().prop_map(|serial| Event::Answered { serial }),
         serial.clone().prop_map(|serial| Event::TimedOut { serial }),
         serial.clone().prop_map(|serial| Event::Lost { serial }),
         serial.clone().prop_map(|serial| Event::ReadOnly { serial }),
-        Just(Event::Disconnected),
+        serial
+            .clone()
+            .prop_map(|socket| Event::Disconnected { socket }),
+        (serial.clone(), any::<bool>())
+            .prop_map(|(generation, idle)| Event::PeerLost { generation, idle }),
         (serial.clone(), any::<bool>())
             .prop_map(|(generation, idle)| Event::PeerTimedOut { generation, idle }),
         serial
@@ -363,7 +485,7 @@ proptest! {
             running &= event != Event::RepairAborted;
             let transition = state.on(event, &CONFIG, now);
             match transition.action {
-                Action::StartRepair { .. } => {
+                Action::StartRepair => {
                     prop_assert!(!running, "a second repair");
                     running = true;
                 }
@@ -371,7 +493,9 @@ proptest! {
                     prop_assert!(running, "no repair to end");
                     running = false;
                 }
-                Action::RetryAfter(_) => prop_assert!(running, "no repair to go on"),
+                Action::RetryAfter(_) | Action::RetryNow | Action::Attempt { .. } => {
+                    prop_assert!(running, "no repair to go on");
+                }
                 Action::None => {}
             }
             state = transition.state;
@@ -383,53 +507,4 @@ proptest! {
             prop_assert_eq!(running, needed, "{:?}", state);
         }
     }
-}
-
-/// How many attempts to connect 500 instances make in each second, when a server is down for a
-/// minute and refuses them. Only the first connection of a node probes a server that is down, so
-/// an instance counts once until the server is back, and with its other connection then.
-#[test]
-fn five_hundred_instances_let_a_server_come_back() {
-    const INSTANCES: usize = 500;
-    const CONNECTIONS: usize = 2;
-    const DOWN: Duration = Duration::from_secs(60);
-    let config = BreakerConfig {
-        failures: 3,
-        connect_timeout: Duration::from_secs(1),
-        probe_every: Duration::from_secs(2),
-    };
-    let start = Instant::now();
-    let mut per_second = [0; 64];
-    for _ in 0..INSTANCES {
-        let mut now = start;
-        let mut state = up(start, 0, None)
-            .on(Event::Disconnected, &config, now)
-            .state;
-        while now < start + DOWN {
-            per_second[(now - start).as_secs() as usize] += 1;
-            state = state.on(Event::AttemptStarted, &config, now).state;
-            let transition = state.on(attempt_failed(), &config, now);
-            let Action::RetryAfter(pause) = transition.action else {
-                panic!("the repair ended: {transition:?}");
-            };
-            state = transition.state;
-            now += crate::backoff::jitter(pause);
-        }
-        per_second[(now - start).as_secs() as usize] += CONNECTIONS;
-        assert!(matches!(state, Breaker::Down { .. }));
-    }
-    println!("attempts per second: {per_second:?}");
-    // they began at the same moment, and pauses of 10 ms and more have doubled seven times by then
-    let while_down = &per_second[5..60];
-    assert!(
-        while_down.iter().all(|count| *count < INSTANCES),
-        "{while_down:?}"
-    );
-    let back = &per_second[60..];
-    assert!(
-        back.iter().all(|count| *count <= CONNECTIONS * INSTANCES),
-        "{back:?}"
-    );
-    let connected: usize = back.iter().sum();
-    assert_eq!(connected, CONNECTIONS * INSTANCES);
 }

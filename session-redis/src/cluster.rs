@@ -12,25 +12,23 @@ use std::{
     time::Duration,
 };
 
-use redis::Value;
 use tokio::{
     runtime::Handle,
     sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
     address::Address,
     backoff::{exponential, jitter},
+    cluster_map::{Map, Serving},
+    cluster_query::{Candidate, STAGGER, ask_nodes},
     command::SendMode,
-    config::{RedisConfig, Role},
-    endpoint::Endpoint,
+    config::RedisConfig,
     failure::Failure,
     metrics,
     node::{Node, NodeState},
-    reply::Values,
-    slot_map::{SLOTS, SlotRange, is_state_ok, parse_slots, slot},
+    slot_map::{SlotRange, slot},
 };
 
 /// The shortest pause between two requests for the map.
@@ -38,12 +36,6 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause while it does not change.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-
-/// The commands that ask a node for the map.
-pub(crate) const QUERIES: [[&str; 2]; 2] = [["CLUSTER", "INFO"], ["CLUSTER", "SLOTS"]];
-
-/// How long one node may take before the next is asked too.
-const STAGGER: Duration = Duration::from_millis(100);
 
 /// A cluster.
 pub(crate) struct Cluster {
@@ -56,28 +48,15 @@ pub(crate) struct Cluster {
     this: Weak<Self>,
 }
 
-/// Which node serves which slot.
-struct Map {
-    /// For each slot, a node of the list after it plus one; zero is none.
-    slots: Box<[u16]>,
-    nodes: Vec<Arc<Node>>,
-    /// How many attempts to get a map have ended.
-    attempts: u64,
-    /// Why the last attempt failed.
-    failure: Option<Failure>,
-}
-
-/// The nodes that serve slots.
-pub(crate) struct Serving {
-    pub(crate) nodes: Vec<Arc<Node>>,
-    /// The number of slots that none of them serves.
-    pub(crate) unserved: usize,
-}
-
 /// The task that fetches the map.
 #[derive(Debug, Default)]
 struct Refreshing {
-    running: bool,
+    /// The number of the running task. One that nothing drives is replaced.
+    running: Option<u64>,
+    /// How many were started.
+    started: u64,
+    /// When the running one was last seen to run.
+    seen_at: Option<Instant>,
     /// It was asked for again in the meantime.
     again: bool,
     last: Option<Instant>,
@@ -105,7 +84,8 @@ impl Cluster {
         }
     }
 
-    /// Waits for a map that knows the node for a key, and asks for one.
+    /// Waits for a map that knows the node for a key, and asks for one. If there is no map because
+    /// the last attempt to get one has failed, it does not wait.
     ///
     /// # Errors
     ///
@@ -117,15 +97,21 @@ impl Cluster {
     ) -> Result<Arc<Node>, Failure> {
         let slot = slot(key);
         let mut map = self.map.subscribe();
-        let before = map.borrow_and_update().attempts;
-        self.refresh();
-        let arrived = map.wait_for(|map| map.node(slot).is_some() || map.attempts > before);
+        let before = map.borrow_and_update().clone();
+        if let (false, Some(failure), true) =
+            (self.refresh(), before.failure(), before.nodes().is_empty())
+        {
+            // the task goes on until there is a map
+            return Err(failure.clone());
+        }
+        let before = before.attempts();
+        let arrived = map.wait_for(|map| map.node(slot).is_some() || map.attempts() > before);
         let late = || Failure::unavailable("timed out while looking for the nodes of the cluster");
         let map = match timeout_at(deadline, arrived).await {
             Ok(Ok(map)) => map.clone(),
             Ok(Err(_)) | Err(_) => return Err(late()),
         };
-        match (map.node(slot), &map.failure) {
+        match (map.node(slot), map.failure()) {
             (Some(node), _) => Ok(node.clone()),
             (None, Some(failure)) => Err(failure.clone()),
             (None, None) => Err(Failure::unavailable(format!(
@@ -136,9 +122,10 @@ impl Cluster {
 
     /// A node says that another one serves the slot of a key.
     pub(crate) fn moved(&self, key: &str, to: Address) {
-        let node = self.node_at(&to);
         let slot = slot(key);
         self.map.send_if_modified(|map| {
+            // a new map, which may drop nodes that it does not name, comes before or after
+            let node = self.node_at(&to);
             let known = map.node(slot);
             if known.is_some_and(|known| Arc::ptr_eq(known, &node)) {
                 return false;
@@ -149,18 +136,25 @@ impl Cluster {
         self.refresh();
     }
 
-    /// Asks for a new map, without waiting for it.
-    pub(crate) fn refresh(&self) {
-        {
+    /// Asks for a new map, without waiting for it. Returns whether nothing was fetching one.
+    pub(crate) fn refresh(&self) -> bool {
+        let stuck_after = self.stuck_after();
+        let number = {
             let mut refreshing = self.refreshing();
-            if refreshing.running {
+            let seen = refreshing.seen_at.map(|seen_at| seen_at.elapsed());
+            let stuck = seen.is_none_or(|seen| seen > stuck_after);
+            if refreshing.running.is_some() && !stuck {
                 refreshing.again = true;
-                return;
+                return false;
             }
-            refreshing.running = true;
-        }
+            refreshing.started += 1;
+            refreshing.running = Some(refreshing.started);
+            refreshing.seen_at = Some(Instant::now());
+            refreshing.started
+        };
         let task = RefreshTask {
             cluster: self.this.clone(),
+            number,
             finished: false,
         };
         match Handle::try_current() {
@@ -168,6 +162,19 @@ impl Cluster {
             // no runtime: dropping the task reports that it was aborted
             Err(_) => drop(task),
         }
+        true
+    }
+
+    /// A task that was not seen to run for so long is stuck: longer than a pause and a fetch take.
+    fn stuck_after(&self) -> Duration {
+        let nodes = u32::try_from(self.nodes().len() + self.seeds.len()).unwrap_or(u32::MAX);
+        let RedisConfig {
+            connect_timeout,
+            response_timeout,
+            ..
+        } = &*self.config;
+        let query = connect_timeout.saturating_add(*response_timeout);
+        MAX_PAUSE + 2 * query + nodes * STAGGER
     }
 
     /// Returns the nodes that serve slots; waits for a map if there is none yet.
@@ -177,15 +184,15 @@ impl Cluster {
     /// No node could be asked.
     pub(crate) async fn serving(&self, deadline: Instant) -> Result<Serving, Failure> {
         let mut map = self.map.subscribe();
-        let before = map.borrow_and_update().attempts;
-        if map.borrow().nodes.is_empty() {
+        let before = map.borrow_and_update().attempts();
+        if map.borrow().nodes().is_empty() {
             self.refresh();
-            let arrived = map.wait_for(|map| !map.nodes.is_empty() || map.attempts > before);
+            let arrived = map.wait_for(|map| !map.nodes().is_empty() || map.attempts() > before);
             // after the deadline, the last failure is still the reason
             let _ = timeout_at(deadline, arrived).await.map(drop);
         }
         let map = self.map.borrow().clone();
-        match (&map.failure, map.nodes.is_empty()) {
+        match (map.failure(), map.nodes().is_empty()) {
             (Some(failure), true) => Err(failure.clone()),
             (None, true) => Err(Failure::unavailable(
                 "timed out while looking for the nodes of the cluster",
@@ -196,7 +203,7 @@ impl Cluster {
 
     /// The nodes that serve slots.
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
-        self.map.borrow().nodes.clone()
+        self.map.borrow().nodes().to_vec()
     }
 
     fn node_at(&self, address: &Address) -> Arc<Node> {
@@ -213,25 +220,7 @@ impl Cluster {
     async fn fetch(&self) -> bool {
         let fetched = self.ask_nodes().await;
         let arrived = fetched.is_ok();
-        let mut changed = false;
-        self.map.send_modify(|map| {
-            let attempts = map.attempts + 1;
-            *map = Arc::new(match fetched {
-                Ok(ranges) => {
-                    let new = self.map_of(&ranges);
-                    changed = !map.is_same(&new);
-                    Map { attempts, ..new }
-                }
-                Err(failure) => {
-                    tracing::debug!(%failure, "the map of the cluster cannot be fetched");
-                    Map {
-                        attempts,
-                        failure: Some(failure),
-                        ..map.copy()
-                    }
-                }
-            });
-        });
+        let changed = self.apply(fetched);
         metrics::map_refreshed(arrived.then_some(changed));
         if changed {
             let nodes = self.nodes();
@@ -240,60 +229,44 @@ impl Cluster {
                 nodes = names.join(","),
                 "the map of the Redis cluster has changed"
             );
-            // those that serve no slot any more are closed when their last operation is done
-            let in_map = |node: &Arc<Node>| nodes.iter().any(|other| Arc::ptr_eq(node, other));
-            self.lock_nodes().retain(|_, node| in_map(node));
         }
         changed
     }
 
-    fn map_of(&self, ranges: &[SlotRange]) -> Map {
-        let mut map = Map::empty();
-        for SlotRange {
-            first,
-            last,
-            primary,
-        } in ranges
-        {
-            let node = self.node_at(primary);
-            let index = map.index_of(node);
-            map.slots[usize::from(*first)..=usize::from(*last)].fill(index);
-        }
-        map
+    /// Uses a new map. Returns whether it has changed anything.
+    fn apply(&self, fetched: Result<Vec<SlotRange>, Failure>) -> bool {
+        let mut changed = false;
+        self.map.send_modify(|map| {
+            *map = Arc::new(match fetched {
+                Ok(ranges) => {
+                    let mut new = Map::empty();
+                    for range in &ranges {
+                        new.set(range.first, range.last, self.node_at(&range.primary));
+                    }
+                    // the others are closed when their last operation is done
+                    self.lock_nodes().retain(|_, node| new.names(node));
+                    changed = !map.is_same(&new);
+                    map.succeeded(new)
+                }
+                Err(failure) => {
+                    tracing::debug!(%failure, "the map of the cluster cannot be fetched");
+                    map.failed(failure)
+                }
+            });
+        });
+        changed
     }
 
-    /// Asks one node after the other for the map, each a little later than the one before, until
-    /// one replies that is in touch with the majority. A node that is not may have an old map,
-    /// which is better than none.
+    /// Asks the nodes for the map. A node that is not in touch with the majority may have an old
+    /// map, which is better than none.
     async fn ask_nodes(&self) -> Result<Vec<SlotRange>, Failure> {
-        let mut candidates = self.candidates().into_iter();
-        let mut queries = JoinSet::new();
-        let mut failure = Failure::unavailable("the cluster has no nodes");
-        let mut out_of_touch = None;
-        loop {
-            if let Some(candidate) = candidates.next() {
-                queries.spawn(candidate.ask(self.config.clone()));
-            } else if queries.is_empty() {
-                break;
-            }
-            let wait = match candidates.len() {
-                0 => Duration::MAX,
-                _ => STAGGER,
-            };
-            match timeout(wait, queries.join_next()).await {
-                Ok(Some(Ok(Ok(Answer { ranges, ok: true })))) => return Ok(ranges),
-                Ok(Some(Ok(Ok(Answer { ranges, ok: false })))) => out_of_touch = Some(ranges),
-                Ok(Some(Ok(Err(error)))) => failure = error,
-                Ok(Some(Err(_)) | None) | Err(_) => {}
-            }
+        let answer = ask_nodes(self.candidates(), &self.config).await?;
+        if answer.ok || self.map.borrow().nodes().is_empty() {
+            return Ok(answer.ranges);
         }
-        match out_of_touch {
-            Some(ranges) if self.map.borrow().nodes.is_empty() => Ok(ranges),
-            Some(_) => Err(Failure::unavailable(
-                "no node is in touch with the majority of the cluster",
-            )),
-            None => Err(failure),
-        }
+        Err(Failure::unavailable(
+            "no node is in touch with the majority of the cluster",
+        ))
     }
 
     /// Whom to ask, in this order: connected nodes, then the others that were ever known.
@@ -337,150 +310,10 @@ impl fmt::Debug for Cluster {
     }
 }
 
-impl Map {
-    fn empty() -> Self {
-        Self {
-            slots: vec![0; usize::from(SLOTS)].into(),
-            nodes: Vec::new(),
-            attempts: 0,
-            failure: None,
-        }
-    }
-
-    fn node(&self, slot: u16) -> Option<&Arc<Node>> {
-        let index = self.slots[usize::from(slot)];
-        self.nodes.get(usize::from(index).checked_sub(1)?)
-    }
-
-    fn serving(&self) -> Serving {
-        let mut serves = vec![false; self.nodes.len() + 1];
-        let mut unserved = 0;
-        for &index in &self.slots {
-            serves[usize::from(index)] = true;
-            unserved += usize::from(index == 0);
-        }
-        let nodes = self.nodes.iter().zip(&serves[1..]);
-        let nodes = nodes.filter(|(_, serves)| **serves);
-        Serving {
-            nodes: nodes.map(|(node, _)| node.clone()).collect(),
-            unserved,
-        }
-    }
-
-    /// A node's number in `slots`; the node is added if it is new.
-    fn index_of(&mut self, node: Arc<Node>) -> u16 {
-        let known = self
-            .nodes
-            .iter()
-            .position(|other| Arc::ptr_eq(other, &node));
-        let position = known.unwrap_or_else(|| {
-            self.nodes.push(node);
-            self.nodes.len() - 1
-        });
-        // a cluster has at most as many primaries as slots
-        u16::try_from(position + 1).unwrap_or_default()
-    }
-
-    /// The same map, but for one slot.
-    fn with(&self, slot: u16, node: Arc<Node>) -> Self {
-        let mut map = self.copy();
-        let index = map.index_of(node);
-        map.slots[usize::from(slot)] = index;
-        map
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            slots: self.slots.clone(),
-            nodes: self.nodes.clone(),
-            attempts: self.attempts,
-            failure: self.failure.clone(),
-        }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        let nodes = |map: &Self, slot| map.node(slot).map(Arc::as_ptr);
-        (0..SLOTS).all(|slot| nodes(self, slot) == nodes(other, slot))
-    }
-}
-
-/// A node that can be asked for the map.
-enum Candidate {
-    Connected(Address, Arc<Node>),
-    Address(Address),
-}
-
-/// What a node says about the cluster.
-struct Answer {
-    ranges: Vec<SlotRange>,
-    /// It is in touch with the majority.
-    ok: bool,
-}
-
-impl Candidate {
-    fn address(&self) -> &Address {
-        match self {
-            Self::Connected(address, _) | Self::Address(address) => address,
-        }
-    }
-
-    async fn ask(self, config: Arc<RedisConfig>) -> Result<Answer, Failure> {
-        let commands = || {
-            let command = |[name, subcommand]: [&str; 2]| {
-                let mut command = redis::cmd(name);
-                command.arg(subcommand);
-                command
-            };
-            QUERIES.map(command).to_vec()
-        };
-        let address = self.address().clone();
-        let connected = match &self {
-            Self::Connected(_, node) => node.query(commands()).await,
-            Self::Address(_) => None,
-        };
-        let values = match connected {
-            Some(values) => values,
-            None => ask_directly(&address, &config, &commands()).await,
-        };
-        let values = values.map_err(|failure| failure.into_not_sent().at(&address))?;
-        let answer = match &values[..] {
-            [info, slots] => parse_slots(slots, &address).map(|ranges| Answer {
-                ranges,
-                ok: is_state_ok(info),
-            }),
-            _ => None,
-        };
-        answer.ok_or_else(|| Failure::unavailable("unexpected reply").at(&address))
-    }
-}
-
-/// Asks a node on a connection of its own, which is closed afterwards.
-async fn ask_directly(
-    address: &Address,
-    config: &RedisConfig,
-    commands: &[redis::Cmd],
-) -> Result<Values, Failure> {
-    let ask = async {
-        let endpoint = Endpoint::Tcp(address);
-        let mut connection = endpoint.connect(config, Role::Server).await?;
-        let mut values = Values::new();
-        for command in commands {
-            let value = command.query_async::<Value>(&mut connection).await;
-            values.push(value.map_err(|error| Failure::from_connecting(&error))?);
-        }
-        Ok(values)
-    };
-    let limit = config
-        .connect_timeout
-        .saturating_add(config.response_timeout);
-    timeout(limit, ask)
-        .await
-        .unwrap_or_else(|_| Err(Failure::unavailable("timed out while connecting")))
-}
-
-/// Fetches maps until nobody asks for another. It does not keep the cluster alive.
+/// Fetches maps until there is one and nobody asks for another. It does not keep the cluster alive.
 struct RefreshTask {
     cluster: Weak<Cluster>,
+    number: u64,
     finished: bool,
 }
 
@@ -494,37 +327,39 @@ impl RefreshTask {
             let Some(cluster) = self.cluster.upgrade() else {
                 return;
             };
-            cluster.refreshing().again = false;
+            if !cluster.continues(self.number) {
+                return self.finish();
+            }
             let changed = cluster.fetch().await;
-            let mut refreshing = cluster.refreshing();
-            refreshing.last = Some(Instant::now());
-            refreshing.unchanged = match changed {
-                true => 0,
-                false => refreshing.unchanged.saturating_add(1),
-            };
-            if !refreshing.again {
-                refreshing.running = false;
-                self.finished = true;
-                return;
+            if cluster.ends(self.number, changed) {
+                return self.finish();
             }
         }
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
     }
 }
 
 impl Drop for RefreshTask {
     /// If the task was aborted, perhaps with its runtime, the next request starts another.
     fn drop(&mut self) {
-        if let Some(cluster) = self.cluster.upgrade().filter(|_| !self.finished) {
-            cluster.refreshing().running = false;
-            // those that wait for a map learn that this attempt brought none
-            cluster.map.send_modify(|map| {
-                *map = Arc::new(Map {
-                    attempts: map.attempts + 1,
-                    failure: Some(Failure::unavailable("the request for the map was aborted")),
-                    ..map.copy()
-                });
-            });
+        let Some(cluster) = self.cluster.upgrade().filter(|_| !self.finished) else {
+            return;
+        };
+        {
+            let mut refreshing = cluster.refreshing();
+            if refreshing.running != Some(self.number) {
+                return;
+            }
+            refreshing.running = None;
         }
+        // those that wait for a map learn that this attempt brought none
+        cluster.map.send_modify(|map| {
+            let failure = Failure::unavailable("the request for the map was aborted");
+            *map = Arc::new(map.failed(failure));
+        });
     }
 }
 
@@ -539,7 +374,43 @@ impl Cluster {
         if since > MAX_PAUSE {
             refreshing.unchanged = 0;
         }
-        let pause = exponential(MIN_PAUSE, refreshing.unchanged).min(MAX_PAUSE);
+        // it doubles with every second map, so that it is about a third of an outage
+        let pause = exponential(MIN_PAUSE, refreshing.unchanged / 2 + 1).min(MAX_PAUSE);
         jitter(pause).saturating_sub(since)
     }
+
+    /// Whether the task of this number is still the one that fetches. It begins to.
+    fn continues(&self, number: u64) -> bool {
+        let mut refreshing = self.refreshing();
+        if refreshing.running != Some(number) {
+            return false;
+        }
+        refreshing.again = false;
+        refreshing.seen_at = Some(Instant::now());
+        true
+    }
+
+    /// Whether the task of this number ends after a fetch.
+    fn ends(&self, number: u64, changed: bool) -> bool {
+        let has_map = !self.nodes().is_empty();
+        let mut refreshing = self.refreshing();
+        refreshing.last = Some(Instant::now());
+        refreshing.unchanged = match changed {
+            true => 0,
+            false => refreshing.unchanged.saturating_add(1),
+        };
+        if refreshing.running != Some(number) {
+            return true;
+        }
+        refreshing.seen_at = Some(Instant::now());
+        let ends = has_map && !refreshing.again;
+        if ends {
+            refreshing.running = None;
+        }
+        ends
+    }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

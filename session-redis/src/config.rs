@@ -3,9 +3,10 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 #[cfg(feature = "tls")]
-use crate::tls::{TlsConfig, TlsError};
+use crate::tls::TlsConfig;
 use crate::{
     address::{Address, AddressError},
+    config_error::ConfigError,
     credentials::{AnyProvider, CredentialsProvider, Login, Password},
     slot_map::hash_tag,
     topology::Topology,
@@ -15,12 +16,17 @@ const DEFAULT_PREFIX: &str = "session:";
 pub(crate) const REDIS_PORT: u16 = 6379;
 pub(crate) const SENTINEL_PORT: u16 = 26379;
 
+/// The longest timeout and interval. Longer ones are cut to this: they are added to each other and
+/// to the clock, which ends somewhere.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// Address, credentials, limits and timeouts of a [`RedisStore`](crate::RedisStore).
 ///
 /// Made from a URL with [`from_url`](Self::from_url), or from addresses with one function per
 /// topology. The defaults suit a web service whose Redis is in the same data center. Options are
 /// checked when a store is made from them, by [`RedisStore::open`](crate::RedisStore::open) or
-/// [`RedisStore::lazy`](crate::RedisStore::lazy).
+/// [`RedisStore::lazy`](crate::RedisStore::lazy). Timeouts and intervals of more than a day count as
+/// a day.
 ///
 /// # Examples
 ///
@@ -237,8 +243,8 @@ impl RedisConfig {
     /// Uses TLS with every server, including sentinels. Default off.
     ///
     /// Certificates and host names are verified, by default against the trusted roots of the
-    /// machine, which are read once for each store. Each connection makes a full handshake: the
-    /// redis crate has no means to resume a TLS session.
+    /// machine. They are read once for each store, and its connections share TLS sessions; see
+    /// [`TlsConfig`].
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -285,6 +291,10 @@ impl RedisConfig {
     /// The first connection of a node carries all operations, because operations on one connection
     /// share its system calls. The others are spare: the next one serves while the first is being
     /// replaced.
+    ///
+    /// All connections live on the runtime that used the store first. If each thread of the
+    /// application has a current-thread runtime of its own, a handler that blocks the first one
+    /// delays the operations of all: give each thread a store then.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
@@ -302,14 +312,14 @@ impl RedisConfig {
 
     /// Limits how long it takes to connect, including the handshake. Default 1 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = timeout.min(LONGEST);
         self
     }
 
     /// Limits how long the store waits for one reply. Default 500 ms; a session command takes
     /// Redis microseconds.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = timeout;
+        self.response_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -319,7 +329,7 @@ impl RedisConfig {
     /// On Linux a connection also ends if the server acknowledges nothing for so long
     /// (`TCP_USER_TIMEOUT`).
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.total_timeout = timeout;
+        self.total_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -333,11 +343,17 @@ impl RedisConfig {
     /// Sets the longest pause between two attempts to reconnect, which are made in the background.
     /// Default 2 s.
     ///
-    /// The first pause is 10 ms, and each doubles the one before. The actual pauses vary between
-    /// half of that and all of it, so that instances do not reconnect in step. Only the first
-    /// connection of a node probes a server that is down; the others follow when it is back.
+    /// The first pause is 10 ms, and each doubles the one before. While the server refuses
+    /// connections, as one that is being restarted does, pauses are 250 ms at most for the first
+    /// four seconds. The actual pauses vary between half of that and all of it, so that instances do
+    /// not reconnect in step. Only the first connection of a node probes a server that is down; the
+    /// others follow when it is back.
+    ///
+    /// An attempt that gets no answer, as when packets are dropped, takes
+    /// [`connect_timeout`](Self::connect_timeout) itself. A server that is reached again is then
+    /// found within `connect_timeout` and this pause.
     pub fn probe_every(mut self, interval: Duration) -> Self {
-        self.probe_every = interval;
+        self.probe_every = interval.min(LONGEST);
         self
     }
 
@@ -439,161 +455,6 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// The options are invalid, or exclude each other.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The key prefix is empty.
-    #[error("prefix must not be empty: it tells sessions from other keys")]
-    EmptyPrefix,
-    /// A number or a duration is zero.
-    #[error("{option} must not be zero")]
-    Zero {
-        /// The name of the option.
-        option: &'static str,
-    },
-    /// A cluster has no numbered databases.
-    #[error("database {database} cannot be selected: a cluster has database 0 only")]
-    ClusterDatabase {
-        /// The configured database.
-        database: u32,
-    },
-    /// The URL requires TLS, which this build does not include.
-    #[error("TLS requires the cargo feature `tls` of session-redis")]
-    NoTls,
-    /// In a cluster, the prefix would put all sessions into one slot.
-    #[error("prefix {prefix:?} contains a hash tag, which puts all sessions into one cluster slot")]
-    HashTag {
-        /// The configured prefix.
-        prefix: String,
-    },
-    /// Redis accepts a user name only together with a password.
-    #[error("username requires a password")]
-    UserWithoutPassword,
-    /// Credentials come either from the configuration or from a provider.
-    #[error("a credentials provider excludes a username and a password")]
-    CredentialsAndProvider,
-    /// Certificates or keys are invalid.
-    #[cfg(feature = "tls")]
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::credentials::{BoxError, Credentials};
-
-    #[track_caller]
-    fn assert_rejected(change: impl FnOnce(RedisConfig) -> RedisConfig, expected: ConfigError) {
-        let config = RedisConfig::standalone("localhost").expect("an address");
-        assert_eq!(config.validate(), Ok(()));
-        assert_eq!(change(config).validate(), Err(expected));
-    }
-
-    #[test]
-    fn invalid_options_are_named() {
-        let zero = |option| ConfigError::Zero { option };
-        assert_rejected(|config| config.prefix(""), ConfigError::EmptyPrefix);
-        assert_rejected(|config| config.connections(0), zero("connections"));
-        assert_rejected(|config| config.max_in_flight(0), zero("max_in_flight"));
-        let none = Duration::ZERO;
-        assert_rejected(
-            |config| config.connect_timeout(none),
-            zero("connect_timeout"),
-        );
-        assert_rejected(
-            |config| config.response_timeout(none),
-            zero("response_timeout"),
-        );
-        assert_rejected(|config| config.total_timeout(none), zero("total_timeout"));
-        assert_rejected(
-            |config| config.breaker_failures(0),
-            zero("breaker_failures"),
-        );
-        assert_rejected(|config| config.probe_every(none), zero("probe_every"));
-        assert_rejected(
-            |config| config.username("app"),
-            ConfigError::UserWithoutPassword,
-        );
-        assert_rejected(
-            |config| config.sentinel_username("app"),
-            ConfigError::UserWithoutPassword,
-        );
-        let provider = async || Ok::<_, BoxError>(Credentials::password("hunter2"));
-        assert_rejected(
-            |config| config.password("hunter2").credentials_provider(provider),
-            ConfigError::CredentialsAndProvider,
-        );
-        assert_rejected(
-            |config| {
-                let config = config.sentinel_password("hunter2");
-                config.sentinel_credentials_provider(provider)
-            },
-            ConfigError::CredentialsAndProvider,
-        );
-        let cluster = RedisConfig::cluster(["a"]).expect("addresses").database(1);
-        assert_eq!(
-            cluster.validate(),
-            Err(ConfigError::ClusterDatabase { database: 1 })
-        );
-    }
-
-    #[test]
-    fn a_prefix_with_a_hash_tag_is_rejected_in_a_cluster() {
-        for (prefix, tagged) in [
-            ("session:", false),
-            ("{shop}:session:", true),
-            ("shop{1}", true),
-            ("{}:session:", false),
-            ("{}{shop}:", false),
-            ("shop{", false),
-            ("shop}{", false),
-        ] {
-            let cluster = RedisConfig::cluster(["a"])
-                .expect("addresses")
-                .prefix(prefix);
-            let expected = match tagged {
-                true => Err(ConfigError::HashTag {
-                    prefix: prefix.to_owned(),
-                }),
-                false => Ok(()),
-            };
-            assert_eq!(cluster.validate(), expected, "{prefix}");
-            let server = RedisConfig::standalone("a").expect("an address");
-            assert_eq!(server.prefix(prefix).validate(), Ok(()), "{prefix}");
-        }
-    }
-
-    #[cfg(feature = "tls")]
-    #[test]
-    fn sentinels_have_the_tls_settings_of_the_servers_unless_they_have_their_own() {
-        let config = RedisConfig::sentinel(["a"], "main").expect("addresses");
-        let uses_tls = |config: &RedisConfig| {
-            [Role::Server, Role::Sentinel].map(|role| config.tls_of(role).is_some())
-        };
-        assert_eq!(uses_tls(&config), [false, false]);
-        assert_eq!(uses_tls(&config.clone().tls()), [true, true]);
-        let plain_sentinels = config.clone().tls().sentinel_tls(None);
-        assert_eq!(uses_tls(&plain_sentinels), [true, false]);
-        let broken = TlsConfig::new().root_certificates("garbage");
-        let plain_servers = config.sentinel_tls(Some(broken));
-        assert_eq!(uses_tls(&plain_servers), [false, true]);
-        let error = plain_servers.check_tls().expect_err("invalid certificates");
-        assert!(matches!(error, ConfigError::Tls(_)), "{error}");
-    }
-
-    #[test]
-    fn debug_output_hides_passwords() {
-        let config = RedisConfig::unix("/run/redis.sock")
-            .username("app")
-            .password("hunter2")
-            .sentinel_password("hunter3");
-        let printed = format!("{config:?} {config:#?}");
-        assert!(
-            printed.contains("Password(..)") && printed.contains("app"),
-            "{printed}"
-        );
-        assert!(!printed.contains("hunter"), "{printed}");
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

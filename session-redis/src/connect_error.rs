@@ -2,7 +2,7 @@
 
 use session_core::StoreError;
 
-use crate::{config::ConfigError, url::UrlError};
+use crate::{config_error::ConfigError, url::UrlError};
 
 /// A [`RedisStore`](crate::RedisStore) could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,43 +1,22 @@
-//! Makes, checks and replaces connections to one node.
-//!
-//! Connections to one server come from `deadpool-redis`: a pool of one makes a connection within a
-//! deadline, checks it with a `PING` if it is suspect, and makes another if the check fails.
-//! Requests use clones of the pooled connection, so none is checked out for them. The Sentinel and
-//! Cluster managers of the pool are not used: they can set neither `TCP_NODELAY` nor deadlines.
+//! Finds the server of a node, makes connections to it, and checks them.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
-use redis::{ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::{
     address::Address,
     batcher::{Batcher, Observer},
     config::{RedisConfig, Role},
+    connection::Connection,
     credentials::Credentials,
-    endpoint::{Endpoint, driver_config, refuses_resp3},
+    endpoint::{Endpoint, OnDisconnect, Resp3Refused},
     failure::Failure,
     reauthentication::{Reauthenticate, Reauthentication},
+    role::is_primary,
     sentinel::{OnChange, Sentinels},
     sentinel_watcher::Watching,
 };
-
-/// The command that asks a server for its role.
-pub(crate) const ROLE: &str = "ROLE";
-
-/// What the pool sends to check a suspect connection.
-pub(crate) const CHECK: [&str; 2] = ["UNWATCH", "PING"];
-
-/// Called when the server closes a connection.
-pub(crate) type OnDisconnect = Arc<dyn Fn() + Send + Sync>;
 
 /// Where the server of a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,58 +60,64 @@ pub(crate) struct Connector {
     source: Source,
     config: Arc<RedisConfig>,
     server: Server,
-    /// The server refused RESP3, so RESP2 is used. Then no message reports a closed connection;
-    /// the next operation finds out.
-    resp2: AtomicBool,
+    resp3_refused: Resp3Refused,
 }
 
 /// How the address of the server is known.
 #[derive(Debug)]
 enum Server {
-    Tcp(Address),
-    Unix(PathBuf),
+    Fixed(ServerAddress),
     Sentinel {
         sentinels: Arc<Sentinels>,
         watching: Watching,
     },
 }
 
-/// A connection that replies, and the generation it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ServerAddress {
+    Tcp(Address),
+    Unix(PathBuf),
+}
+
+/// Where the server is now.
+#[derive(Clone, Debug)]
+struct Place {
+    address: ServerAddress,
+    /// See [`Connector::generation`].
+    generation: u64,
+}
+
+/// A shared connection that replies, and the generation it belongs to.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) connection: Batcher,
     pub(crate) generation: u64,
+    /// It passed a check. Otherwise it is new.
+    pub(crate) checked: bool,
 }
 
-/// What a node connection keeps between one connection and the next.
-#[derive(Default)]
-pub(crate) struct PooledConnection {
-    pool: Option<Pool>,
-    /// The pool makes connections with these.
+/// A connection that replied when it was made or checked.
+#[derive(Debug)]
+pub(crate) struct ServerConnection {
+    pub(crate) connection: Connection,
+    place: Place,
     credentials: Credentials,
-    reauthentication: Option<Reauthentication>,
-    /// The server of the pool, if the sentinels chose it.
-    primary: Option<Address>,
-    connection: Option<Connection>,
+    _reauthentication: Option<Reauthentication>,
 }
 
-impl PooledConnection {
-    /// Returns the connection to the pool, which checks it before it is used again, or drops it.
-    fn release(&mut self, discard: bool) {
-        if let Some(connection) = self.connection.take()
-            && discard
-        {
-            drop(Connection::take(connection));
-        }
+impl ServerConnection {
+    /// See [`Connector::generation`].
+    pub(crate) fn generation(&self) -> u64 {
+        self.place.generation
     }
 }
 
-impl fmt::Debug for PooledConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PooledConnection")
-            .field("primary", &self.primary)
-            .field("connected", &self.connection.is_some())
-            .finish_non_exhaustive()
+impl ServerAddress {
+    fn endpoint(&self) -> Endpoint<'_> {
+        match self {
+            Self::Tcp(address) => Endpoint::Tcp(address),
+            Self::Unix(path) => Endpoint::Unix(path),
+        }
     }
 }
 
@@ -140,8 +125,8 @@ impl Connector {
     /// `on_change` is called when connections lead to a server that is no longer the primary.
     pub(crate) fn new(source: Source, config: Arc<RedisConfig>, on_change: OnChange) -> Self {
         let server = match &source {
-            Source::Tcp(address) => Server::Tcp(address.clone()),
-            Source::Unix(path) => Server::Unix(path.clone()),
+            Source::Tcp(address) => Server::Fixed(ServerAddress::Tcp(address.clone())),
+            Source::Unix(path) => Server::Fixed(ServerAddress::Unix(path.clone())),
             Source::Sentinel { sentinels, service } => {
                 let (addresses, service) = (sentinels.clone(), service.clone());
                 let sentinels = Sentinels::new(config.clone(), addresses, service, on_change);
@@ -155,7 +140,7 @@ impl Connector {
             source,
             config,
             server,
-            resp2: AtomicBool::new(false),
+            resp3_refused: Resp3Refused::default(),
         }
     }
 
@@ -166,9 +151,25 @@ impl Connector {
     /// Connections of earlier generations lead to a server that is no longer the primary.
     pub(crate) fn generation(&self) -> u64 {
         match &self.server {
-            Server::Tcp(_) | Server::Unix(_) => 0,
+            Server::Fixed(_) => 0,
             Server::Sentinel { sentinels, .. } => sentinels.generation(),
         }
+    }
+
+    /// How long one attempt to connect takes at most, about: to get credentials, to ask sentinels,
+    /// to connect with either protocol, and to check the result.
+    pub(crate) fn longest_attempt(&self) -> Duration {
+        let RedisConfig {
+            connect_timeout,
+            response_timeout,
+            ..
+        } = &*self.config;
+        (*connect_timeout * 5).saturating_add(*response_timeout * 2)
+    }
+
+    /// Whether a message reports a connection that the server closes.
+    pub(crate) fn reports_disconnects(&self) -> bool {
+        !self.resp3_refused.get()
     }
 
     /// Watches the sentinels, if the server is found through them.
@@ -185,162 +186,182 @@ impl Connector {
         }
     }
 
-    /// Checks the pooled connection, or makes another; either way the result replies. `discard`
+    /// Checks the previous connection, or makes another; either way the result replies. `discard`
     /// replaces a connection that would pass the check, because its server must not be used.
     pub(crate) async fn connect(
         &self,
-        pooled: &mut PooledConnection,
+        previous: &mut Option<ServerConnection>,
         discard: bool,
         on_disconnect: &OnDisconnect,
         observer: Observer,
     ) -> Result<Connected, Failure> {
-        let (connection, generation) = match &self.server {
-            Server::Tcp(address) => {
-                let endpoint = Endpoint::Tcp(address);
-                let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
-                (connection.await?, 0)
-            }
-            Server::Unix(path) => {
-                let endpoint = Endpoint::Unix(path);
-                let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
-                (connection.await?, 0)
-            }
+        let place = self.find_server().await?;
+        let connect = async {
+            let credentials = self.credentials(&place).await?;
+            let usable = previous.take().filter(|previous| {
+                let same_login = previous.credentials.is_same_login(&credentials);
+                !discard && same_login && previous.place.address == place.address
+            });
+            let checked = self.checked(usable).await;
+            let is_checked = checked.is_some();
+            let connection = match checked {
+                Some(connection) => connection,
+                None => {
+                    let on_disconnect = Some(on_disconnect);
+                    self.make(&place, &credentials, on_disconnect).await?
+                }
+            };
+            Ok((connection, credentials, is_checked))
+        };
+        let (connection, credentials, checked) = self.while_primary(&place, connect).await?;
+        let server = self.set_up(connection, place, credentials).await?;
+        let response_timeout = self.config.response_timeout;
+        let connected = Connected {
+            connection: Batcher::start(server.connection.clone(), response_timeout, observer),
+            generation: server.generation(),
+            checked,
+        };
+        *previous = Some(server);
+        Ok(connected)
+    }
+
+    /// Makes a connection that is not shared.
+    pub(crate) async fn connect_unshared(&self) -> Result<ServerConnection, Failure> {
+        let place = self.find_server().await?;
+        let connect = async {
+            let credentials = self.credentials(&place).await?;
+            let connection = self.make(&place, &credentials, None).await?;
+            Ok((connection, credentials))
+        };
+        let (connection, credentials) = self.while_primary(&place, connect).await?;
+        self.set_up(connection, place, credentials).await
+    }
+
+    /// Makes sure that a connection that is not shared replies, and is as a new one would be.
+    pub(crate) async fn check_unshared(
+        &self,
+        server: &mut ServerConnection,
+    ) -> Result<(), Failure> {
+        let credentials = self.credentials(&server.place).await?;
+        let same_login = server.credentials.is_same_login(&credentials);
+        if !same_login || server.generation() != self.generation() {
+            return Err(Failure::Closed);
+        }
+        server.connection.check(self.config.response_timeout).await
+    }
+
+    async fn find_server(&self) -> Result<Place, Failure> {
+        match &self.server {
+            Server::Fixed(address) => Ok(Place {
+                address: address.clone(),
+                generation: 0,
+            }),
             Server::Sentinel {
                 sentinels,
                 watching,
             } => {
                 watching.keep_alive();
                 let primary = sentinels.find_primary().await?;
-                if pooled.primary.as_ref() != Some(&primary.address) {
-                    *pooled = PooledConnection {
-                        primary: Some(primary.address.clone()),
-                        ..PooledConnection::default()
-                    };
-                }
-                let endpoint = Endpoint::Tcp(&primary.address);
-                let connection = self.pooled(pooled, discard, endpoint, on_disconnect);
-                let mut connection = connection.await?;
-                self.check_role(&mut connection, &primary.address, sentinels)
-                    .await
-                    .inspect_err(|_| pooled.release(true))?;
-                (connection, primary.generation)
+                Ok(Place {
+                    address: ServerAddress::Tcp(primary.address),
+                    generation: primary.generation,
+                })
             }
-        };
-        let connection = Batcher::start(connection, self.config.response_timeout, observer);
-        Ok(Connected {
-            connection,
-            generation,
-        })
+        }
     }
 
-    async fn pooled(
+    /// Gives up connecting to a server when it is no longer the primary.
+    async fn while_primary<T>(
         &self,
-        pooled: &mut PooledConnection,
-        discard: bool,
-        endpoint: Endpoint<'_>,
-        on_disconnect: &OnDisconnect,
-    ) -> Result<MultiplexedConnection, Failure> {
-        pooled.release(discard);
-        pooled.reauthentication = None;
-        let (config, login) = (&self.config, self.config.login(Role::Server));
-        let credentials = login.credentials(config.connect_timeout).await;
-        let credentials = credentials.map_err(|failure| failure.at(endpoint))?;
-        if !pooled.credentials.is_same_login(&credentials) {
-            // connections of the pool have the old ones
-            pooled.connection = None;
-            pooled.pool = None;
-            pooled.credentials = credentials.clone();
-        }
-        let connection = match self.get(pooled, endpoint, on_disconnect).await? {
-            Err(PoolError::Backend(error)) if refuses_resp3(&error) => {
-                if !self.resp2.swap(true, Ordering::AcqRel) {
-                    tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
-                }
-                pooled.pool = None;
-                self.get(pooled, endpoint, on_disconnect).await?
+        place: &Place,
+        connect: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match &self.server {
+            Server::Fixed(_) => connect.await,
+            Server::Sentinel { sentinels, .. } => {
+                let connected = sentinels.while_primary(place.generation, connect).await;
+                connected.unwrap_or_else(|| {
+                    let failure = Failure::unavailable("the primary is another now");
+                    Err(failure.at(place.address.endpoint()))
+                })
             }
-            result => result,
-        };
-        let connection = connection.map_err(|error| Failure::from_pool(&error).at(endpoint))?;
-        let shared = MultiplexedConnection::clone(&connection);
-        pooled.connection = Some(connection);
+        }
+    }
+
+    async fn credentials(&self, place: &Place) -> Result<Credentials, Failure> {
+        let login = self.config.login(Role::Server);
+        let credentials = login.credentials(self.config.connect_timeout).await;
+        credentials.map_err(|failure| failure.at(place.address.endpoint()))
+    }
+
+    async fn checked(&self, server: Option<ServerConnection>) -> Option<Connection> {
+        let mut connection = server?.connection;
+        let checked = connection.check(self.config.response_timeout).await;
+        checked.is_ok().then_some(connection)
+    }
+
+    async fn make(
+        &self,
+        place: &Place,
+        credentials: &Credentials,
+        on_disconnect: Option<&OnDisconnect>,
+    ) -> Result<Connection, Failure> {
+        let (endpoint, config) = (place.address.endpoint(), &*self.config);
+        let knew = self.resp3_refused.get();
+        let connected = endpoint
+            .connect_as(
+                config,
+                Role::Server,
+                credentials,
+                &self.resp3_refused,
+                on_disconnect,
+            )
+            .await;
+        if !knew && self.resp3_refused.get() {
+            tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
+        }
+        connected
+    }
+
+    /// Checks the role of the server, and keeps the connection authenticated.
+    async fn set_up(
+        &self,
+        mut connection: Connection,
+        place: Place,
+        credentials: Credentials,
+    ) -> Result<ServerConnection, Failure> {
+        if let (Server::Sentinel { sentinels, .. }, ServerAddress::Tcp(primary)) =
+            (&self.server, &place.address)
+        {
+            self.check_role(&mut connection, primary, sentinels).await?;
+        }
+        let config = &self.config;
         let reauthenticate = Reauthenticate {
-            connection: shared.clone(),
-            login: login.clone(),
+            connection: connection.clone(),
+            login: config.login(Role::Server).clone(),
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
-            server: endpoint.to_string(),
+            server: place.address.endpoint().to_string(),
         };
-        pooled.reauthentication = reauthenticate.start(&credentials);
-        Ok(shared)
-    }
-
-    async fn get(
-        &self,
-        pooled: &mut PooledConnection,
-        endpoint: Endpoint<'_>,
-        on_disconnect: &OnDisconnect,
-    ) -> Result<Result<Connection, PoolError>, Failure> {
-        let pool = match &pooled.pool {
-            Some(pool) => pool.clone(),
-            None => {
-                let pool = self.pool(&endpoint, &pooled.credentials, on_disconnect.clone())?;
-                pooled.pool.insert(pool).clone()
-            }
-        };
-        Ok(pool.get().await)
-    }
-
-    fn pool(
-        &self,
-        endpoint: &Endpoint<'_>,
-        credentials: &Credentials,
-        on_disconnect: OnDisconnect,
-    ) -> Result<Pool, Failure> {
-        let config = &self.config;
-        let protocol = match self.resp2.load(Ordering::Acquire) {
-            true => ProtocolVersion::RESP2,
-            false => ProtocolVersion::RESP3,
-        };
-        let info = endpoint.connection_info(config, Role::Server, credentials, protocol)?;
-        // the redis crate reports a closed connection as a push message, before a request fails
-        let on_push = move |push: PushInfo| -> Result<(), ()> {
-            if push.kind == PushKind::Disconnection {
-                on_disconnect();
-            }
-            Ok(())
-        };
-        let driver = driver_config(config);
-        let driver = match protocol {
-            ProtocolVersion::RESP2 => driver,
-            _ => driver.set_push_sender(on_push),
-        };
-        let manager = Manager::new_with_config(info, driver)
-            .map_err(|error| Failure::from_connecting(&error).at(endpoint))?;
-        Pool::builder(manager)
-            .max_size(1)
-            .create_timeout(Some(config.connect_timeout))
-            .recycle_timeout(Some(config.response_timeout))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|_| Failure::unavailable("connection pool is unusable"))
+        Ok(ServerConnection {
+            connection,
+            place,
+            _reauthentication: reauthenticate.start(&credentials),
+            credentials,
+        })
     }
 
     /// Asks the connection that will be used, so that the role cannot change in between.
     async fn check_role(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         primary: &Address,
         sentinels: &Sentinels,
     ) -> Result<(), Failure> {
-        let cmd = redis::cmd(ROLE);
-        let role = timeout(
-            self.config.response_timeout,
-            cmd.query_async::<Value>(connection),
-        );
-        match role.await {
-            Ok(Ok(Value::Array(role))) => {
-                let is_primary = role.first() == Some(&Value::BulkString(b"master".into()));
+        let role = timeout(self.config.response_timeout, is_primary(connection)).await;
+        let timed_out = |_| Err(Failure::unavailable("timed out while checking the role"));
+        role.unwrap_or_else(timed_out)
+            .and_then(|is_primary| {
                 sentinels.on_role(primary, is_primary);
                 match is_primary {
                     true => Ok(()),
@@ -348,11 +369,7 @@ impl Connector {
                         "sentinels name it, but it is not a primary",
                     )),
                 }
-            }
-            Ok(Ok(_)) => Err(Failure::unavailable("unexpected reply")),
-            Ok(Err(error)) => Err(Failure::from_connecting(&error)),
-            Err(_) => Err(Failure::unavailable("timed out while checking the role")),
-        }
-        .map_err(|failure| failure.at(primary))
+            })
+            .map_err(|failure| failure.at(primary))
     }
 }

@@ -1,28 +1,35 @@
-//! How the redis crate is told where and as whom to connect.
+//! Connects to a server.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, RedisConnectionInfo, RedisError,
-    aio::MultiplexedConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
+    RedisError, aio::PubSub,
 };
+use tokio::time::timeout;
 
 use crate::{
     address::Address,
     config::{RedisConfig, Role},
+    connection::{Connection, timed_out},
     credentials::Credentials,
     failure::Failure,
+    stream::{BoxStream, connect_tcp, connect_unix},
 };
-
-/// How long a connection may be idle before TCP probes it: less than the time after which common
-/// routers forget a connection.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// How many pipelines the redis crate queues for a connection at most. What is in flight is limited
 /// before.
 const MAX_BUFFER: usize = 65_536;
+
+/// Called when the server closes a connection.
+pub(crate) type OnDisconnect = Arc<dyn Fn() + Send + Sync>;
 
 /// A place to connect to.
 #[derive(Clone, Copy, Debug)]
@@ -40,87 +47,143 @@ impl fmt::Display for Endpoint<'_> {
     }
 }
 
+/// Remembers that a server has refused RESP3. Then no message reports a closed connection; the next
+/// operation finds out.
+#[derive(Debug, Default)]
+pub(crate) struct Resp3Refused(AtomicBool);
+
+impl Resp3Refused {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 impl Endpoint<'_> {
-    /// Returns where and as whom to connect.
-    pub(crate) fn connection_info(
-        &self,
-        config: &RedisConfig,
-        role: Role,
-        credentials: &Credentials,
-        protocol: ProtocolVersion,
-    ) -> Result<ConnectionInfo, Failure> {
-        let database = match role {
-            Role::Server => config.database,
-            Role::Sentinel => 0,
-        };
-        let mut settings = RedisConnectionInfo::default()
-            .set_protocol(protocol)
-            .set_db(database.into())
-            // one command less that an ACL must allow
-            .set_skip_set_lib_name();
-        if let Some(username) = &credentials.username {
-            settings = settings.set_username(username);
-        }
-        if let Some(password) = &credentials.password {
-            settings = settings.set_password(password.expose());
-        }
-        let info = self
-            .addr(config, role)?
-            .into_connection_info()
-            .map_err(|error| Failure::from_connecting(&error))?;
-        Ok(info
-            .set_redis_settings(settings)
-            .set_tcp_settings(tcp_settings(config)))
-    }
-
-    fn addr(&self, config: &RedisConfig, role: Role) -> Result<ConnectionAddr, Failure> {
-        match self {
-            Self::Unix(path) => Ok(ConnectionAddr::Unix(path.to_path_buf())),
-            Self::Tcp(Address { host, port }) => {
-                #[cfg(feature = "tls")]
-                if let Some(tls) = config.tls_of(role) {
-                    let addr = tls.address(host, *port);
-                    return addr.map_err(|error| Failure::unavailable(error.to_string()));
-                }
-                #[cfg(not(feature = "tls"))]
-                let _ = (config, role);
-                Ok(ConnectionAddr::Tcp(host.clone(), *port))
-            }
-        }
-    }
-
-    /// Connects without a pool.
+    /// Connects for a short while, to ask for something.
     pub(crate) async fn connect(
         &self,
         config: &RedisConfig,
         role: Role,
-    ) -> Result<MultiplexedConnection, Failure> {
+    ) -> Result<Connection, Failure> {
         let login = config.login(role).credentials(config.connect_timeout);
         let credentials = login.await.map_err(|failure| failure.at(self))?;
-        let driver = driver_config(config).set_connection_timeout(Some(config.connect_timeout));
-        let mut protocol = ProtocolVersion::RESP3;
+        self.connect_as(config, role, &credentials, &Resp3Refused::default(), None)
+            .await
+    }
+
+    /// Connects with these credentials.
+    pub(crate) async fn connect_as(
+        &self,
+        config: &RedisConfig,
+        role: Role,
+        credentials: &Credentials,
+        resp3_refused: &Resp3Refused,
+        on_disconnect: Option<&OnDisconnect>,
+    ) -> Result<Connection, Failure> {
         loop {
-            let info = self.connection_info(config, role, &credentials, protocol)?;
-            let connect = async {
-                let client = redis::Client::open(info)?;
-                client
-                    .get_multiplexed_async_connection_with_config(&driver)
-                    .await
+            let protocol = match resp3_refused.get() {
+                true => ProtocolVersion::RESP2,
+                false => ProtocolVersion::RESP3,
             };
-            match connect.await {
+            let driver = driver_config(config, protocol, on_disconnect.cloned());
+            let info = connection_info(config, role, credentials, protocol);
+            let connect = async {
+                let stream = self.open(config, role).await?;
+                Connection::start(stream, &info, driver).await
+            };
+            let connected = timeout(config.connect_timeout, connect).await;
+            match connected.unwrap_or_else(|_| Err(timed_out())) {
                 Ok(connection) => return Ok(connection),
                 Err(error) if protocol != ProtocolVersion::RESP2 && refuses_resp3(&error) => {
-                    protocol = ProtocolVersion::RESP2;
+                    resp3_refused.0.store(true, Ordering::Release);
                 }
                 Err(error) => return Err(Failure::from_connecting(&error).at(self)),
             }
         }
     }
+
+    /// Connects for subscriptions, with RESP2, which every server speaks.
+    pub(crate) async fn connect_to_subscribe(
+        &self,
+        config: &RedisConfig,
+        role: Role,
+    ) -> Result<PubSub, Failure> {
+        let login = config.login(role).credentials(config.connect_timeout);
+        let credentials = login.await.map_err(|failure| failure.at(self))?;
+        let info = connection_info(config, role, &credentials, ProtocolVersion::RESP2);
+        let connect = async { PubSub::new(&info, self.open(config, role).await?).await };
+        let connected = timeout(config.connect_timeout, connect).await;
+        let connected = connected.unwrap_or_else(|_| Err(timed_out()));
+        connected.map_err(|error| Failure::from_connecting(&error).at(self))
+    }
+
+    async fn open(&self, config: &RedisConfig, role: Role) -> std::io::Result<BoxStream> {
+        let address = match self {
+            Self::Unix(path) => return connect_unix(path).await,
+            Self::Tcp(address) => address,
+        };
+        let stream = connect_tcp(address, config.total_timeout).await?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = config.tls_of(role) {
+            return Ok(Box::new(tls.connect(&address.host, stream).await?));
+        }
+        #[cfg(not(feature = "tls"))]
+        let _ = role;
+        Ok(Box::new(stream))
+    }
+}
+
+/// As whom to connect, and to which database.
+fn connection_info(
+    config: &RedisConfig,
+    role: Role,
+    credentials: &Credentials,
+    protocol: ProtocolVersion,
+) -> RedisConnectionInfo {
+    let database = match role {
+        Role::Server => config.database,
+        Role::Sentinel => 0,
+    };
+    let mut info = RedisConnectionInfo::default()
+        .set_protocol(protocol)
+        .set_db(database.into())
+        // one command less that an ACL must allow
+        .set_skip_set_lib_name();
+    if let Some(username) = &credentials.username {
+        info = info.set_username(username);
+    }
+    if let Some(password) = &credentials.password {
+        info = info.set_password(password.expose());
+    }
+    info
+}
+
+/// Returns the options of the redis crate. Its own deadlines are off, because those of the store
+/// include waiting.
+fn driver_config(
+    config: &RedisConfig,
+    protocol: ProtocolVersion,
+    on_disconnect: Option<OnDisconnect>,
+) -> AsyncConnectionConfig {
+    let driver = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(config.max_in_flight.min(MAX_BUFFER));
+    match (protocol, on_disconnect) {
+        (ProtocolVersion::RESP2, _) | (_, None) => driver,
+        // the redis crate reports a closed connection as a push message, before a request fails
+        (_, Some(on_disconnect)) => driver.set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                on_disconnect();
+            }
+            Ok::<(), ()>(())
+        }),
+    }
 }
 
 /// Whether a server refused a connection because it does not speak RESP3: servers before Redis 6 do
 /// not, and some proxies.
-pub(crate) fn refuses_resp3(error: &RedisError) -> bool {
+fn refuses_resp3(error: &RedisError) -> bool {
     let is_unknown = |text: &str| {
         let text = text.to_ascii_lowercase();
         text.contains("unknown command") && text.contains("hello")
@@ -128,32 +191,6 @@ pub(crate) fn refuses_resp3(error: &RedisError) -> bool {
     error.kind() == ErrorKind::RESP3NotSupported
         || error.code() == Some("NOPROTO")
         || error.detail().is_some_and(is_unknown)
-}
-
-/// Returns the options of the redis crate. Its own deadlines are off, because those of the store
-/// include waiting.
-pub(crate) fn driver_config(config: &RedisConfig) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(config.max_in_flight.min(MAX_BUFFER))
-}
-
-/// Returns the options of sockets: small writes are sent at once, and an idle connection is kept
-/// open, or found to be dead. The spare connection is idle as long as all is well.
-fn tcp_settings(config: &RedisConfig) -> TcpSettings {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 4);
-    let settings = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive);
-    // a peer that acknowledges nothing for so long is dead; by default Linux tries for 15 minutes
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let settings = settings.set_user_timeout(config.total_timeout);
-    #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
-    let _ = config;
-    settings
 }
 
 #[cfg(test)]
@@ -190,15 +227,5 @@ mod tests {
             let error = reply.extract_error().expect_err("an error");
             assert_eq!(refuses_resp3(&error), expected, "{line}");
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_dead_peer_is_noticed_within_the_total_timeout() {
-        let config = RedisConfig::unix("/run/redis.sock").total_timeout(Duration::from_secs(7));
-        assert_eq!(
-            tcp_settings(&config).user_timeout(),
-            Some(Duration::from_secs(7))
-        );
     }
 }

@@ -20,7 +20,6 @@
 
 use std::fmt;
 
-use deadpool_redis::{PoolError, TimeoutType};
 use redis::{ErrorKind, RedisError};
 use session_core::{StoreError, StoreErrorKind};
 
@@ -33,6 +32,9 @@ pub(crate) enum Failure {
     Server(ServerError),
     /// Nothing was sent.
     NotSent { kind: StoreErrorKind, text: String },
+    /// Nothing was sent, because no server is there: the connection was refused, or closed before
+    /// it could be used.
+    NoServer { text: String },
     /// The connection had been closed earlier, so nothing was sent on it.
     Closed,
     /// The connection broke, or the reply was unexpected. What was sent may have been applied.
@@ -110,13 +112,18 @@ impl Failure {
 
     /// Converts an error of connecting, so nothing was sent.
     pub(crate) fn from_connecting(error: &RedisError) -> Self {
+        if error.is_connection_refusal() || error.is_connection_dropped() {
+            return Self::NoServer {
+                text: error.to_string(),
+            };
+        }
         match Self::from_command(error) {
             Self::Server(error) => Self::NotSent {
                 kind: error.kind(),
                 text: error.to_string(),
             },
             Self::TimedOut => Self::unavailable("timed out while connecting"),
-            Self::Lost { text } | Self::NotSent { text, .. }
+            Self::Lost { text } | Self::NotSent { text, .. } | Self::NoServer { text }
                 if error.kind() == ErrorKind::AuthenticationFailed =>
             {
                 Self::NotSent {
@@ -124,36 +131,29 @@ impl Failure {
                     text,
                 }
             }
-            Self::Lost { text } | Self::NotSent { text, .. } => Self::unavailable(text),
+            Self::Lost { text } | Self::NotSent { text, .. } | Self::NoServer { text } => {
+                Self::unavailable(text)
+            }
             Self::Closed => Self::unavailable("connection was closed"),
-        }
-    }
-
-    /// Converts an error of the pool, which makes connections and checks them.
-    pub(crate) fn from_pool(error: &PoolError) -> Self {
-        match error {
-            PoolError::Backend(error) => Self::from_connecting(error),
-            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle | TimeoutType::Wait) => {
-                Self::unavailable("timed out while connecting")
-            }
-            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
-                Self::unavailable("connection pool is unusable")
-            }
         }
     }
 
     /// Says which server could not be reached, once.
     pub(crate) fn at(self, server: impl fmt::Display) -> Self {
+        let named = |text: String| {
+            let name = format!("{server}: ");
+            if text.starts_with(&name) {
+                text
+            } else {
+                name + &text
+            }
+        };
         match self {
             Self::NotSent { kind, text } => {
-                let name = format!("{server}: ");
-                let text = if text.starts_with(&name) {
-                    text
-                } else {
-                    name + &text
-                };
+                let text = named(text);
                 Self::NotSent { kind, text }
             }
+            Self::NoServer { text } => Self::NoServer { text: named(text) },
             Self::Server(_) | Self::Closed | Self::Lost { .. } | Self::TimedOut => self,
         }
     }
@@ -161,7 +161,7 @@ impl Failure {
     /// The failure of an operation that was not sent because of this earlier failure.
     pub(crate) fn into_not_sent(self) -> Self {
         match self {
-            Self::NotSent { .. } => self,
+            Self::NotSent { .. } | Self::NoServer { .. } => self,
             Self::Server(_) | Self::Closed | Self::Lost { .. } | Self::TimedOut => {
                 Self::unavailable(self.to_string())
             }
@@ -172,7 +172,7 @@ impl Failure {
         match self {
             Self::Lost { .. } => RetryAction::Reconnect,
             Self::Closed => RetryAction::NextConnection,
-            Self::NotSent { .. } | Self::TimedOut => RetryAction::GiveUp,
+            Self::NotSent { .. } | Self::NoServer { .. } | Self::TimedOut => RetryAction::GiveUp,
             Self::Server(error) => match error.code() {
                 "NOSCRIPT" => RetryAction::SendSource,
                 "READONLY" => RetryAction::FindPrimary,
@@ -195,7 +195,7 @@ impl Failure {
     pub(crate) fn is_outage(&self) -> bool {
         match self {
             Self::NotSent { kind, .. } => *kind == StoreErrorKind::Unavailable,
-            Self::Closed | Self::Lost { .. } | Self::TimedOut => true,
+            Self::NoServer { .. } | Self::Closed | Self::Lost { .. } | Self::TimedOut => true,
             Self::Server(_) => false,
         }
     }
@@ -204,7 +204,7 @@ impl Failure {
     pub(crate) fn may_be_applied(&self) -> bool {
         match self {
             Self::Lost { .. } | Self::TimedOut => true,
-            Self::Server(_) | Self::NotSent { .. } | Self::Closed => false,
+            Self::Server(_) | Self::NotSent { .. } | Self::NoServer { .. } | Self::Closed => false,
         }
     }
 
@@ -215,7 +215,7 @@ impl Failure {
             _ if in_doubt => StoreErrorKind::Timeout,
             Self::Server(error) => error.kind(),
             Self::NotSent { kind, .. } => *kind,
-            Self::Lost { .. } | Self::Closed => StoreErrorKind::Unavailable,
+            Self::NoServer { .. } | Self::Lost { .. } | Self::Closed => StoreErrorKind::Unavailable,
             Self::TimedOut => StoreErrorKind::Timeout,
         };
         StoreError::new(
@@ -232,7 +232,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(error) => error.fmt(f),
-            Self::NotSent { text, .. } => f.write_str(text),
+            Self::NotSent { text, .. } | Self::NoServer { text } => f.write_str(text),
             Self::Lost { text } => write!(f, "connection to Redis failed: {text}"),
             Self::Closed => f.write_str("connection to Redis was closed"),
             Self::TimedOut => f.write_str("Redis did not reply in time"),
@@ -385,11 +385,6 @@ mod tests {
                 connecting(&(ErrorKind::AuthenticationFailed, "WRONGPASS").into()),
                 Refused,
                 Refused,
-            ),
-            (
-                Failure::from_pool(&PoolError::Timeout(TimeoutType::Create)),
-                Unavailable,
-                Unavailable,
             ),
         ];
         for (failure, load, write) in table {

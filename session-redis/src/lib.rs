@@ -80,8 +80,9 @@
 //! | load | `GET` and `PTTL` in one pipeline | 1 |
 //! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
 //! | destroy of any version | `UNLINK` | 1 |
+//! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
+//! Every command but `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a cluster. The
 //! value is a format byte `0x02`, the version of the record in 8 bytes, and its body. Any other
 //! value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it
 //! is.
@@ -107,12 +108,14 @@
 //! * Sentinel, to check that a server is a primary: `+role`
 //! * a cluster, to find the nodes and to follow slots that move:
 //!   `+cluster|info +cluster|slots +asking`
+//! * the tools of an operator, [`RedisStore::scan`] and [`RedisStore::count`]: `+scan`, see
+//!   [`RedisConfig::operator_acl_rules`]
 //!
 //! Sentinels have users of their own, with the rules of [`RedisConfig::sentinel_acl_rules`]:
 //!
 //! ```text
-//! ACL SETUSER app on >password resetkeys resetchannels &+switch-master -@all +sentinel|master
-//!     +subscribe
+//! ACL SETUSER app on >password resetkeys resetchannels &+failover-state-send-slaveof-noone
+//!     &+switch-master -@all +sentinel|master +subscribe
 //! ```
 //!
 //! # Failures
@@ -134,9 +137,12 @@
 //! server that reports another role.
 //!
 //! With Sentinel, the store also notices a failover while it is connected, with requests or
-//! without. It subscribes to `+switch-master` on one of the sentinels, asks all of them at least
+//! without. It subscribes to `+switch-master` on each of the sentinels, asks all of them at least
 //! every ten seconds, and asks them within a second if the primary misses its replicas
-//! (`NOREPLICAS`). It remembers the highest configuration epoch, so an answer with an older one
+//! (`NOREPLICAS`). It also subscribes to `+failover-state-send-slaveof-noone`, which the sentinel
+//! that leads a failover publishes just before it promotes a replica. Operations then wait, for
+//! half a second at most, until the replica is the primary, and go there: the old primary does not
+//! acknowledge writes any more that its successor never gets. It remembers the highest configuration epoch, so an answer with an older one
 //! does not lead it back to an older primary. Sentinels that were set up again, and begin with
 //! epoch 0, are believed when a majority of the configured ones has reported only lower epochs for
 //! 30 seconds, or at once if the remembered primary is one no more.
@@ -159,6 +165,7 @@
 //! | `session_redis_operation_duration_seconds` | histogram, seconds | `node`, `operation`, `result` | one attempt of an operation, with connecting and waiting for its turn; `result` is `ok` or `error`. An operation that is sent again has several. |
 //! | `session_redis_in_flight` | gauge, operations | `node` | sent and not answered |
 //! | `session_redis_waiting` | gauge, operations | `node` | waiting until fewer are in flight |
+//! | `session_redis_wait_duration_seconds` | histogram, seconds | `node` | how long operations waited until fewer were in flight, whether or not they got their turn. Those that did not have to wait are not counted. |
 //! | `session_redis_in_flight_limit` | gauge, operations | `node` | how many may be in flight, adapted to the measured round trips |
 //! | `session_redis_connections` | gauge, connections | `node`, `state` | `idle` (never used), `connecting`, `up`, or `down`: its breaker is open |
 //! | `session_redis_connects_total` | counter, attempts | `node`, `result` | attempts to make a connection, or to check a suspect one |
@@ -169,7 +176,7 @@
 //! | `session_redis_retries_total` | counter, attempts | `cause` | sent again because of `connection_lost`, `connection_closed`, `read_only`, `script_missing` or `cluster_unsettled` |
 //! | `session_redis_map_refreshes_total` | counter, requests | `result` | requests for the map of the cluster: `changed`, `unchanged` or `failed` |
 //!
-//! An operation whose future is dropped is not measured.
+//! An operation whose future is dropped is not measured, except for its wait.
 
 mod address;
 mod admission;
@@ -178,9 +185,13 @@ mod batcher;
 mod breaker;
 mod breaker_cell;
 mod cluster;
+mod cluster_map;
+mod cluster_query;
 mod command;
 mod config;
+mod config_error;
 mod connect_error;
+mod connection;
 mod connector;
 mod credentials;
 mod endpoint;
@@ -188,10 +199,12 @@ mod failure;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 mod health;
 mod index;
 mod index_entry;
 mod index_script;
+mod limit;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]
@@ -203,24 +216,31 @@ mod permissions;
 mod reauthentication;
 mod reply;
 mod retry;
+mod role;
 mod router;
+mod scan;
 mod script;
 mod sentinel;
+mod sentinel_subscription;
 mod sentinel_view;
 mod sentinel_watcher;
 mod server_error;
 mod slot_map;
 mod store;
 mod stored_record;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod unshared;
 mod url;
 
 pub use address::AddressError;
-pub use config::{ConfigError, RedisConfig};
+pub use config::RedisConfig;
+pub use config_error::ConfigError;
 pub use connect_error::ConnectError;
 pub use credentials::{BoxError, Credentials, CredentialsProvider};
+pub use scan::Scan;
 pub use store::RedisStore;
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsError};

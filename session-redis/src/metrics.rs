@@ -20,6 +20,7 @@ use crate::{
 const DURATION: &str = "session_redis_operation_duration_seconds";
 const IN_FLIGHT: &str = "session_redis_in_flight";
 const WAITING: &str = "session_redis_waiting";
+const WAIT_DURATION: &str = "session_redis_wait_duration_seconds";
 const LIMIT: &str = "session_redis_in_flight_limit";
 const CONNECTIONS: &str = "session_redis_connections";
 const CONNECTS: &str = "session_redis_connects_total";
@@ -44,6 +45,11 @@ pub(crate) fn describe() {
         WAITING,
         Unit::Count,
         "Operations that wait until fewer are in flight"
+    );
+    describe_histogram!(
+        WAIT_DURATION,
+        Unit::Seconds,
+        "Time that operations waited until fewer were in flight"
     );
     describe_gauge!(
         LIMIT,
@@ -97,6 +103,7 @@ struct Handles {
     durations: [[Histogram; 2]; OPERATIONS.len()],
     in_flight: Gauge,
     waiting: Gauge,
+    waits: Histogram,
     limit: Gauge,
     idle: Gauge,
     connecting: Gauge,
@@ -116,7 +123,10 @@ struct Handles {
 pub(crate) struct Started(Instant);
 
 /// An operation that waits for its turn, until it is dropped.
-pub(crate) struct Waiting<'m>(&'m Gauge);
+pub(crate) struct Waiting<'m> {
+    handles: &'m Handles,
+    since: Instant,
+}
 
 impl NodeMetrics {
     /// The metrics of the node of this name.
@@ -140,6 +150,7 @@ impl NodeMetrics {
             durations: OPERATIONS.map(|name| [duration(name, "ok"), duration(name, "error")]),
             in_flight: gauge!(IN_FLIGHT, labels(&[])),
             waiting: gauge!(WAITING, labels(&[])),
+            waits: histogram!(WAIT_DURATION, labels(&[])),
             limit: gauge!(LIMIT, labels(&[])),
             idle: connections("idle"),
             connecting: connections("connecting"),
@@ -188,7 +199,10 @@ impl NodeMetrics {
                 RetryAction::Ask(_) => handles.ask.increment(1),
                 _ => {}
             },
-            Failure::NotSent { .. } | Failure::Closed | Failure::Lost { .. } => {}
+            Failure::NotSent { .. }
+            | Failure::NoServer { .. }
+            | Failure::Closed
+            | Failure::Lost { .. } => {}
         }
     }
 
@@ -204,8 +218,12 @@ impl NodeMetrics {
 
     /// An operation waits for its turn.
     pub(crate) fn wait(&self) -> Waiting<'_> {
-        self.0.waiting.increment(1);
-        Waiting(&self.0.waiting)
+        let handles = &*self.0;
+        handles.waiting.increment(1);
+        Waiting {
+            handles,
+            since: Instant::now(),
+        }
     }
 
     /// The number of operations that may be in flight has changed.
@@ -255,7 +273,8 @@ impl NodeMetrics {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.decrement(1);
+        self.handles.waiting.decrement(1);
+        self.handles.waits.record(self.since.elapsed());
     }
 }
 

@@ -6,7 +6,9 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{Arc, Weak},
+    task::Poll,
     time::Duration,
 };
 
@@ -15,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     address::Address,
-    admission::Admission,
+    admission::{Admission, Permit, Priority},
     batcher::Batcher,
     breaker::{Active, Breaker, BreakerConfig},
     command::{Command, SendMode},
@@ -24,8 +26,10 @@ use crate::{
     failure::{Failure, RetryAction},
     metrics::NodeMetrics,
     node_connection::{NodeConnection, Peers},
-    reply::Values,
+    reply::{Values, take_replies},
     retry::Target,
+    script::ScriptForm,
+    unshared::{UnsharedConnection, UnsharedConnections},
 };
 
 /// A server, and everything that is used to reach it.
@@ -34,13 +38,14 @@ pub(crate) struct Node {
     member: Option<Address>,
     connector: Arc<Connector>,
     connections: Box<[Arc<NodeConnection>]>,
+    unshared: UnsharedConnections,
     admission: Arc<Admission>,
     metrics: NodeMetrics,
     response_timeout: Duration,
 }
 
 /// An attempt that failed, and on what, if it was sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FailedAttempt {
     pub(crate) failure: Failure,
     pub(crate) target: Option<Target>,
@@ -55,7 +60,7 @@ struct Selection<'n> {
 /// What a scan of all connections found.
 enum Scan<'n> {
     Selected(Selection<'n>),
-    Connecting(&'n NodeConnection),
+    Connecting,
     Down(Failure),
 }
 
@@ -111,6 +116,7 @@ impl Node {
             Self {
                 member,
                 connections: (0..config.connections).map(connection).collect(),
+                unshared: UnsharedConnections::new(connector.clone()),
                 response_timeout: config.response_timeout,
                 connector,
                 admission,
@@ -164,20 +170,65 @@ impl Node {
         result
     }
 
-    async fn send(
+    /// Sends commands once, as one pipeline. Returns what each of them led to.
+    pub(crate) async fn attempt_all(
         &self,
-        command: &Command<'_>,
-        mode: &SendMode,
+        commands: &[Command<'_>],
         deadline: Instant,
-    ) -> Result<Values, FailedAttempt> {
-        let admitted = match (self.scan(), self.admission.try_admit(command.priority())) {
+    ) -> Vec<Result<Values, FailedAttempt>> {
+        self.connector.keep_watching();
+        let started = self.metrics.start();
+        let results = match self.send_all(commands, deadline).await {
+            Ok(results) => results,
+            Err(failed) => vec![Err(failed); commands.len()],
+        };
+        for (command, result) in commands.iter().zip(&results) {
+            let failure = result.as_ref().err().map(|failed| &failed.failure);
+            self.metrics.finish(started, command.name(), failure);
+        }
+        results
+    }
+
+    async fn send_all(
+        &self,
+        commands: &[Command<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Result<Values, FailedAttempt>>, FailedAttempt> {
+        let priority = commands.iter().map(Command::priority);
+        let priority = priority.max().unwrap_or(Priority::Begin);
+        let (selection, permit) = self.admit(priority, deadline).await?;
+        let parts = commands.iter();
+        let parts: Vec<_> = parts.map(|c| c.commands(ScriptForm::Hash)).collect();
+        let counts: Vec<_> = parts.iter().map(Vec::len).collect();
+        let all = parts.into_iter().flatten().collect();
+        let (limit, batcher) = (self.limit(deadline), &selection.active.connection);
+        let sent = batcher.send_all(all, false, limit, Some(permit)).await;
+        let failed = |failure| FailedAttempt {
+            target: Some(self.on_failure(&selection, &failure)),
+            failure,
+        };
+        let mut values = sent.map_err(failed)?.into_iter();
+        let results = counts.into_iter().map(|count| {
+            let own = values.by_ref().take(count).collect();
+            take_replies(own).map_err(failed)
+        });
+        Ok(results.collect())
+    }
+
+    /// Waits for a connection and for a turn on it.
+    async fn admit(
+        &self,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<(Selection<'_>, Permit), FailedAttempt> {
+        let admitted = match (self.scan(), self.admission.try_admit(priority)) {
             (Scan::Selected(selection), Some(permit)) => Ok((selection, permit)),
             // boxed, because it is rare and would enlarge the future of every operation
             (scan, permit) => {
                 drop(permit);
                 Box::pin(async {
                     let selection = self.select(scan, deadline).await?;
-                    let permit = self.admission.admit(command.priority(), deadline).await?;
+                    let permit = self.admission.admit(priority, deadline).await?;
                     if selection.is_in_use() {
                         return Ok((selection, permit));
                     }
@@ -186,13 +237,27 @@ impl Node {
                 .await
             }
         };
-        let (selection, permit) = admitted.map_err(|failure| FailedAttempt {
+        admitted.map_err(|failure| FailedAttempt {
             failure,
             // in a cluster, another node may take over
             target: self.member.clone().map(Target::ClusterNode),
-        })?;
+        })
+    }
+
+    /// How long to wait for a reply.
+    fn limit(&self, deadline: Instant) -> Duration {
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let limit = self.response_timeout.min(remaining);
+        self.response_timeout.min(remaining)
+    }
+
+    async fn send(
+        &self,
+        command: &Command<'_>,
+        mode: &SendMode,
+        deadline: Instant,
+    ) -> Result<Values, FailedAttempt> {
+        let (selection, permit) = self.admit(command.priority(), deadline).await?;
+        let limit = self.limit(deadline);
         let commands = command.commands(mode.script);
         let batcher = &selection.active.connection;
         let asking = mode.asking.is_some();
@@ -225,11 +290,15 @@ impl Node {
         )
     }
 
+    /// Returns a connection that nobody else uses.
+    pub(crate) async fn unshared(&self, deadline: Instant) -> Result<UnsharedConnection, Failure> {
+        self.unshared.get(deadline).await
+    }
+
     /// Asks the server for a sign of life. Connects first if that was not tried yet.
     pub(crate) async fn ping(&self, deadline: Instant) -> Result<(), Failure> {
         let selection = self.select(self.scan(), deadline).await?;
-        let remaining = deadline.saturating_duration_since(Instant::now());
-        let limit = self.response_timeout.min(remaining);
+        let limit = self.limit(deadline);
         let batcher = &selection.active.connection;
         let ping = vec![redis::cmd("PING")];
         batcher.send(ping, false, limit, None).await.map(drop)
@@ -277,16 +346,31 @@ impl Node {
             scan = match scan {
                 Scan::Selected(selection) => return Ok(selection),
                 Scan::Down(failure) => return Err(failure.into_not_sent()),
-                Scan::Connecting(connection) => {
-                    match timeout_at(deadline, connection.connecting()).await {
-                        Ok(()) if Instant::now() < deadline => self.scan(),
-                        Ok(()) | Err(_) => {
-                            return Err(Failure::unavailable("timed out while connecting"));
-                        }
+                Scan::Connecting => match timeout_at(deadline, self.one_connecting_ended()).await {
+                    Ok(()) if Instant::now() < deadline => self.scan(),
+                    Ok(()) | Err(_) => {
+                        return Err(Failure::unavailable("timed out while connecting"));
                     }
-                }
+                },
             };
         }
+    }
+
+    /// Waits until the first attempts of one of the connections have succeeded or failed.
+    async fn one_connecting_ended(&self) {
+        let is_connecting = |connection: &&Arc<NodeConnection>| {
+            matches!(connection.state(), Breaker::Connecting(_))
+        };
+        let connecting = self.connections.iter().filter(is_connecting);
+        let mut ends: Vec<_> = connecting.map(|one| Box::pin(one.connecting())).collect();
+        poll_fn(|cx| {
+            let one_ended = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());
+            match one_ended || ends.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Finds the first connection that is up. Connections that were never used start to connect.
@@ -310,16 +394,22 @@ impl Node {
                     connection.start();
                     connecting = connecting.or(Some(connection));
                 }
-                Breaker::Connecting(_) => connecting = connecting.or(Some(connection)),
-                Breaker::Down { failure, .. } => down = Some(failure),
+                Breaker::Connecting(_) => {
+                    connection.keep_repairing();
+                    connecting = connecting.or(Some(connection));
+                }
+                Breaker::Down { failure, .. } => {
+                    connection.keep_repairing();
+                    down = Some(failure);
+                }
             }
         }
         match (suspect, down, connecting) {
             (Some(selection), _, _) => Scan::Selected(selection),
-            (None, _, Some(first)) if first.number() == 0 => Scan::Connecting(first),
+            (None, _, Some(first)) if first.number() == 0 => Scan::Connecting,
             // the others wait for the first, so they are not worth waiting for
             (None, Some(failure), _) => Scan::Down(failure),
-            (None, None, Some(connection)) => Scan::Connecting(connection),
+            (None, None, Some(_)) => Scan::Connecting,
             (None, None, None) => Scan::Down(Failure::unavailable("there is no connection")),
         }
     }
@@ -333,6 +423,12 @@ impl Peers for Node {
     fn mark_suspect(&self, generation: u64) {
         for connection in &self.connections {
             connection.mark_suspect(generation);
+        }
+    }
+
+    fn check_idle(&self, generation: u64) {
+        for connection in &self.connections {
+            connection.check_if_idle(generation);
         }
     }
 }

@@ -6,13 +6,13 @@
 use std::{
     fmt,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::sleep};
+use tokio::{runtime::Handle, sync::Notify, task::yield_now, time::timeout};
 
 use crate::{
     admission::Admission,
@@ -20,7 +20,8 @@ use crate::{
     batcher::{BatchEnd, Batcher, Observer},
     breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice, Phase},
     breaker_cell::{Applied, BreakerCell},
-    connector::{Connected, Connector, OnDisconnect, PooledConnection},
+    connector::{Connected, Connector, ServerConnection},
+    endpoint::OnDisconnect,
     metrics::NodeMetrics,
 };
 
@@ -32,6 +33,17 @@ pub(crate) trait Peers: Send + Sync {
     /// A connection of this generation no longer gets replies. Others that are idle have not
     /// noticed.
     fn mark_suspect(&self, generation: u64);
+
+    /// A connection of this generation broke. Others that are idle may have, too, and nothing would
+    /// report it.
+    fn check_idle(&self, generation: u64);
+}
+
+/// The connection that is in use or was used last, and the number of its socket.
+#[derive(Default)]
+struct Latest {
+    connection: Option<ServerConnection>,
+    socket: u64,
 }
 
 /// A place for a connection.
@@ -42,10 +54,13 @@ pub(crate) struct NodeConnection {
     metrics: NodeMetrics,
     breaker: BreakerCell<Batcher>,
     next_serial: AtomicU64,
-    /// How often the server has closed a connection, also one that was not in use yet.
-    disconnects: AtomicU64,
-    pooled: Mutex<PooledConnection>,
-    on_disconnect: OnDisconnect,
+    /// The last socket that the server has closed, perhaps one that was not in use yet.
+    disconnected: AtomicU64,
+    latest: Mutex<Arc<tokio::sync::Mutex<Latest>>>,
+    /// Ends the pause of the repair.
+    retry_now: Arc<Notify>,
+    /// A repair that was not seen to run for so long is stuck.
+    stuck_after: Duration,
     peers: Weak<dyn Peers>,
     this: Weak<Self>,
 }
@@ -60,27 +75,20 @@ impl NodeConnection {
         peers: Weak<dyn Peers>,
     ) -> Arc<Self> {
         metrics.connection(None, Some(Phase::Idle));
-        Arc::new_cyclic(|this: &Weak<Self>| {
-            let weak = this.clone();
-            let on_disconnect = move || {
-                if let Some(connection) = weak.upgrade() {
-                    connection.disconnects.fetch_add(1, Ordering::SeqCst);
-                    connection.apply(Event::Disconnected);
-                }
-            };
-            Self {
-                number,
-                connector,
-                admission,
-                metrics,
-                breaker: BreakerCell::new(config),
-                next_serial: AtomicU64::new(0),
-                disconnects: AtomicU64::new(0),
-                pooled: Mutex::default(),
-                on_disconnect: Arc::new(on_disconnect),
-                peers,
-                this: this.clone(),
-            }
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            number,
+            stuck_after: connector.longest_attempt() + config.probe_every,
+            connector,
+            admission,
+            metrics,
+            breaker: BreakerCell::new(config),
+            // no socket has the number zero
+            next_serial: AtomicU64::new(1),
+            disconnected: AtomicU64::new(0),
+            latest: Mutex::default(),
+            retry_now: Arc::default(),
+            peers,
+            this: this.clone(),
         })
     }
 
@@ -127,13 +135,21 @@ impl NodeConnection {
         self.apply(Event::Requested);
     }
 
+    /// Starts another repair if nothing drives the runtime of the one that is needed.
+    pub(crate) fn keep_repairing(&self) {
+        if let Some(stuck) = self.breaker.stuck_repair(self.stuck_after) {
+            self.apply_of_repair(stuck, Event::RepairAborted);
+            self.apply(Event::Requested);
+        }
+    }
+
     /// A pipeline on the connection of this serial has ended.
     fn on_batch_end(&self, serial: u64, end: BatchEnd) {
         match end {
             // late news of a connection that was replaced
             BatchEnd::Replied { .. } | BatchEnd::TimedOut if !self.is_active(serial) => {}
             BatchEnd::Replied { took, operations } => {
-                self.breaker.on_reply();
+                self.breaker.on_reply(serial);
                 self.admission.on_round_trip(took, operations);
             }
             BatchEnd::TimedOut => {
@@ -144,7 +160,14 @@ impl NodeConnection {
                 }
             }
             BatchEnd::Lost => {
+                let was_active = self.is_active(serial);
                 self.apply(Event::Lost { serial });
+                if was_active
+                    && !self.connector.reports_disconnects()
+                    && let Some(peers) = self.peers.upgrade()
+                {
+                    peers.check_idle(self.connector.generation());
+                }
             }
         }
     }
@@ -155,6 +178,15 @@ impl NodeConnection {
         if let Breaker::Up(up) = self.breaker.state() {
             let idle = up.active.connection.is_idle();
             self.apply(Event::PeerTimedOut { generation, idle });
+        }
+    }
+
+    /// Another connection to the same server broke. If this one is idle it is checked before it is
+    /// used.
+    pub(crate) fn check_if_idle(&self, generation: u64) {
+        if let Breaker::Up(up) = self.breaker.state() {
+            let idle = up.active.connection.is_idle();
+            self.apply(Event::PeerLost { generation, idle });
         }
     }
 
@@ -178,14 +210,25 @@ impl NodeConnection {
 
     /// Feeds an event to the breaker, and carries out what it says.
     fn apply(&self, event: Event<Batcher>) -> Applied {
-        let applied = self.breaker.apply(event);
+        self.carry_out(self.breaker.apply(event))
+    }
+
+    /// The same, with an event of the repair of this number.
+    fn apply_of_repair(&self, repair: u64, event: Event<Batcher>) -> Applied {
+        self.carry_out(self.breaker.apply_of_repair(repair, event))
+    }
+
+    fn carry_out(&self, applied: Applied) -> Applied {
         let (before, after) = applied.phases;
         self.metrics.connection(Some(before), Some(after));
         if let Some(notice) = &applied.notice {
             self.report(notice);
         }
-        if let Action::StartRepair { discard } = applied.action {
-            self.start_repair(discard);
+        match applied.action {
+            Action::StartRepair => self.start_repair(applied.repair),
+            Action::RetryNow => self.retry_now.notify_one(),
+            // the repair does these
+            Action::None | Action::Attempt { .. } | Action::RetryAfter(_) | Action::EndRepair => {}
         }
         applied
     }
@@ -208,29 +251,31 @@ impl NodeConnection {
         }
     }
 
-    fn start_repair(&self, discard: bool) {
+    fn start_repair(&self, number: u64) {
         let repair = RunningRepair {
             connection: self.this.clone(),
+            number,
             finished: false,
         };
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(repair.run(discard))),
+            Ok(runtime) => drop(runtime.spawn(repair.run())),
             // no runtime: dropping the repair reports that it was aborted
             Err(_) => drop(repair),
         }
     }
 
     async fn attempt(&self, discard: bool) -> Event<Batcher> {
-        let mut pooled = self.pooled.lock().await;
+        let latest = self.latest();
+        let mut latest = latest.lock().await;
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         // a connection that only passes a check says nothing new about the server
         let checks = matches!(self.breaker.state(), Breaker::Up(_));
         let connected = self
             .connector
             .connect(
-                &mut pooled,
+                &mut latest.connection,
                 discard,
-                &self.on_disconnect,
+                &self.on_disconnect(serial),
                 self.observer(serial),
             )
             .await;
@@ -238,7 +283,11 @@ impl NodeConnection {
             Ok(Connected {
                 connection,
                 generation,
+                checked,
             }) => {
+                if !checked {
+                    latest.socket = serial;
+                }
                 self.metrics.connected();
                 if self.number == 0 && !checks {
                     self.admission.on_connected();
@@ -246,6 +295,7 @@ impl NodeConnection {
                 Event::Connected(Active {
                     connection,
                     serial,
+                    socket: latest.socket,
                     generation,
                     connected_at: Instant::now(),
                 })
@@ -256,6 +306,26 @@ impl NodeConnection {
                 Event::AttemptFailed(failure)
             }
         }
+    }
+
+    /// The connection that was used last. A repair that is stuck in an attempt keeps the one it has.
+    fn latest(&self) -> Arc<tokio::sync::Mutex<Latest>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.try_lock().is_err() {
+            *latest = Arc::default();
+        }
+        latest.clone()
+    }
+
+    /// Called when the server closes the socket of this number.
+    fn on_disconnect(&self, socket: u64) -> OnDisconnect {
+        let this = self.this.clone();
+        Arc::new(move || {
+            if let Some(connection) = this.upgrade() {
+                connection.disconnected.fetch_max(socket, Ordering::SeqCst);
+                connection.apply(Event::Disconnected { socket });
+            }
+        })
     }
 
     fn observer(&self, serial: u64) -> Observer {
@@ -295,38 +365,54 @@ impl fmt::Debug for NodeConnection {
 /// The task that checks or replaces a connection. It does not keep the node connection alive.
 struct RunningRepair {
     connection: Weak<NodeConnection>,
+    number: u64,
     finished: bool,
 }
 
 impl RunningRepair {
-    async fn run(mut self, discard: bool) {
-        while let Some(connection) = self.connection.upgrade() {
-            if let Some(first) = connection.wait_for_first() {
-                drop(connection);
-                first.await;
-            } else {
-                drop(connection);
-            }
-            let Some(connection) = self.connection.upgrade() else {
-                break;
+    async fn run(mut self) {
+        let number = self.number;
+        while let Some(connection) = self.wait_for_first().await {
+            let started = connection.apply_of_repair(number, Event::AttemptStarted);
+            let Action::Attempt { discard } = started.action else {
+                // another has taken its place
+                return self.finish();
             };
-            connection.apply(Event::AttemptStarted);
-            let disconnects = connection.disconnects.load(Ordering::SeqCst);
             let event = connection.attempt(discard).await;
-            let pause = match connection.apply(event).action {
-                Action::RetryAfter(pause) => pause,
-                Action::None | Action::StartRepair { .. } | Action::EndRepair => {
-                    // the primary may have changed during the attempt
-                    connection.leave_old_primary();
-                    if connection.disconnects.load(Ordering::SeqCst) != disconnects {
-                        // the server may have closed it before it was in use
-                        connection.apply(Event::Disconnected);
-                    }
-                    return self.finish();
-                }
+            let socket = match &event {
+                Event::Connected(active) => Some(active.socket),
+                _ => None,
             };
+            let Action::RetryAfter(pause) = connection.apply_of_repair(number, event).action else {
+                // the primary may have changed during the attempt
+                connection.leave_old_primary();
+                let disconnected = connection.disconnected.load(Ordering::SeqCst);
+                if let Some(socket) = socket.filter(|socket| *socket == disconnected) {
+                    // the server may have closed it before it was in use
+                    connection.apply(Event::Disconnected { socket });
+                }
+                return self.finish();
+            };
+            let retry_now = connection.retry_now.clone();
             drop(connection);
-            sleep(jitter(pause)).await;
+            // an error means that the pause is over
+            let _ = timeout(jitter(pause), retry_now.notified()).await;
+        }
+    }
+
+    /// Waits for the first connection, if it must. Returns `None` if the node was dropped.
+    async fn wait_for_first(&self) -> Option<Arc<NodeConnection>> {
+        loop {
+            let connection = self.connection.upgrade()?;
+            let Some(first) = connection.wait_for_first() else {
+                return Some(connection);
+            };
+            connection.breaker.repair_waits(self.number);
+            let part = connection.stuck_after / 4;
+            drop(connection);
+            if timeout(part, first).await.is_ok() {
+                return self.connection.upgrade();
+            }
         }
     }
 
@@ -339,7 +425,7 @@ impl Drop for RunningRepair {
     /// If the task was aborted, perhaps with its runtime, the next operation starts another.
     fn drop(&mut self) {
         if let Some(connection) = self.connection.upgrade().filter(|_| !self.finished) {
-            connection.apply(Event::RepairAborted);
+            connection.apply_of_repair(self.number, Event::RepairAborted);
         }
     }
 }

@@ -7,13 +7,16 @@ use session_core::{IndexKey, Listing, Nonce, Record, SessionId, Version, Write};
 
 use crate::{
     batcher::ASKING,
-    cluster::QUERIES,
+    cluster_query::QUERIES,
     command::{Command, Operation},
     config::RedisConfig,
-    connector::{CHECK, ROLE},
+    connection::CHECK,
+    glob::escaped,
+    role::ROLE,
+    scan::SCAN,
     script::ScriptForm,
     sentinel::SENTINEL_MASTER,
-    sentinel_watcher::{SUBSCRIBE, SWITCH_CHANNEL},
+    sentinel_subscription::{CHANNELS, SUBSCRIBE},
     topology::Topology,
 };
 
@@ -75,6 +78,18 @@ impl RedisConfig {
         rules
     }
 
+    /// Returns the ACL rules of a user that also calls [`RedisStore::scan`] and
+    /// [`RedisStore::count`]: those of [`acl_rules`](Self::acl_rules), and `SCAN`, which lists the
+    /// keys of others too. A service does not need it.
+    ///
+    /// [`RedisStore::scan`]: crate::RedisStore::scan
+    /// [`RedisStore::count`]: crate::RedisStore::count
+    pub fn operator_acl_rules(&self) -> Vec<String> {
+        let mut rules = self.acl_rules();
+        rules.push(permission(&[SCAN]));
+        rules
+    }
+
     /// Returns the ACL rules that the user of the sentinels needs, as
     /// [`acl_rules`](Self::acl_rules). The list is empty if the topology has no sentinels.
     pub fn sentinel_acl_rules(&self) -> Vec<String> {
@@ -82,7 +97,7 @@ impl RedisConfig {
             Topology::Standalone(_) | Topology::Unix(_) | Topology::Cluster(_) => Vec::new(),
             Topology::Sentinel { .. } => {
                 let mut rules = NOTHING.map(str::to_owned).to_vec();
-                rules.push(format!("&{}", escaped(SWITCH_CHANNEL)));
+                rules.extend(CHANNELS.map(|channel| format!("&{}", escaped(channel))));
                 rules.push("-@all".to_owned());
                 rules.push(permission(&SENTINEL_MASTER));
                 rules.push(permission(&[SUBSCRIBE]));
@@ -95,18 +110,6 @@ impl RedisConfig {
 /// The rule that permits a command, or a subcommand.
 fn permission(words: &[&str]) -> String {
     format!("+{}", words.join("|").to_ascii_lowercase())
-}
-
-/// Escapes what is special in the patterns of Redis.
-fn escaped(literal: &str) -> String {
-    let mut pattern = String::with_capacity(literal.len());
-    for c in literal.chars() {
-        if matches!(c, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
 }
 
 /// The names of the commands that operations on sessions send, and that their scripts call.
@@ -218,8 +221,11 @@ mod tests {
             config("redis+sentinel://h/s")
                 .sentinel_acl_rules()
                 .join(" "),
-            "resetkeys resetchannels &+switch-master -@all +sentinel|master +subscribe"
+            "resetkeys resetchannels &+failover-state-send-slaveof-noone &+switch-master \
+             -@all +sentinel|master +subscribe"
         );
+        let operator = config("redis://h").operator_acl_rules().join(" ");
+        assert_eq!(operator, server_rules("redis://h") + " +scan");
         assert_eq!(config("redis://h").sentinel_acl_rules(), [""; 0]);
         assert_eq!(config("redis+cluster://h").sentinel_acl_rules(), [""; 0]);
     }
@@ -267,6 +273,7 @@ mod tests {
                 assert!(page.contains(&line), "{line} is missing:\n{page}");
             }
             rules.extend(topologies.map(additional));
+            rules.push(permission(&[SCAN]));
             for rules in &rules[2..] {
                 assert!(page.contains(&format!("`{rules}`")), "{rules}:\n{page}");
             }

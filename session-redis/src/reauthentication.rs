@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -10,6 +9,7 @@ use tokio::{
 
 use crate::{
     backoff::{exponential, jitter},
+    connection::Connection,
     credentials::{Credentials, Login},
     failure::Failure,
 };
@@ -27,7 +27,7 @@ pub(crate) struct Reauthentication(JoinHandle<()>);
 
 /// What the task needs.
 pub(crate) struct Reauthenticate {
-    pub(crate) connection: MultiplexedConnection,
+    pub(crate) connection: Connection,
     pub(crate) login: Login,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
@@ -74,9 +74,9 @@ impl Reauthenticate {
             auth.arg(username);
         }
         auth.arg(password.expose());
-        let reply = auth.query_async::<()>(&mut self.connection);
+        let reply = self.connection.query(&auth);
         match timeout(self.response_timeout, reply).await {
-            Ok(Ok(())) => Ok(credentials.refresh_after),
+            Ok(Ok(_)) => Ok(credentials.refresh_after),
             Ok(Err(error)) => Err(Failure::from_command(&error)),
             Err(_) => Err(Failure::TimedOut),
         }

@@ -1,7 +1,7 @@
 //! The way of an operation: to its node, and there again or to another if the first attempt fails,
 //! all within one deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use session_core::{Health, StoreError};
 use tokio::time::{Instant, sleep};
@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     backoff::jitter,
     cluster::Cluster,
+    cluster_map::Serving,
     command::{Command, SendMode},
     config::RedisConfig,
     connector::Source,
@@ -19,9 +20,6 @@ use crate::{
     retry::{Attempts, Next, Target},
     topology::Topology,
 };
-
-/// The longest that an operation may take, whatever the configuration says.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The nodes of a store.
 #[derive(Debug)]
@@ -51,14 +49,13 @@ impl Router {
         };
         Self {
             nodes,
-            // the clock cannot be added to more
-            total_timeout: config.total_timeout.min(LONGEST),
+            total_timeout: config.total_timeout,
         }
     }
 
     /// Carries out one operation.
     pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
-        let deadline = Instant::now() + self.total_timeout;
+        let deadline = self.deadline();
         match self.attempt(&command, &SendMode::default(), deadline).await {
             Ok(values) => Ok(Reply {
                 values,
@@ -69,9 +66,97 @@ impl Router {
         }
     }
 
+    /// Carries out operations on keys of the same node, in one pipeline and in this order. Returns
+    /// what became of each.
+    ///
+    /// Those that fail are sent again one by one, as [`run`](Self::run) does, also to other nodes.
+    /// By then those after them may have been carried out.
+    pub(crate) async fn run_all(&self, commands: &[Command<'_>]) -> Vec<Result<Reply, StoreError>> {
+        let deadline = self.deadline();
+        let mut replies = Vec::with_capacity(commands.len());
+        let attempted = self.attempt_all(commands, deadline).await;
+        for (command, attempted) in commands.iter().zip(attempted) {
+            let reply = match attempted {
+                Ok(values) => Ok(Reply {
+                    values,
+                    in_doubt: false,
+                }),
+                Err(failed) => self.retry(*command, failed, deadline).await,
+            };
+            replies.push(reply);
+        }
+        replies
+    }
+
+    async fn attempt_all(
+        &self,
+        commands: &[Command<'_>],
+        deadline: Instant,
+    ) -> Vec<Result<Values, FailedAttempt>> {
+        let Some(first) = commands.first() else {
+            return Vec::new();
+        };
+        let found = match (&self.nodes, self.node(first.key())) {
+            (_, Some(node)) => Ok(node),
+            (Nodes::One(node), None) => Ok(node.clone()),
+            (Nodes::Cluster(cluster), None) => cluster.find_node(first.key(), deadline).await,
+        };
+        match found {
+            Ok(node) => node.attempt_all(commands, deadline).await,
+            Err(failure) => {
+                let target = None;
+                vec![Err(FailedAttempt { failure, target }); commands.len()]
+            }
+        }
+    }
+
+    /// Returns the nodes that serve sessions.
+    pub(crate) async fn serving(&self) -> Result<Serving, Failure> {
+        match &self.nodes {
+            Nodes::One(node) => Ok(Serving {
+                nodes: vec![node.clone()],
+                unserved: 0,
+            }),
+            Nodes::Cluster(cluster) => cluster.serving(self.deadline()).await,
+        }
+    }
+
+    /// Groups keys by their nodes, as far as those are known.
+    pub(crate) fn group_by_node<'k>(&self, keys: &'k [String]) -> Vec<Vec<&'k str>> {
+        let mut groups: HashMap<_, Vec<&str>> = HashMap::new();
+        for key in keys {
+            let node = self.node(key).map(|node| Arc::as_ptr(&node));
+            groups.entry(node).or_default().push(key);
+        }
+        groups.into_values().collect()
+    }
+
+    /// Returns the node of a key, if it is known.
+    fn node(&self, key: &str) -> Option<Arc<Node>> {
+        match &self.nodes {
+            Nodes::One(node) => Some(node.clone()),
+            Nodes::Cluster(cluster) => cluster.node(key, &SendMode::default()),
+        }
+    }
+
+    /// Asks for a new map of the cluster, if there is one.
+    pub(crate) fn refresh(&self) {
+        match &self.nodes {
+            Nodes::One(_) => {}
+            Nodes::Cluster(cluster) => {
+                cluster.refresh();
+            }
+        }
+    }
+
+    /// When an operation that begins now must have ended.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.total_timeout
+    }
+
     /// Asks every node that serves sessions for a sign of life.
     pub(crate) async fn health(&self) -> Health {
-        let deadline = Instant::now() + self.total_timeout;
+        let deadline = self.deadline();
         match &self.nodes {
             Nodes::One(node) => health::of_node(node, deadline).await,
             Nodes::Cluster(cluster) => health::of_cluster(cluster, deadline).await,
@@ -158,10 +243,18 @@ impl Router {
             | RetryAction::NextConnection
             | RetryAction::FindPrimary
             | RetryAction::SuspectPrimary
-            | RetryAction::Wait => cluster.refresh(),
+            | RetryAction::Wait => {
+                cluster.refresh();
+            }
             // it hangs, or its breaker is open
-            RetryAction::GiveUp if failure.is_outage() => cluster.refresh(),
+            RetryAction::GiveUp if failure.is_outage() => {
+                cluster.refresh();
+            }
             RetryAction::GiveUp | RetryAction::SendSource | RetryAction::Ask(_) => {}
         }
     }
 }
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -12,6 +12,9 @@
 //!
 //! * the remembered primary has said that it is a primary no more, or
 //! * this has been so for [`RESET_AFTER`].
+//!
+//! A replica that was promoted is the primary before any sentinel names it. It stays so while the
+//! sentinel that leads the failover reports that, and for [`CONFIRM_WITHIN`] in any case.
 
 use std::{
     collections::HashMap,
@@ -25,6 +28,10 @@ use crate::address::Address;
 /// How long all sentinels must report a lower epoch before it is believed: longer than a failover
 /// takes to become known to all of them, which is about two seconds.
 const RESET_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a promoted replica is used without a sentinel that names it or reports the failover.
+/// The leading sentinel notices the promotion within about a second.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
 /// What one sentinel says about a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +69,8 @@ struct Known {
     demoted: bool,
     /// Since when a majority replies, and only with lower epochs.
     lower_since: Option<Instant>,
+    /// The primary before, and when this one was promoted, if no sentinel has named this one yet.
+    promoted: Option<(Address, Instant)>,
 }
 
 impl SentinelView {
@@ -95,6 +104,23 @@ impl KnownPrimary {
         }
     }
 
+    /// A sentinel has announced that it promotes a replica of this primary, and the replica has said
+    /// that it is a primary. Returns whether it is the primary to use.
+    pub(crate) fn on_promotion(
+        &mut self,
+        primary: &Address,
+        replica: &Address,
+        now: Instant,
+    ) -> bool {
+        let Some(known) = self.0.as_mut().filter(|known| known.address == *primary) else {
+            return false;
+        };
+        known.promoted = Some((primary.clone(), now));
+        known.address = replica.clone();
+        known.demoted = false;
+        true
+    }
+
     /// Takes into account the replies of one round, in which so many sentinels were asked.
     pub(crate) fn on_views(
         &mut self,
@@ -106,6 +132,9 @@ impl KnownPrimary {
             return Verdict::Unknown;
         };
         if let Some(known) = &mut self.0 {
+            if known.is_ahead_of(best, now) {
+                return Verdict::Primary(known.address.clone());
+            }
             if best.epoch < known.epoch {
                 let majority = views.len() > sentinels / 2;
                 if !known.is_reset(majority && !best.down, now) {
@@ -126,12 +155,38 @@ impl KnownPrimary {
             settled: !best.failing_over,
             demoted: false,
             lower_since: None,
+            promoted: None,
         });
         Verdict::of(best.primary.clone(), best.down)
     }
 }
 
 impl Known {
+    /// Whether the primary was promoted, and the sentinels still name the one before.
+    fn is_ahead_of(&mut self, best: &SentinelView, now: Instant) -> bool {
+        let Some((before, promoted_at)) = self.promoted.take() else {
+            return false;
+        };
+        if best.primary != before || best.epoch < self.epoch {
+            // lower epochs change nothing, and say nothing about this one
+            self.promoted = (best.primary == before).then_some((before, promoted_at));
+            return false;
+        }
+        let late = now.saturating_duration_since(promoted_at) >= CONFIRM_WITHIN;
+        if self.demoted || (late && !best.failing_over) {
+            self.address = before;
+            return false;
+        }
+        if best.epoch > self.epoch {
+            if !best.failing_over {
+                return false;
+            }
+            (self.epoch, self.settled) = (best.epoch, false);
+        }
+        self.promoted = Some((before, promoted_at));
+        true
+    }
+
     /// Whether another address of the same epoch is to be believed.
     fn is_changed_by(&self, best: &SentinelView) -> bool {
         let settles = !self.settled && !best.failing_over;
@@ -281,6 +336,53 @@ mod tests {
             (&[down("new", 2)], Verdict::Down(address("new"))),
             (&[failing_over("old", 2)], primary("new")),
         ]);
+    }
+
+    /// Of three sentinels, with the epoch `1` before the failover, during which `b` takes the place
+    /// of `a`.
+    #[test]
+    fn a_promoted_replica_is_the_primary_before_the_sentinels_name_it() {
+        let now = Instant::now();
+        let promoted = || {
+            let mut known = assert_verdicts([(&[view("a", 1)], primary("a"))]);
+            assert!(!known.on_promotion(&address("c"), &address("b"), now));
+            assert_eq!(known.address(), Some(&address("a")));
+            assert!(known.on_promotion(&address("a"), &address("b"), now));
+            assert_eq!(known.address(), Some(&address("b")));
+            known
+        };
+        let after = |part: f64| now + CONFIRM_WITHIN.mul_f64(part);
+        let others = [view("a", 1), view("a", 1)];
+        let with_leader = |leader: SentinelView| [&others[..], &[leader]].concat();
+
+        let mut known = promoted();
+        let unnoticed = with_leader(failing_over("a", 1));
+        assert_eq!(known.on_views(&unnoticed, 3, after(0.5)), primary("b"));
+        let noticed = with_leader(failing_over("a", 2));
+        assert_eq!(known.on_views(&noticed, 3, after(0.5)), primary("b"));
+        // the other replicas may take long
+        assert_eq!(known.on_views(&noticed, 3, after(9.0)), primary("b"));
+        assert_eq!(known.on_views(&others, 3, after(9.0)), primary("b"));
+        let named = with_leader(view("b", 2));
+        assert_eq!(known.on_views(&named, 3, after(9.0)), primary("b"));
+        assert_eq!(known.on_views(&others, 3, after(9.0)), primary("b"));
+        assert_eq!(known.on_views(&[view("c", 3)], 3, after(9.0)), primary("c"));
+
+        // the leader died, and no sentinel knows of the promotion
+        let mut known = promoted();
+        assert_eq!(known.on_views(&others, 3, after(0.9)), primary("b"));
+        assert_eq!(known.on_views(&others, 3, after(1.0)), primary("a"));
+        // or the replica says that it is none any more
+        let mut known = promoted();
+        known.on_role(&address("b"), false);
+        assert_eq!(known.on_views(&others, 3, now), primary("a"));
+        // a newer configuration is believed, and an older one is not
+        let mut known = promoted();
+        let newer = with_leader(view("a", 2));
+        assert_eq!(known.on_views(&newer, 3, now), primary("a"));
+        let mut known = promoted();
+        assert_eq!(known.on_views(&[view("a", 0)], 3, now), primary("b"));
+        assert_eq!(known.on_views(&others, 3, after(0.9)), primary("b"));
     }
 
     #[test]

@@ -1,50 +1,34 @@
 //! Notices that the primary of a service is another one, whether or not there are requests.
 //!
-//! One task subscribes to [`SWITCH_CHANNEL`] on one sentinel after the other, until one accepts.
-//! A message on it, a new subscription, and the passing of [`CHECK_EVERY`] make the task ask all
-//! sentinels. The message itself is not believed, because it has no epoch.
-//!
-//! The subscription is a connection of its own, and speaks RESP2, which every server does.
+//! One task subscribes to every sentinel, because only the one that leads a failover announces the
+//! promotion. News of another primary, a new subscription, and the passing of [`CHECK_EVERY`] make
+//! the task ask all sentinels. News of a promotion are followed at once.
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    hash::{BuildHasher, RandomState},
-    pin::{Pin, pin},
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
 };
 
-use futures_core::Stream;
-use redis::{
-    Client, Msg, ProtocolVersion,
-    aio::{PubSubSink, PubSubStream},
-};
 use tokio::{
     runtime::Handle,
-    sync::Notify,
-    task::AbortHandle,
-    time::{Instant, timeout, timeout_at},
+    sync::{Notify, mpsc},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
-    address::Address,
     backoff::{exponential, jitter},
-    config::{RedisConfig, Role},
-    endpoint::Endpoint,
     failure::Failure,
     sentinel::Sentinels,
+    sentinel_subscription::{News, Subscription},
 };
-
-/// The command that subscribes. The redis crate sends it.
-pub(crate) const SUBSCRIBE: &str = "SUBSCRIBE";
-
-/// Where sentinels publish that a service has another primary.
-pub(crate) const SWITCH_CHANNEL: &str = "+switch-master";
 
 /// How often all sentinels are asked, before jitter.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
@@ -52,7 +36,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// The shortest pause before they are asked because of a suspicion.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pause before the next sentinel is tried after the first that failed; it doubles up to
+/// The pause before a sentinel is tried again after the first failure; it doubles up to
 /// [`CHECK_EVERY`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -82,6 +66,8 @@ struct Shared {
     running: AtomicU64,
     suspicion: Notify,
     seen_at: Mutex<Instant>,
+    /// How many sentinels are subscribed to.
+    subscribed: AtomicUsize,
 }
 
 const NONE: u64 = 0;
@@ -100,6 +86,7 @@ impl Watching {
                 running: AtomicU64::new(NONE),
                 suspicion: Notify::new(),
                 seen_at: Mutex::new(Instant::now()),
+                subscribed: AtomicUsize::new(0),
             }),
             latest: Mutex::default(),
         }
@@ -191,85 +178,76 @@ struct Watcher {
 
 /// What the task waits for, other than time.
 enum Event {
-    /// A sentinel says that a primary has changed.
-    Switched(Msg),
-    /// The subscription is gone.
-    Closed,
+    /// A sentinel has another primary, or may have had one before it was subscribed to.
+    Changed,
+    /// The subscription to the sentinel of this number is gone, or was refused.
+    Lost(usize, Failure),
+    Subscribed(usize),
     /// See [`Watching::suspect_primary`].
     Suspicion,
 }
 
 impl Watcher {
     async fn run(self) {
-        let mut next = RandomState::new().hash_one(0u8) as usize;
-        let mut failures = 0;
-        let mut subscription = None;
-        let mut subscribe_at = Instant::now();
+        let (events, mut received) = mpsc::unbounded_channel();
+        let mut listeners = JoinSet::new();
+        // for each sentinel, unless it was not tried yet
+        let mut subscribed = Vec::new();
+        if let Some(sentinels) = self.sentinels.upgrade() {
+            subscribed = vec![None; sentinels.addresses().len()];
+            for sentinel in 0..subscribed.len() {
+                let listener = Listener {
+                    sentinel,
+                    sentinels: self.sentinels.clone(),
+                    check_every: self.check_every,
+                    events: events.clone(),
+                };
+                listeners.spawn(listener.run());
+            }
+        }
         let mut checked_at = Instant::now();
         let mut check_at = checked_at + jitter(self.check_every);
         loop {
             *self.shared.seen_at() = Instant::now();
-            let due = match &subscription {
-                Some(_) => check_at,
-                None => check_at.min(subscribe_at),
-            };
-            match timeout_at(due, event(&mut subscription, &self.shared.suspicion)).await {
-                Ok(Event::Switched(message)) if self.concerns(&message) => {
+            match timeout_at(check_at, event(&mut received, &self.shared.suspicion)).await {
+                Ok(Event::Changed) => check_at = Instant::now(),
+                Ok(Event::Suspicion) => check_at = check_at.min(checked_at + MIN_PAUSE),
+                Ok(Event::Subscribed(sentinel)) => {
+                    self.set(&mut subscribed, sentinel, true);
                     check_at = Instant::now();
                 }
-                Ok(Event::Switched(_)) | Err(_) => {}
-                Ok(Event::Closed) => {
-                    subscription = None;
-                    subscribe_at = Instant::now() + self.pause(&mut failures);
+                Ok(Event::Lost(sentinel, failure)) => {
+                    if self.set(&mut subscribed, sentinel, false)
+                        && let Some(sentinels) = self.sentinels.upgrade()
+                    {
+                        tracing::warn!(
+                            %failure,
+                            service = sentinels.service(),
+                            "cannot subscribe to any sentinel; a failover is noticed later"
+                        );
+                    }
                 }
-                Ok(Event::Suspicion) => check_at = check_at.min(checked_at + MIN_PAUSE),
+                Err(_) => {}
             }
             let Some(sentinels) = self.sentinels.upgrade() else {
                 return;
             };
-            if subscription.is_none() && Instant::now() >= subscribe_at {
-                next = (next + 1) % sentinels.addresses().len().max(1);
-                match subscribe(&sentinels, next).await {
-                    Ok(subscribed) => {
-                        subscription = Some(subscribed);
-                        // it may have changed before
-                        check_at = Instant::now();
-                    }
-                    Err(failure) => {
-                        subscribe_at = Instant::now() + self.pause(&mut failures);
-                        log_failure(&failure, failures, &sentinels);
-                    }
-                }
-            }
             if Instant::now() >= check_at {
                 sentinels.check().await;
                 checked_at = Instant::now();
                 check_at = checked_at + jitter(self.check_every);
-                if let Some(subscribed) = &mut subscription {
-                    match subscribed.confirm(sentinels.config()).await {
-                        Ok(()) => failures = 0,
-                        Err(failure) => {
-                            tracing::debug!(%failure, "the subscription to a sentinel is lost");
-                            subscription = None;
-                            subscribe_at = Instant::now() + self.pause(&mut failures);
-                        }
-                    }
-                }
             }
         }
     }
 
-    /// Whether a message is about the service of the store. Its first word is the service.
-    fn concerns(&self, message: &Msg) -> bool {
-        let text = message.get_payload::<String>().unwrap_or_default();
-        let sentinels = self.sentinels.upgrade();
-        sentinels.is_some_and(|sentinels| text.split(' ').next() == Some(sentinels.service()))
-    }
-
-    /// Counts a failure, and returns the pause after it.
-    fn pause(&self, failures: &mut u32) -> Duration {
-        *failures = failures.saturating_add(1);
-        jitter(exponential(FIRST_PAUSE, *failures).min(self.check_every))
+    /// Sets whether a sentinel is subscribed to. Returns whether by this, none is any more.
+    fn set(&self, subscribed: &mut [Option<bool>], sentinel: usize, is: bool) -> bool {
+        let none = |all: &[Option<bool>]| all.iter().all(|one| *one == Some(false));
+        let before = none(subscribed);
+        subscribed[sentinel] = Some(is);
+        let count = subscribed.iter().filter(|one| **one == Some(true)).count();
+        self.shared.subscribed.store(count, Ordering::Release);
+        !before && none(subscribed)
     }
 }
 
@@ -282,257 +260,91 @@ impl Drop for Watcher {
     }
 }
 
-/// Warns when every sentinel was tried once.
-fn log_failure(failure: &Failure, failures: u32, sentinels: &Sentinels) {
-    let all = sentinels.addresses().len();
-    if usize::try_from(failures) == Ok(all) {
-        tracing::warn!(
-            %failure,
-            service = sentinels.service(),
-            "cannot subscribe to any sentinel; a failover is noticed later"
-        );
-    } else {
-        tracing::debug!(%failure, "cannot subscribe to a sentinel");
-    }
-}
-
 /// Waits for the next event.
-async fn event(subscription: &mut Option<Subscription>, suspicion: &Notify) -> Event {
+async fn event(received: &mut mpsc::UnboundedReceiver<Event>, suspicion: &Notify) -> Event {
     let mut suspicion = pin!(suspicion.notified());
     poll_fn(|cx| {
         if suspicion.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Event::Suspicion);
         }
-        let Some(subscription) = subscription else {
-            return Poll::Pending;
-        };
-        Pin::new(&mut subscription.messages)
-            .poll_next(cx)
-            .map(|message| message.map_or(Event::Closed, Event::Switched))
+        match received.poll_recv(cx) {
+            Poll::Ready(Some(event)) => Poll::Ready(event),
+            // every listener has ended, as the store has
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     })
     .await
 }
 
-/// A connection to a sentinel that is subscribed.
-struct Subscription {
-    sentinel: Address,
-    requests: PubSubSink,
-    messages: PubSubStream,
+/// Keeps a subscription to one sentinel.
+struct Listener {
+    /// Its number in the list.
+    sentinel: usize,
+    sentinels: Weak<Sentinels>,
+    check_every: Duration,
+    events: mpsc::UnboundedSender<Event>,
 }
 
-async fn subscribe(sentinels: &Sentinels, index: usize) -> Result<Subscription, Failure> {
-    let Some(sentinel) = sentinels.addresses().get(index) else {
-        return Err(Failure::unavailable("there is no sentinel"));
-    };
-    let config = sentinels.config();
-    let login = config.login(Role::Sentinel);
-    let credentials = login.credentials(config.connect_timeout).await;
-    let credentials = credentials.map_err(|failure| failure.at(sentinel))?;
-    let info = Endpoint::Tcp(sentinel).connection_info(
-        config,
-        Role::Sentinel,
-        &credentials,
-        ProtocolVersion::RESP2,
-    )?;
-    let connect = async { Client::open(info)?.get_async_pubsub().await };
-    let connected = timeout(config.connect_timeout, connect).await;
-    let connected = connected
-        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
-    let (requests, messages) = connected
-        .map_err(|error| Failure::from_connecting(&error).at(sentinel))?
-        .split();
-    let mut subscription = Subscription {
-        sentinel: sentinel.clone(),
-        requests,
-        messages,
-    };
-    subscription.confirm(config).await?;
-    tracing::debug!(%sentinel, "subscribed to a sentinel");
-    Ok(subscription)
-}
-
-impl Subscription {
-    /// Subscribes, or makes sure that the sentinel still replies: to subscribe again changes
-    /// nothing, and needs no other permission.
-    async fn confirm(&mut self, config: &RedisConfig) -> Result<(), Failure> {
-        match timeout(
-            config.connect_timeout,
-            self.requests.subscribe(SWITCH_CHANNEL),
-        )
-        .await
-        {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::from_connecting(&error)),
-            Err(_) => Err(Failure::unavailable("timed out while subscribing")),
+impl Listener {
+    async fn run(self) {
+        let mut failures = 0;
+        while let Some(subscribed) = self.subscribe().await {
+            let lost = match subscribed {
+                Ok(subscription) => {
+                    self.tell(Event::Subscribed(self.sentinel));
+                    failures = 0;
+                    self.listen(subscription).await
+                }
+                Err(failure) => failure,
+            };
+            tracing::debug!(failure = %lost, "no subscription to a sentinel");
+            self.tell(Event::Lost(self.sentinel, lost));
+            failures += 1;
+            sleep(jitter(
+                exponential(FIRST_PAUSE, failures).min(self.check_every),
+            ))
+            .await;
         }
-        .map_err(|failure| failure.at(&self.sentinel))
+    }
+
+    /// Subscribes; `None` if the store was dropped.
+    async fn subscribe(&self) -> Option<Result<Subscription, Failure>> {
+        let sentinels = self.sentinels.upgrade()?;
+        let address = sentinels.addresses().get(self.sentinel)?;
+        let config = sentinels.config().clone();
+        Some(Subscription::start(address, sentinels.service(), &config).await)
+    }
+
+    /// Passes on what the sentinel publishes, until the subscription is lost.
+    async fn listen(&self, mut subscription: Subscription) -> Failure {
+        loop {
+            let confirm_at = Instant::now() + jitter(self.check_every);
+            let news = poll_fn(|cx| subscription.poll_news(cx));
+            let news = timeout_at(confirm_at, news).await;
+            let Some(sentinels) = self.sentinels.upgrade() else {
+                return Failure::Closed;
+            };
+            match news {
+                Ok(Some(News::Promoting { primary, replica })) => {
+                    sentinels.hand_over(&primary, &replica).await;
+                }
+                Ok(Some(News::Switched)) => self.tell(Event::Changed),
+                Ok(None) => return Failure::Closed,
+                Err(_) => {
+                    if let Err(failure) = subscription.confirm(sentinels.config()).await {
+                        return failure;
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // an error means that the task ends
+        let _ = self.events.send(event);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use test_support::{FakeRedis, Redis, eventually};
-    use tokio::runtime::{Builder, Runtime};
-
-    use super::*;
-
-    /// No check happens by itself during a test.
-    const NEVER: Duration = Duration::from_secs(3600);
-
-    fn watching(servers: &test_support::Sentinels, check_every: Duration) -> Watching {
-        let addresses = servers.sentinels.iter().map(|sentinel| Address {
-            host: "127.0.0.1".to_owned(),
-            port: sentinel.port(),
-        });
-        let config = RedisConfig::from_url(&servers.url()).expect("a URL");
-        let service = test_support::Sentinels::SERVICE.to_owned();
-        let on_change = Arc::new(|| {});
-        let sentinels = Sentinels::new(Arc::new(config), addresses.collect(), service, on_change);
-        Watching::with_interval(sentinels, check_every)
-    }
-
-    /// How many clients subscribe to a sentinel.
-    fn subscribers(sentinel: &Redis) -> usize {
-        let clients = sentinel.try_command::<String>(&["CLIENT", "LIST"]);
-        clients.map_or(0, |clients| clients.matches(" sub=1 ").count())
-    }
-
-    async fn assert_subscribers(servers: &test_support::Sentinels, expected: usize) {
-        eventually("a sentinel is subscribed to", async || {
-            servers.sentinels.iter().map(subscribers).sum::<usize>() == expected
-        })
-        .await;
-    }
-
-    fn runtime() -> Runtime {
-        let mut builder = Builder::new_current_thread();
-        builder.enable_all().build().expect("a runtime")
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_failover_is_noticed_by_the_subscription_which_moves_to_another_sentinel() {
-        let servers = test_support::Sentinels::start();
-        assert_subscribers(&servers, 0).await;
-        let watching = watching(&servers, NEVER);
-        assert_subscribers(&servers, 0).await;
-        watching.keep_running();
-        watching.keep_running();
-        assert_subscribers(&servers, 1).await;
-        eventually("the first check", async || {
-            watching.sentinels.generation() == 1
-        })
-        .await;
-        servers.fail_over();
-        eventually("the failover is noticed", async || {
-            watching.sentinels.generation() == 2
-        })
-        .await;
-        let found = watching.sentinels.find_primary().await.expect("a primary");
-        assert_eq!(found.address.port, servers.servers[1].port());
-
-        let is_subscribed = |sentinel: &&Redis| subscribers(sentinel) == 1;
-        let subscribed = servers.sentinels.iter().find(is_subscribed);
-        subscribed.expect("a subscription").kill();
-        assert_subscribers(&servers, 1).await;
-        drop(watching);
-        assert_subscribers(&servers, 0).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_sentinel_that_hangs_is_left_at_the_next_check() {
-        let servers = test_support::Sentinels::start();
-        let watching = watching(&servers, Duration::from_millis(500));
-        watching.keep_running();
-        assert_subscribers(&servers, 1).await;
-        let is_subscribed = |sentinel: &&Redis| subscribers(sentinel) == 1;
-        let hung = servers.sentinels.iter().find(is_subscribed);
-        let hung = hung.expect("a subscription");
-        hung.pause();
-        let others = servers.sentinels.iter();
-        let others: Vec<_> = others.filter(|other| other.port() != hung.port()).collect();
-        eventually("another sentinel is subscribed to", async || {
-            others.iter().any(|other| subscribers(other) == 1)
-        })
-        .await;
-        hung.resume();
-    }
-
-    #[test]
-    fn the_task_is_started_again_if_its_runtime_ended() {
-        let servers = test_support::Sentinels::start();
-        let watching = watching(&servers, NEVER);
-        watching.keep_running();
-        assert_eq!(watching.shared.running.load(Ordering::Acquire), NONE);
-        let first = runtime();
-        first.block_on(async {
-            watching.keep_running();
-            assert_subscribers(&servers, 1).await;
-        });
-        drop(first);
-        let second = runtime();
-        second.block_on(async {
-            assert_subscribers(&servers, 0).await;
-            watching.keep_running();
-            assert_subscribers(&servers, 1).await;
-        });
-    }
-
-    #[test]
-    fn a_task_on_a_runtime_that_nothing_drives_is_replaced() {
-        let servers = test_support::Sentinels::start();
-        let watching = watching(&servers, Duration::from_millis(200));
-        let stopped = runtime();
-        stopped.block_on(async {
-            watching.keep_alive();
-            assert_subscribers(&servers, 1).await;
-        });
-        let other = runtime();
-        other.block_on(async {
-            eventually("the task is replaced", async || {
-                watching.keep_alive();
-                watching.shared.running.load(Ordering::Acquire) == 2
-            })
-            .await;
-            assert_subscribers(&servers, 2).await;
-        });
-        // it learns of that when it runs again, and changes nothing
-        stopped.block_on(assert_subscribers(&servers, 1));
-        assert_eq!(watching.shared.running.load(Ordering::Acquire), 2);
-    }
-
-    /// The sentinel is a fake one that accepts no subscription.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_suspicion_makes_the_task_ask_the_sentinels() {
-        let sentinel = FakeRedis::with_reply("").await;
-        let name_primary = |port: &str, epoch: &str| {
-            let words = [
-                "ip",
-                "h",
-                "port",
-                port,
-                "flags",
-                "master",
-                "config-epoch",
-                epoch,
-            ];
-            let words = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
-            sentinel.set_reply(&format!("*8\r\n{}", words.concat()));
-        };
-        name_primary("1", "1");
-        let address = Address::parse(&sentinel.addr().to_string(), 1).expect("an address");
-        let config = Arc::new(RedisConfig::standalone("h").expect("an address"));
-        let service = "sessions".to_owned();
-        let sentinels = Sentinels::new(config, vec![address], service, Arc::new(|| {}));
-        let watching = Watching::with_interval(sentinels, NEVER);
-        let found = watching.sentinels.find_primary().await.expect("a primary");
-        assert_eq!((found.address.port, found.generation), (1, 1));
-        watching.keep_running();
-        eventually("a subscription fails", async || sentinel.commands() > 1).await;
-        name_primary("2", "2");
-        watching.suspect_primary();
-        eventually("the primary is another", async || {
-            watching.sentinels.generation() == 2
-        })
-        .await;
-    }
-}
+#[path = "sentinel_watcher_tests.rs"]
+mod tests;

@@ -13,8 +13,12 @@ use crate::{
     connect_error::ConnectError,
     index::RedisIndex,
     router::Router,
+    scan::Scan,
     topology::Topology,
 };
+
+/// How many sessions are removed in one pipeline.
+const BULK: usize = 100;
 
 /// Keeps sessions in Redis or Valkey: on one server, on the primary that sentinels name, or in a
 /// cluster.
@@ -101,6 +105,65 @@ impl RedisStore {
             router,
             config,
         })
+    }
+
+    /// Finds the ids of all sessions, on every node.
+    ///
+    /// For tools of operators: it takes Redis about a millisecond for 1000 keys, other keys
+    /// included. Scans use connections of their own, at most four to each node, so requests are not
+    /// queued behind their replies. The user needs [`RedisConfig::operator_acl_rules`].
+    ///
+    /// # Examples
+    ///
+    /// Ending all sessions, in bulk:
+    ///
+    /// ```no_run
+    /// # use session_core::StoreError;
+    /// # async fn example(store: session_redis::RedisStore) -> Result<(), StoreError> {
+    /// let mut scan = store.scan();
+    /// while let Some(ids) = scan.next_page().await? {
+    ///     store.destroy_many(&ids).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn scan(&self) -> Scan {
+        Scan::new(self.router.clone(), self.config.clone())
+    }
+
+    /// Counts the sessions, by a [`scan`](Self::scan) with its limits: one that is found twice is
+    /// counted twice, which happens while Redis resizes its table of keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scan::next_page`].
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        let (mut scan, mut count) = (self.scan(), 0);
+        while let Some(ids) = scan.next_page().await? {
+            count += ids.len() as u64;
+        }
+        Ok(count)
+    }
+
+    /// Removes these sessions, whatever their versions, in pipelines of 100 to each node. An id
+    /// without a session is skipped.
+    ///
+    /// # Errors
+    ///
+    /// A node cannot be reached or does not reply in time. Some of the sessions may have been
+    /// removed; the call can be repeated.
+    pub async fn destroy_many(&self, ids: &[SessionId]) -> Result<(), StoreError> {
+        let keys: Vec<_> = ids.iter().map(|id| self.key(id)).collect();
+        for keys in self.router.group_by_node(&keys) {
+            for keys in keys.chunks(BULK) {
+                let destroy = Operation::Destroy { expected: None };
+                let commands: Vec<_> = keys.iter().map(|key| Command::new(key, destroy)).collect();
+                for reply in self.router.run_all(&commands).await {
+                    // each id is absent now
+                    let _ = reply?.into_destroyed()?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn key(&self, id: &SessionId) -> String {

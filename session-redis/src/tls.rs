@@ -1,19 +1,24 @@
 //! TLS settings, parsed once and shared by all connections of a store.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, OnceLock},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use redis::{ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, HandshakeKind, RootCertStore,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// How servers of one role are verified, and how the store proves its own identity to them.
+///
+/// Clones share the certificates, which are read and parsed once, and the TLS sessions: a store
+/// that connects to a server again resumes the session of an earlier connection if the server
+/// permits it, which saves both of them the certificates and their signatures. A server that has
+/// another key since, or was restarted, gets a full handshake, in which it is verified again.
 ///
 /// # Examples
 ///
@@ -36,7 +41,7 @@ pub struct TlsConfig {
     roots: Option<Vec<u8>>,
     client: Option<ClientIdentity>,
     /// Shared by clones, so that it is parsed once.
-    parsed: Arc<OnceLock<Result<ConnectionAddr, TlsError>>>,
+    parsed: Arc<OnceLock<Result<Arc<ClientConfig>, TlsError>>>,
 }
 
 #[derive(Clone)]
@@ -82,69 +87,47 @@ impl TlsConfig {
         self.parsed().as_ref().map(drop).map_err(Clone::clone)
     }
 
-    /// Returns the address with these settings, as the redis crate takes it.
-    pub(crate) fn address(&self, host: &str, port: u16) -> Result<ConnectionAddr, TlsError> {
-        let mut addr = self.parsed().clone()?;
-        if let ConnectionAddr::TcpTls {
-            host: h, port: p, ..
-        } = &mut addr
-        {
-            (*h, *p) = (host.to_owned(), port);
-        }
-        Ok(addr)
+    /// Makes the handshake with the server of this name or address.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.parsed().clone().map_err(io::Error::other)?;
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let name = ServerName::try_from(host.to_owned()).map_err(invalid)?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        tracing::trace!(server = host, resumed, "TLS handshake with Redis");
+        Ok(stream)
     }
 
-    fn parsed(&self) -> &Result<ConnectionAddr, TlsError> {
-        self.parsed.get_or_init(|| self.parse())
+    fn parsed(&self) -> &Result<Arc<ClientConfig>, TlsError> {
+        self.parsed.get_or_init(|| self.parse().map(Arc::new))
     }
 
-    /// Parses the certificates into an address without a host. The redis crate has no other type
-    /// for them.
-    fn parse(&self) -> Result<ConnectionAddr, TlsError> {
-        if CryptoProvider::get_default().is_none() {
-            // an error means that the application has installed another one, which is kept
-            let _ = ring::default_provider().install_default();
-        }
-        let (roots, pem) = match &self.roots {
-            Some(pem) => (parse_roots(pem)?, pem.clone()),
+    fn parse(&self) -> Result<ClientConfig, TlsError> {
+        let roots = match &self.roots {
+            Some(pem) => parse_roots(pem)?,
             None => roots_of_machine()?,
         };
-        if let Some(client) = &self.client {
-            client.check(roots)?;
-        }
-        let unexpected = |error: redis::RedisError| TlsError::RootCertificates {
-            reason: error.to_string(),
+        // that of the application, if it has installed one
+        let provider = CryptoProvider::get_default().cloned();
+        let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Provider {
+                reason: error.to_string(),
+            })?
+            .with_root_certificates(roots);
+        let Some(client) = &self.client else {
+            return Ok(config.with_no_client_auth());
         };
-        let addr = ConnectionAddr::TcpTls {
-            host: String::new(),
-            port: 0,
-            insecure: false,
-            tls_params: None,
-        };
-        let certificates = TlsCertificates {
-            client_tls: self.client.as_ref().map(|client| ClientTlsConfig {
-                client_cert: client.certificate.clone(),
-                client_key: client.key.clone(),
-            }),
-            root_cert: Some(pem),
-        };
-        let info = addr.into_connection_info().map_err(unexpected)?;
-        let client = redis::Client::build_with_tls(info, certificates).map_err(unexpected)?;
-        Ok(client.get_connection_info().addr().clone())
-    }
-}
-
-impl ClientIdentity {
-    /// Checks that the key belongs to the certificate.
-    fn check(&self, roots: RootCertStore) -> Result<(), TlsError> {
         let invalid = |reason: String| TlsError::ClientCertificate { reason };
-        let chain = parse_certificates(&self.certificate).map_err(invalid)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| TlsError::ClientKey)?;
-        ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map(drop)
-            .map_err(|error| invalid(error.to_string()))
+        let chain = parse_certificates(&client.certificate).map_err(invalid)?;
+        let key = PrivateKeyDer::from_pem_slice(&client.key).map_err(|_| TlsError::ClientKey)?;
+        let config = config.with_client_auth_cert(chain, key);
+        config.map_err(|error| invalid(error.to_string()))
     }
 }
 
@@ -179,6 +162,12 @@ pub enum TlsError {
     /// The key of the client certificate is not a private key in PEM.
     #[error("the key of the client certificate is not a private key in PEM")]
     ClientKey,
+    /// The crypto provider that the application has installed cannot be used.
+    #[error("the installed crypto provider cannot be used: {reason}")]
+    Provider {
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 fn parse_roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
@@ -201,33 +190,91 @@ fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String
     }
 }
 
-/// Returns the trusted roots of the machine, and the same in PEM. Those that rustls cannot use are
-/// left out.
-fn roots_of_machine() -> Result<(RootCertStore, Vec<u8>), TlsError> {
+/// Returns the trusted roots of the machine. Those that rustls cannot use are left out.
+fn roots_of_machine() -> Result<RootCertStore, TlsError> {
     let loaded = rustls_native_certs::load_native_certs();
     for error in &loaded.errors {
         tracing::warn!(%error, "cannot read a trusted root certificate of this machine");
     }
-    let (mut roots, mut pem) = (RootCertStore::empty(), String::new());
-    for certificate in loaded.certs {
-        let encoded = STANDARD.encode(&certificate);
-        if roots.add(certificate).is_ok() {
-            pem.push_str("-----BEGIN CERTIFICATE-----\n");
-            pem.push_str(&encoded);
-            pem.push_str("\n-----END CERTIFICATE-----\n");
-        }
-    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(loaded.certs);
     match roots.is_empty() {
         true => Err(TlsError::NoRoots),
-        false => Ok((roots, pem.into())),
+        false => Ok(roots),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use test_support::authority::Authority;
+    use test_support::{authority::Authority, tls::TlsRedis};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    /// Connects to a server on this machine, and returns how the handshake went. The server has
+    /// replied by then, so what it says about sessions has arrived.
+    async fn handshake(config: &TlsConfig, host: &str, port: u16) -> io::Result<HandshakeKind> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut stream = config.connect(host, stream).await?;
+        let mut reply = [0; 7];
+        stream.write_all(b"PING\r\n").await?;
+        stream.read_exact(&mut reply).await?;
+        assert_eq!(&reply, b"+PONG\r\n");
+        let (_, tls) = stream.get_ref();
+        Ok(tls.handshake_kind().expect("a finished handshake"))
+    }
+
+    fn trusting(authority: &Authority) -> TlsConfig {
+        TlsConfig::new().root_certificates(authority.pem())
+    }
+
+    #[tokio::test]
+    async fn a_second_connection_resumes_the_session_of_the_first() {
+        let authority = Authority::new();
+        let (certificate, key) = authority.client_certificate();
+        let anonymous = trusting(&authority);
+        let client = anonymous.clone().client_certificate(certificate, key);
+        for (server, config) in [
+            (TlsRedis::start(&authority, "localhost"), anonymous),
+            (
+                TlsRedis::requiring_client_certificates(&authority, "localhost"),
+                client,
+            ),
+        ] {
+            for (config, expected) in [
+                (&config, HandshakeKind::Full),
+                (&config, HandshakeKind::Resumed),
+                (&config.clone(), HandshakeKind::Resumed),
+                // it shares nothing with the others
+                (
+                    &config.clone().root_certificates(authority.pem()),
+                    HandshakeKind::Full,
+                ),
+            ] {
+                let kind = handshake(config, "localhost", server.tls_port()).await;
+                assert_eq!(kind.expect("a connection"), expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_verified_although_there_is_a_session_of_its_name() {
+        let (ours, theirs) = (Authority::new(), Authority::new());
+        let server = TlsRedis::start(&ours, "localhost");
+        let impostor = TlsRedis::start(&theirs, "localhost");
+        let config = trusting(&ours);
+        let kind = handshake(&config, "localhost", server.tls_port()).await;
+        assert_eq!(kind.expect("a connection"), HandshakeKind::Full);
+
+        let refused = handshake(&config, "localhost", impostor.tls_port()).await;
+        let error = refused.expect_err("another authority").to_string();
+        assert!(error.starts_with("invalid peer certificate"), "{error}");
+        let refused = handshake(&config, "127.0.0.1", server.tls_port()).await;
+        let error = refused.expect_err("another name").to_string();
+        assert!(error.contains("not valid for name"), "{error}");
+        let kind = handshake(&config, "localhost", server.tls_port()).await;
+        assert_eq!(kind.expect("a connection"), HandshakeKind::Resumed);
+    }
 
     #[test]
     fn invalid_certificates_are_named() {

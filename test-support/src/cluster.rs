@@ -2,6 +2,7 @@
 
 use crate::{
     authority::Certificates,
+    place::Place,
     port::HOST,
     redis::{Redis, run_cli},
     wait::wait_until,
@@ -32,8 +33,19 @@ impl Cluster {
     /// Starts three primaries with so many replicas each, and waits until all nodes serve and all
     /// replicas have a copy.
     pub fn with_replicas(replicas: usize) -> Self {
-        let nodes: Vec<_> = (0..3 * (1 + replicas))
-            .map(|_| Redis::cluster_node(&OPTIONS))
+        let places = vec![Place::loopback(); 3 * (1 + replicas)];
+        Self::start_nodes(&places, replicas)
+    }
+
+    /// Starts three primaries without replicas elsewhere than on the loopback interface.
+    pub fn in_places(places: &[Place; 3]) -> Self {
+        Self::start_nodes(places, 0)
+    }
+
+    fn start_nodes(places: &[Place], replicas: usize) -> Self {
+        let nodes = places.iter();
+        let nodes: Vec<_> = nodes
+            .map(|place| Redis::cluster_node(place, &OPTIONS))
             .collect();
         let addresses = nodes.iter().map(|node| node.addr().to_string()).collect();
         Self::create(nodes, addresses, replicas, vec![])
@@ -107,6 +119,19 @@ impl Cluster {
             &slots.to_string(),
             "--cluster-yes",
         ]);
+    }
+
+    /// Requests that a replica of this primary takes its place, and waits for that.
+    pub fn fail_over(&self, primary: usize) {
+        let id: String = self.nodes[primary].command(&["CLUSTER", "MYID"]);
+        let is_replica = |node: &&Redis| {
+            let own: String = node.command(&["CLUSTER", "NODES"]);
+            let own = own.lines().find(|line| line.contains("myself"));
+            own.is_some_and(|own| own.split(' ').nth(3) == Some(&id))
+        };
+        let replica = self.nodes.iter().find(is_replica).expect("a replica");
+        let () = replica.command(&["CLUSTER", "FAILOVER"]);
+        wait_until("the replica is a primary", || replica.is_primary());
     }
 
     fn addresses(&self) -> Vec<String> {

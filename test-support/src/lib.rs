@@ -8,6 +8,7 @@
 //! | [`fake_redis`] | a server that greets like Redis and then gives scripted replies |
 //! | [`proxy`] | a TCP proxy that cuts, stalls, delays or loses what passes |
 //! | [`link`] | a TCP link with a round trip and a bandwidth |
+//! | [`namespace`], [`place`] | a network namespace, with a link that drops packets on command; servers on either side |
 //! | [`balancer`] | haproxy with the deployed configuration |
 //! | [`demo`] | instances of the demo site |
 //! | [`chromedriver`] | a driver for headless Chromium |
@@ -27,6 +28,8 @@ pub mod demo;
 pub mod fake_redis;
 pub mod link;
 pub mod meter;
+pub mod namespace;
+pub mod place;
 pub mod port;
 pub mod process;
 pub mod program;
@@ -46,6 +49,8 @@ pub use demo::Demo;
 pub use fake_redis::FakeRedis;
 pub use link::Link;
 pub use meter::Meter;
+pub use namespace::Namespace;
+pub use place::Place;
 pub use proxy::{Fault, Proxy};
 pub use redis::Redis;
 pub use sentinel::Sentinels;

@@ -12,12 +12,7 @@ use std::{
 use redis::{Connection, FromRedisValue, RedisResult};
 use tempfile::TempDir;
 
-use crate::{
-    port::{self, HOST},
-    process::Process,
-    program,
-    wait::wait_until,
-};
+use crate::{place::Place, port, process::Process, program, wait::wait_until};
 
 /// A port is not reserved, so another process may take it before the server listens.
 const ATTEMPTS: usize = 10;
@@ -27,6 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Redis {
     directory: TempDir,
+    place: Place,
     port: u16,
     /// A port that speaks TLS, beside the plain one.
     tls_port: Option<u16>,
@@ -66,45 +62,59 @@ impl Redis {
     pub fn with_password_and_options(password: &str, options: &[&str]) -> Self {
         let options = [&["--requirepass", password], options].concat();
         let password = Some(password.to_owned());
-        Self::launch(server(&options), password, port::free, None)
+        Self::launch(
+            server(&options),
+            Place::loopback(),
+            password,
+            port::free,
+            None,
+        )
     }
 
     /// Starts a server with further options, `--name value …`.
     pub fn with_options(options: &[&str]) -> Self {
-        Self::launch(server(options), None, port::free, None)
+        Self::in_place(&Place::loopback(), options)
+    }
+
+    /// Starts a server elsewhere than on the loopback interface, with further options.
+    pub fn in_place(place: &Place, options: &[&str]) -> Self {
+        Self::launch(server(options), place.clone(), None, port::free, None)
     }
 
     /// Starts a server that also listens on a port that speaks TLS.
     pub(crate) fn with_tls_port(options: &[String]) -> Self {
         let role = Role::Server(options.to_vec());
-        Self::launch(role, None, port::free, Some(port::free))
+        Self::launch(role, Place::loopback(), None, port::free, Some(port::free))
     }
 
     /// Starts a node for a cluster whose nodes speak TLS.
     pub(crate) fn tls_cluster_node(options: &[String]) -> Self {
         let role = Role::Server(options.to_vec());
-        Self::launch(role, None, port::free, Some(port::free_for_cluster))
+        let free = port::free_for_cluster;
+        Self::launch(role, Place::loopback(), None, port::free, Some(free))
     }
 
     /// Starts a node for a cluster.
-    pub(crate) fn cluster_node(options: &[&str]) -> Self {
-        Self::launch(server(options), None, port::free_for_cluster, None)
+    pub(crate) fn cluster_node(place: &Place, options: &[&str]) -> Self {
+        let free = port::free_for_cluster;
+        Self::launch(server(options), place.clone(), None, free, None)
     }
 
     /// Starts a sentinel with this configuration.
-    pub(crate) fn sentinel(configuration: &str) -> Self {
+    pub(crate) fn sentinel(place: &Place, configuration: &str) -> Self {
         let role = Role::Sentinel(configuration.to_owned());
-        Self::launch(role, None, port::free, None)
+        Self::launch(role, place.clone(), None, port::free, None)
     }
 
     /// Starts a sentinel that also listens on a port that speaks TLS.
     pub(crate) fn tls_sentinel(configuration: &str) -> Self {
         let role = Role::Sentinel(configuration.to_owned());
-        Self::launch(role, None, port::free, Some(port::free))
+        Self::launch(role, Place::loopback(), None, port::free, Some(port::free))
     }
 
     fn launch(
         role: Role,
+        place: Place,
         password: Option<String>,
         free_port: fn() -> u16,
         free_tls_port: Option<fn() -> u16>,
@@ -113,6 +123,7 @@ impl Redis {
         for _ in 0..ATTEMPTS {
             let server = Self {
                 directory: tempfile::tempdir().expect("a temporary directory"),
+                place: place.clone(),
                 port: free_port(),
                 tls_port: free_tls_port.map(|free| free()),
                 role: role.clone(),
@@ -164,7 +175,7 @@ impl Redis {
 
     /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        (self.place.host(), self.port).into()
     }
 
     /// The port that it listens on.
@@ -218,13 +229,20 @@ impl Redis {
             .unwrap_or_else(|| panic!("{field} is no number in INFO {section}:\n{info}"))
     }
 
-    /// Every key with its value. A key that expires during the call is left out.
+    /// Every key with its value: a string, or the fields and values of a hash one after the other.
+    /// A key that expires during the call is left out.
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let mut connection = self.connect().expect("the server answers");
         let keys: Vec<String> = query(&mut connection, &["KEYS", "*"]).expect("the keys");
         keys.into_iter()
             .filter_map(|key| {
-                let value: Option<Vec<u8>> = query(&mut connection, &["GET", &key]).ok()?;
+                let value: Option<Vec<u8>> = match query(&mut connection, &["GET", &key]) {
+                    Ok(value) => value,
+                    Err(_) => {
+                        let parts = query::<Vec<Vec<u8>>>(&mut connection, &["HGETALL", &key]);
+                        parts.ok().map(|parts| parts.concat())
+                    }
+                };
                 Some((key, value?))
             })
             .collect()
@@ -244,6 +262,11 @@ impl Redis {
     fn replication_contains(&self, line: &str) -> bool {
         self.try_command::<String>(&["INFO", "replication"])
             .is_ok_and(|info| info.contains(line))
+    }
+
+    /// Waits until it is a replica that has a copy of its primary.
+    pub fn wait_until_replica(&self) {
+        wait_until("the server is a replica", || self.is_synced_replica());
     }
 
     /// Waits until an online replica has everything that was written before this call.
@@ -289,7 +312,7 @@ impl Redis {
 
     fn start_command(&self) -> Command {
         let directory = self.directory.path();
-        let mut command = Command::new(program::path_of("redis-server"));
+        let mut command = self.place.command(&program::path_of("redis-server"));
         if let Role::Sentinel(configuration) = &self.role {
             let file = directory.join("sentinel.conf");
             if !file.exists() {
@@ -298,7 +321,10 @@ impl Redis {
             command.arg(file).arg("--sentinel");
         }
         command
-            .args(["--port", &self.port.to_string(), "--bind", HOST])
+            .args(["--port", &self.port.to_string()])
+            .args(["--bind", &self.place.host().to_string()])
+            // nobody else reaches the addresses of a test
+            .args(["--protected-mode", "no"])
             .args(
                 self.tls_port
                     .iter()
@@ -381,6 +407,33 @@ mod tests {
             server.restart();
             assert_eq!(server.command::<u64>(&["DBSIZE"]), kept);
         }
+    }
+
+    #[test]
+    fn a_snapshot_brings_back_what_was_deleted_after_it() {
+        let server = Redis::start();
+        let () = server.command(&["SET", "session", "value"]);
+        let () = server.command(&["SAVE"]);
+        let () = server.command(&["DEL", "session"]);
+        server.kill();
+        server.restart();
+        assert_eq!(server.command::<u64>(&["DBSIZE"]), 1);
+    }
+
+    #[test]
+    fn a_primary_that_restarts_empty_empties_its_replica() {
+        let primary = Redis::with_options(&["--repl-diskless-sync-delay", "0"]);
+        let port = primary.port().to_string();
+        let replica = Redis::with_options(&["--replicaof", port::HOST, &port]);
+        let () = primary.command(&["SET", "session", "value"]);
+        wait_until("the replica is in sync", || replica.is_synced_replica());
+        primary.wait_for_replica();
+        assert_eq!(replica.command::<u64>(&["DBSIZE"]), 1);
+        primary.kill();
+        primary.restart();
+        wait_until("the replica is empty", || {
+            replica.command::<u64>(&["DBSIZE"]) == 0
+        });
     }
 
     #[test]

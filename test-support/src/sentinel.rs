@@ -1,10 +1,13 @@
 //! A primary and a replica, watched by sentinels.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use redis::RedisResult;
 
-use crate::{authority::Certificates, port::HOST, redis::Redis, wait::wait_until};
+use crate::{authority::Certificates, place::Place, port::HOST, redis::Redis, wait::wait_until};
+
+/// Either server may have to give the other one a copy, at once.
+const OPTIONS: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
 
 /// A primary, a replica and three sentinels.
 #[derive(Debug)]
@@ -28,13 +31,20 @@ impl Sentinels {
     /// As [`start`](Self::start), with another `down-after-milliseconds`. On a busy machine a short
     /// one makes sentinels fail over from a primary that is only slow.
     pub fn with_down_after(down_after: Duration) -> Self {
-        // either server may have to give the other one a copy, at once
-        let options = ["--repl-diskless-sync-delay", "0"];
-        let primary = Redis::with_options(&options);
-        let port = primary.port().to_string();
-        let replica = Redis::with_options(&[&options[..], &["--replicaof", HOST, &port]].concat());
-        let configuration = configuration(primary.port(), down_after);
-        let sentinels = [(); 3].map(|()| Redis::sentinel(&configuration));
+        let place = Place::loopback();
+        let primary = Redis::in_place(&place, &OPTIONS);
+        let address = primary.addr();
+        Self::of(primary, address, &place, down_after)
+    }
+
+    /// Starts the replica and the sentinels of a primary, in this place. `address` is where they
+    /// reach the primary, and what they say to others.
+    pub fn of(primary: Redis, address: SocketAddr, place: &Place, down_after: Duration) -> Self {
+        let [host, port] = [address.ip().to_string(), address.port().to_string()];
+        let options = [&OPTIONS[..], &["--replicaof", &host, &port]].concat();
+        let replica = Redis::in_place(place, &options);
+        let configuration = configuration(address, down_after);
+        let sentinels = [(); 3].map(|()| Redis::sentinel(place, &configuration));
         Self::wait_until_complete([primary, replica], sentinels)
     }
 
@@ -46,12 +56,13 @@ impl Sentinels {
             .iter()
             .flat_map(|(name, value)| [format!("--{name}"), value.clone()])
             .collect();
-        options.extend(["--repl-diskless-sync-delay", "0"].map(str::to_owned));
+        options.extend(OPTIONS.map(str::to_owned));
         let primary = Redis::with_tls_port(&options);
         let port = primary.tls_port().expect("a TLS port");
         options.extend(["--replicaof", HOST, &port.to_string()].map(str::to_owned));
         let replica = Redis::with_tls_port(&options);
-        let mut configuration = configuration(port, Duration::from_secs(1));
+        let address = ([127, 0, 0, 1], port).into();
+        let mut configuration = configuration(address, Duration::from_secs(1));
         for (name, value) in &tls {
             configuration.push_str(&format!("{name} {value}\n"));
         }
@@ -121,10 +132,11 @@ impl Sentinels {
     }
 }
 
-fn configuration(port: u16, down_after: Duration) -> String {
+fn configuration(primary: SocketAddr, down_after: Duration) -> String {
     let service = Sentinels::SERVICE;
+    let (host, port) = (primary.ip(), primary.port());
     format!(
-        "sentinel monitor {service} {HOST} {port} 2\n\
+        "sentinel monitor {service} {host} {port} 2\n\
          sentinel down-after-milliseconds {service} {}\n\
          sentinel failover-timeout {service} 4000\n",
         down_after.as_millis()

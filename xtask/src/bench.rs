@@ -5,18 +5,31 @@ use xshell::{Shell, cmd};
 
 use crate::programs;
 
-/// Builds every server in release mode and passes the arguments to the harness.
+/// The harness and the servers without peers.
+const OWN_PACKAGES: [&str; 3] = [
+    "--package=bench-harness",
+    "--package=bench-ours",
+    "--package=bench-plain",
+];
+
+/// Builds the servers in release mode and passes the arguments to the harness.
 pub(crate) fn run(sh: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     programs::provide_for_bench(sh)?;
-    cmd!(
-        sh,
-        "npm ci --prefix bench/express --omit=dev --no-audit --no-fund"
-    )
-    .run()?;
     let manifest = sh.current_dir().join("bench/Cargo.toml");
+    // one server beside a cluster needs no peers
+    let packages = if arguments.iter().any(|argument| argument == "--cluster") {
+        &OWN_PACKAGES[..]
+    } else {
+        cmd!(
+            sh,
+            "npm ci --prefix bench/express --omit=dev --no-audit --no-fund"
+        )
+        .run()?;
+        &["--workspace"]
+    };
     cmd!(
         sh,
-        "cargo build --release --workspace --manifest-path {manifest}"
+        "cargo build --release {packages...} --manifest-path {manifest}"
     )
     .run()?;
     cmd!(sh, "cargo run --release --quiet --manifest-path {manifest} --package bench-harness -- {arguments...}")

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod compose;
 mod engines;
+mod evidence;
 mod explore;
 mod features;
 mod fuzz;
@@ -25,7 +26,8 @@ use xshell::Shell;
 enum Command {
     /// Runs every test, and installs the programs that tests need
     Test,
-    /// Checks formatting, circles between files, lints and documentation
+    /// Checks formatting, circles between files, lock files, the tests that documentation names,
+    /// lints and documentation
     Check,
     /// Tests the compose files on a Docker engine: up, a primary that is killed under load and
     /// comes back, down, and up again

@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-const SCENARIOS: [&str; 7] = [
+pub(crate) const SCENARIOS: [&str; 8] = [
     "updates",
     "outage",
     "races",
@@ -13,6 +13,7 @@ const SCENARIOS: [&str; 7] = [
     "isolation",
     "overload",
     "users",
+    "sizing",
 ];
 
 /// Runs one scenario with its options, or all of them.

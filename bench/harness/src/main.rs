@@ -5,6 +5,8 @@
 //! plain hyper, because the speed of a machine drifts.
 
 mod chart;
+mod cluster;
+mod cluster_report;
 mod counts;
 mod http;
 mod load;
@@ -32,12 +34,20 @@ fn main() -> anyhow::Result<()> {
     let folder = Path::new(BENCH).join("target");
     fs::create_dir_all(&folder)?;
     if options.report {
-        let results =
-            serde_json::from_str(&fs::read_to_string(Path::new(BENCH).join("results.json"))?)?;
-        return report::publish(&results);
+        return report::publish(&published()?);
     }
     let machine = Machine::find()?;
     machine.pin_harness()?;
+    if options.cluster {
+        let clustered = cluster::run(&machine, &options)?;
+        println!("{}", cluster_report::table(&clustered));
+        if options.publish {
+            let mut results = published()?;
+            results.cluster = Some(clustered);
+            publish(&results)?;
+        }
+        return Ok(());
+    }
     let mut results = Results::new(&machine, &options)?;
     let keep = |results: &Results| -> anyhow::Result<()> {
         Ok(fs::write(
@@ -54,16 +64,28 @@ fn main() -> anyhow::Result<()> {
     if !options.skip_scenarios {
         scenarios::run(&machine, &options, &mut results)?;
         keep(&results)?;
+        results.cluster = Some(cluster::run(&machine, &options)?);
+        keep(&results)?;
     }
     println!("{}", report::tables(&results));
     fs::write(folder.join("bench.svg"), chart::draw(&results))?;
     println!("written: {}", folder.join("results.json").display());
     if options.publish {
-        fs::write(
-            Path::new(BENCH).join("results.json"),
-            serde_json::to_string_pretty(&results)? + "\n",
-        )?;
-        report::publish(&results)?;
+        publish(&results)?;
     }
     Ok(())
+}
+
+/// The results that were published last.
+fn published() -> anyhow::Result<Results> {
+    let text = fs::read_to_string(Path::new(BENCH).join("results.json"))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn publish(results: &Results) -> anyhow::Result<()> {
+    fs::write(
+        Path::new(BENCH).join("results.json"),
+        serde_json::to_string_pretty(results)? + "\n",
+    )?;
+    report::publish(results)
 }

@@ -40,12 +40,19 @@ pub(crate) struct Options {
     /// Seconds to wait, all in all, for others to leave the machine alone
     #[arg(long, default_value_t = 120)]
     pub(crate) patience: u64,
+    /// Seconds to leave the machine to others before each measurement
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rest: f64,
     /// Leave the exact counts out
     #[arg(long)]
     pub(crate) skip_counts: bool,
     /// Leave the scenarios of many sessions and of growth out
     #[arg(long)]
     pub(crate) skip_scenarios: bool,
+    /// Measure one server beside a cluster and nothing else; with --publish, everything else of
+    /// bench/results.json stays as it is
+    #[arg(long, conflicts_with_all = ["report", "skip_scenarios"])]
+    pub(crate) cluster: bool,
     /// Write bench/results.json, docs/bench.svg and the tables of docs/BENCHMARKS.md, and not
     /// bench/target alone
     #[arg(long)]

@@ -4,15 +4,23 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    ops::AddAssign,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 
 use crate::{
+    BENCH,
     machine::Machine,
     process::{self, Process},
 };
+
+const SLOTS: usize = 16_384;
+/// A node of a cluster also listens on the port that lies so far above its own.
+const BUS: u16 = 10_000;
 
 /// A Redis server and a connection to it.
 pub(crate) struct Redis {
@@ -31,6 +39,8 @@ pub(crate) struct Info {
     pub(crate) out_bytes: i64,
     pub(crate) used_memory: i64,
     pub(crate) clients: i64,
+    /// CPU time of the server, in seconds.
+    pub(crate) cpu: f64,
 }
 
 /// A reply, as far as the bench needs to tell them apart.
@@ -44,7 +54,78 @@ pub(crate) enum Reply {
 impl Redis {
     /// Starts a server on the loopback interface, off the measured server's core.
     pub(crate) fn start(machine: &Machine) -> anyhow::Result<Self> {
-        let port = process::free_port()?;
+        Self::start_with(machine, process::free_port()?, &[])
+    }
+
+    /// Starts the primaries of a cluster, and waits until they serve all slots.
+    pub(crate) fn cluster(machine: &Machine, primaries: usize) -> anyhow::Result<Vec<Self>> {
+        let mut nodes = Vec::new();
+        for number in 0..primaries {
+            let port = loop {
+                let port = process::free_port()?;
+                if port < u16::MAX - BUS {
+                    break port;
+                }
+            };
+            // of an earlier run, with the nodes of that time
+            let file = format!("target/cluster-{primaries}-{number}.conf");
+            let file = Path::new(BENCH).join(file);
+            let _ = std::fs::remove_file(&file);
+            let set = [
+                "--cluster-enabled",
+                "yes",
+                "--cluster-require-full-coverage",
+                "no",
+                "--cluster-config-file",
+                &file.display().to_string(),
+            ];
+            nodes.push(Self::start_with(machine, port, &set)?);
+        }
+        let ports: Vec<_> = nodes.iter().map(|node| node.port().to_string()).collect();
+        for (number, node) in nodes.iter_mut().enumerate() {
+            let slots = number * SLOTS / primaries..(number + 1) * SLOTS / primaries;
+            let slots: Vec<_> = slots.map(|slot| slot.to_string()).collect();
+            let mut add = vec!["CLUSTER", "ADDSLOTS"];
+            add.extend(slots.iter().map(String::as_str));
+            node.call(&add)?;
+            for port in &ports {
+                node.call(&["CLUSTER", "MEET", "127.0.0.1", port])?;
+            }
+        }
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !Self::serve_all(&mut nodes)? {
+            if Instant::now() > patience {
+                bail!("the nodes form no cluster");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(nodes)
+    }
+
+    /// Whether every node knows that all slots are served, and by how many.
+    fn serve_all(nodes: &mut [Self]) -> anyhow::Result<bool> {
+        let size = nodes.len();
+        for node in nodes {
+            let Reply::Text(info) = node.call(&["CLUSTER", "INFO"])? else {
+                bail!("CLUSTER INFO is no text")
+            };
+            // one that has just heard of the others serves a little later
+            let lines = [
+                "cluster_state:ok".to_owned(),
+                format!("cluster_slots_ok:{SLOTS}"),
+                format!("cluster_size:{size}"),
+            ];
+            if !lines
+                .iter()
+                .all(|line| info.lines().any(|other| other == line))
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn start_with(machine: &Machine, port: u16, more: &[&str]) -> anyhow::Result<Self> {
         let set = [
             "--port",
             &port.to_string(),
@@ -57,7 +138,7 @@ impl Redis {
             "--daemonize",
             "no",
         ];
-        let set = set.map(str::to_owned);
+        let set: Vec<_> = set.iter().chain(more).map(ToString::to_string).collect();
         let process = Process::start(
             Path::new("redis-server"),
             &set,
@@ -71,6 +152,10 @@ impl Redis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.process.address)
+    }
+
+    fn port(&self) -> u16 {
+        self.process.address.port()
     }
 
     /// Sends a command and waits for its reply.
@@ -149,6 +234,10 @@ impl Info {
                 );
                 continue;
             }
+            if name == "used_cpu_user" || name == "used_cpu_sys" {
+                info.cpu += value.parse().unwrap_or(0.0);
+                continue;
+            }
             let field = match name {
                 "total_reads_processed" => &mut info.reads,
                 "total_net_input_bytes" => &mut info.in_bytes,
@@ -179,7 +268,23 @@ impl Info {
             out_bytes: self.out_bytes - earlier.out_bytes,
             used_memory: self.used_memory - earlier.used_memory,
             clients: self.clients,
+            cpu: self.cpu - earlier.cpu,
         }
+    }
+}
+
+impl AddAssign for Info {
+    /// Counts several servers as one.
+    fn add_assign(&mut self, other: Self) {
+        for (name, calls) in other.commands {
+            *self.commands.entry(name).or_default() += calls;
+        }
+        self.reads += other.reads;
+        self.in_bytes += other.in_bytes;
+        self.out_bytes += other.out_bytes;
+        self.used_memory += other.used_memory;
+        self.clients += other.clients;
+        self.cpu += other.cpu;
     }
 }
 
@@ -190,13 +295,17 @@ mod tests {
     #[test]
     fn counts_are_read_and_subtracted() {
         let before = Info::parse(
-            "# Stats\r\ntotal_reads_processed:7\r\ncmdstat_get:calls=2,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n",
+            "# Stats\r\ntotal_reads_processed:7\r\nused_cpu_sys:0.25\r\nused_cpu_user:1.5\r\ncmdstat_get:calls=2,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n",
         );
         let after = Info::parse(
-            "total_reads_processed:9\r\ncmdstat_get:calls=5,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n",
+            "total_reads_processed:9\r\nused_cpu_sys:0.5\r\nused_cpu_user:2.5\r\ncmdstat_get:calls=5,usec=5\r\ncmdstat_set:calls=1,usec=5\r\n",
         );
         let between = after.since(&before);
         assert_eq!(between.reads, 2);
         assert_eq!(between.commands, [("GET".to_owned(), 3)].into());
+        assert_eq!(between.cpu, 1.25);
+        let mut both = between.clone();
+        both += between;
+        assert_eq!((both.reads, both.commands["GET"]), (4, 6));
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::Context;
 
 use crate::{
-    BENCH, chart,
+    BENCH, chart, cluster_report,
     counts::SCENES,
     results::{Results, Scene, Timing, median, quiet},
     servers::{HYPER, Role, Route, SERVERS},
@@ -42,6 +42,10 @@ pub(crate) fn tables(results: &Results) -> String {
         .and_then(|()| write_counts(&mut out, results))
         .and_then(|()| write_timed(&mut out, results))
         .and_then(|()| write_scenarios(&mut out, results))
+        .and_then(|()| match &results.cluster {
+            Some(clustered) => writeln!(out, "{}", cluster_report::table(clustered)),
+            None => Ok(()),
+        })
         .and_then(|()| write_about(&mut out, results));
     out
 }

@@ -19,6 +19,9 @@ pub(crate) struct Results {
     pub(crate) samples: Vec<Sample>,
     pub(crate) many: Vec<Many>,
     pub(crate) growth: Vec<Growth>,
+    /// A cluster beside one server; it can be measured by itself.
+    #[serde(default)]
+    pub(crate) cluster: Option<Clustered>,
 }
 
 /// One server's exact costs, by scene.
@@ -141,6 +144,61 @@ pub(crate) struct Growth {
     pub(crate) timings: Vec<Timing>,
 }
 
+/// The same service on one server and on a cluster.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Clustered {
+    /// When, and what.
+    pub(crate) about: String,
+    pub(crate) cells: Vec<ClusterCell>,
+}
+
+/// What the sessions are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Topology {
+    OneServer,
+    /// A cluster with so many primaries.
+    Cluster(usize),
+}
+
+/// One side of it, on one route.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ClusterCell {
+    pub(crate) route: Route,
+    pub(crate) store: Topology,
+    /// Of the load.
+    pub(crate) connections: usize,
+    pub(crate) timings: Vec<Timing>,
+}
+
+impl Clustered {
+    /// The cell of a side, whose timings were measured in the same rounds as those of the others.
+    pub(crate) fn cell(
+        &self,
+        route: Route,
+        store: Topology,
+        connections: usize,
+    ) -> Option<&ClusterCell> {
+        let wanted = (route, store, connections);
+        let mut cells = self.cells.iter();
+        cells.find(|cell| (cell.route, cell.store, cell.connections) == wanted)
+    }
+}
+
+impl ClusterCell {
+    /// The median over the rounds of a figure, divided by that of another cell in the same round.
+    /// Rounds in which either was noisy are left out if at least half of the rounds remain.
+    pub(crate) fn ratio(&self, base: &Self, of: impl Fn(&Timing) -> f64) -> f64 {
+        let rounds = self.timings.iter().zip(&base.timings);
+        let is_quiet = |(one, other): &(&Timing, &Timing)| !one.is_noisy() && !other.is_noisy();
+        let mut kept: Vec<_> = rounds.clone().filter(is_quiet).collect();
+        if 2 * kept.len() < self.timings.len() {
+            kept = rounds.collect();
+        }
+        median(kept.into_iter().map(|(one, other)| of(one) / of(other)))
+    }
+}
+
 impl Results {
     pub(crate) fn new(machine: &Machine, options: &Options) -> anyhow::Result<Self> {
         let pinning = match (&machine.server, &machine.others) {
@@ -206,6 +264,7 @@ impl Results {
             samples: vec![],
             many: vec![],
             growth: vec![],
+            cluster: None,
         })
     }
 }
@@ -249,7 +308,7 @@ fn locked_npm(lock: &str, name: &str) -> String {
 }
 
 /// What a program says, or nothing where there is none.
-fn said(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())

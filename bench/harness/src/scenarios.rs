@@ -1,5 +1,7 @@
 //! Many sessions, many instances, large sessions: what stays the same as a service grows.
 
+use std::slice;
+
 use anyhow::Context;
 
 use crate::{
@@ -73,7 +75,13 @@ fn many(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyhow
                 Until::Elapsed(bench.options.seconds()),
                 false,
             );
-            let (timing, _) = bench.measure(&job, &mut Subject { instances, redis })?;
+            let (timing, _) = bench.measure(
+                &job,
+                &mut Subject {
+                    instances,
+                    redis: slice::from_mut(redis),
+                },
+            )?;
             println!(
                 "{} sessions: {:.3} of hyper, {} errors",
                 many.sessions,
@@ -132,7 +140,7 @@ fn instances(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> a
             };
             let mut subject = Subject {
                 instances: &processes[..cell.instances],
-                redis: &mut redis,
+                redis: slice::from_mut(&mut redis),
             };
             cell.measure(bench, &job, &mut subject)?;
         }
@@ -165,7 +173,7 @@ fn sizes(bench: &mut Bench<'_>, server: &Server, results: &mut Results) -> anyho
                 &job,
                 &mut Subject {
                     instances: &instances,
-                    redis: &mut redis,
+                    redis: slice::from_mut(&mut redis),
                 },
             )?;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    process, thread,
+    process, slice, thread,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use crate::{
     machine::{self, Busy, Machine},
     options::Options,
     process::Process,
-    redis::Redis,
+    redis::{Info, Redis},
     results::{Results, Sample, Timing},
     servers::{HYPER, Route, Server},
 };
@@ -66,10 +66,21 @@ pub(crate) struct Bench<'a> {
     patience: Duration,
 }
 
-/// Who is measured: its instances, and the Redis behind them.
+/// Who is measured: its instances, and the Redis servers behind them.
 pub(crate) struct Subject<'a> {
     pub(crate) instances: &'a [Process],
-    pub(crate) redis: &'a mut Redis,
+    pub(crate) redis: &'a mut [Redis],
+}
+
+impl Subject<'_> {
+    /// What all servers have counted.
+    fn info(&mut self) -> anyhow::Result<Info> {
+        let mut sum = Info::default();
+        for redis in self.redis.iter_mut() {
+            sum += redis.info()?;
+        }
+        Ok(sum)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -136,7 +147,7 @@ impl<'a> Bench<'a> {
                 let collect = route == Route::Login;
                 let mut subject = Subject {
                     instances: &instances,
-                    redis,
+                    redis: slice::from_mut(redis),
                 };
                 let job = self.job(
                     &addresses,
@@ -191,18 +202,19 @@ impl<'a> Bench<'a> {
         job: &Job<'_>,
         subject: &mut Subject<'_>,
     ) -> anyhow::Result<(Timing, Load)> {
+        if self.options.rest > 0.0 {
+            thread::sleep(Duration::from_secs_f64(self.options.rest));
+            self.last = None;
+        }
         self.wait_for_quiet()?;
         let before = match self.last.take() {
             Some(canary) => canary,
             None => self.canary()?,
         };
-        let redis_before = subject.redis.info()?;
-        let (server, redis) = (
-            cpu_of(subject.instances)?,
-            subject.redis.process.cpu_seconds()?,
-        );
+        let redis_before = subject.info()?;
+        let server = cpu_of(subject.instances)?;
         let (own, busy, start) = (
-            self.own_cpu()? + server + redis,
+            self.own_cpu()? + server + redis_before.cpu,
             Busy::now()?,
             Instant::now(),
         );
@@ -213,12 +225,10 @@ impl<'a> Bench<'a> {
         }
         load.sort();
         let now = Busy::now()?;
-        let (server_now, redis_now) = (
-            cpu_of(subject.instances)?,
-            subject.redis.process.cpu_seconds()?,
-        );
-        let own_now = self.own_cpu()? + server_now + redis_now;
-        let spent = subject.redis.info()?.since(&redis_before);
+        let server_now = cpu_of(subject.instances)?;
+        let redis_now = subject.info()?;
+        let own_now = self.own_cpu()? + server_now + redis_now.cpu;
+        let spent = redis_now.since(&redis_before);
         self.last = canaries.last().copied();
         let hyper =
             |of: fn(&Canary) -> f64| canaries.iter().map(of).sum::<f64>() / canaries.len() as f64;
@@ -237,7 +247,7 @@ impl<'a> Bench<'a> {
             p50_us: load.percentile(0.5),
             p99_us: load.percentile(0.99),
             server_cpu_us: (server_now - server) * 1e6 / requests,
-            redis_cpu_us: (redis_now - redis) * 1e6 / requests,
+            redis_cpu_us: spent.cpu * 1e6 / requests,
             server_busy: (server_now - server) / load.seconds,
             redis_commands: commands as f64 / requests,
             redis_reads: spent.reads as f64 / requests,

@@ -8,7 +8,7 @@ use integration_tests::{App, Reply, keys, text};
 use session_core::{ExpressOptions, Key, Sessions};
 use session_hyper::SessionRequestExt;
 use session_redis::RedisStore;
-use test_support::{Browser, Meter, Redis};
+use test_support::{Browser, Meter, Redis, eventually};
 
 const VIEWS: Key<u32> = Key::new("views");
 const COOKIE: &str = "__Host-id";
@@ -76,6 +76,7 @@ async fn each_kind_of_request_sends_a_fixed_set_of_commands() {
         visitor.get(addr, "/touch").await;
         visitor.get(addr, "/logout").await;
     }
+    log_in_and_out(&app, &server).await;
 
     async fn get(browser: &mut Browser, app: &App, path: &str) {
         let response = browser.send(app.addr(), Method::GET, path, "").await;
@@ -122,9 +123,6 @@ async fn each_kind_of_request_sends_a_fixed_set_of_commands() {
     check("read", once, 1, &read);
     let write = Counted::of(&server, get(&mut browser, &app, "/write")).await;
     check("write", write, 2, &save);
-    let login = Counted::of(&server, get(&mut browser, &app, "/login")).await;
-    check("login", login, 2, &save);
-
     // 10 of 60 seconds of the idle timeout pass
     for (key, _) in server.dump() {
         server.command::<u32>(&["PEXPIRE", &key, "50000"]);
@@ -155,6 +153,52 @@ async fn each_kind_of_request_sends_a_fixed_set_of_commands() {
     check("logout", logout, 2, &commands);
     let none = Counted::of(&server, get(&mut browser, &app, "/read")).await;
     check("after the logout", none, 0, &[]);
+
+    get(&mut browser, &app, "/write").await;
+    let login = Counted::of(&server, get(&mut browser, &app, "/login")).await;
+    let commands = [
+        ("evalsha", 1),
+        ("get", 1),
+        ("getrange", 1),
+        ("hget", 1),
+        ("hincrby", 1),
+        ("hlen", 1),
+        ("hset", 1),
+        ("pexpire", 1),
+        ("pttl", 2),
+        ("set", 1),
+    ];
+    check("login", login, 2, &commands);
+    let write = Counted::of(&server, get(&mut browser, &app, "/write")).await;
+    check("write of a user", write, 2, &save);
+    // the request does not wait until its entry is removed
+    let logout = Counted::of(&server, async {
+        get(&mut browser, &app, "/logout").await;
+        eventually("the index forgets the session", async || {
+            server.dump().is_empty()
+        })
+        .await;
+    })
+    .await;
+    assert_eq!(logout.commands["evalsha"], 2);
+    assert_eq!(logout.commands["unlink"], 2);
+}
+
+/// A user logs in and out, so that the server knows the scripts of the index.
+async fn log_in_and_out(app: &App, server: &Redis) {
+    let mut browser = Browser::new();
+    browser.get(app.addr(), "/login").await;
+    browser.get(app.addr(), "/logout").await;
+    browser.get(app.addr(), "/write").await;
+    browser.get(app.addr(), "/login").await;
+    browser.get(app.addr(), "/logout").await;
+    eventually("the index forgets the sessions", async || {
+        server
+            .dump()
+            .iter()
+            .all(|(key, _)| !key.contains(":index:"))
+    })
+    .await;
 }
 
 /// The touch compares the version, which proves that the token is current.

@@ -33,7 +33,7 @@ impl Session {
             .read(|state| state.token().map(SessionToken::id))
     }
 
-    /// Returns the bearer token, to open the session outside of this request
+    /// Returns the token, to open the session outside of this request
     /// ([`Sessions::open`](crate::Sessions::open)); `None` if the session has ended.
     ///
     /// Before a commit it may be one that is not stored yet, or that is about to be replaced.

@@ -51,8 +51,8 @@
 //! ```
 
 mod clock;
-mod index;
 mod credentials;
+mod index;
 mod store;
 
 pub use clock::ManualClock;

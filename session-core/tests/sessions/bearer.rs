@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use session_core::{
-    CookieOptions, MemoryStore, RequestScheme, Secure, Session, SessionErrorKind, Sessions,
-    SigningKeys, Transport, Transports,
+    CookieOptions, ExpressOptions, MemoryStore, RequestScheme, Secure, Session, SessionErrorKind,
+    Sessions, SigningKeys, Transport, Transports,
     testing::{ManualClock, TestStore},
 };
 
@@ -43,6 +43,38 @@ async fn a_token_is_sent_when_it_is_new_and_an_empty_one_when_the_session_has_en
     // a token that opens nothing is left alone, as a cookie is
     let again = client.send(&sessions, Session::log_out).await;
     assert_eq!(sent(&again), Sent::Nothing);
+}
+
+/// A browser has to be told how long to keep a cookie. A client that is told a token again could
+/// replace that of a login by it.
+#[tokio::test]
+async fn a_token_that_is_not_new_is_not_sent_for_the_sake_of_a_cookie() {
+    let clock = ManualClock::default();
+    let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+    let sessions = with(&store, Transports::CookieAndBearer)
+        .express(ExpressOptions::new().rolling(true))
+        .clock(clock.clone())
+        .build()
+        .expect("valid options");
+    for (transport, is_sent) in [(Transport::Cookie, true), (Transport::Bearer, false)] {
+        let token = log_in(&sessions, "ann", transport).await;
+        let client = match transport {
+            Transport::Bearer => Client::default().bearer(&token),
+            _ => Client::default().cookie(&token),
+        };
+        let remember = |session: &Session| session.set_max_age(Some(Duration::from_secs(3600)));
+        let headers = client.send(&sessions, remember).await;
+        assert_eq!(sent(&headers) != Sent::Nothing, is_sent, "{transport:?}");
+        for act in [
+            |_: &Session| Ok(()),
+            |session: &Session| session.insert("a", &1),
+        ] {
+            // a touch is due, and the option rolling repeats the cookie
+            clock.advance(Duration::from_secs(600));
+            let headers = client.send(&sessions, act).await;
+            assert_eq!(sent(&headers) != Sent::Nothing, is_sent, "{transport:?}");
+        }
+    }
 }
 
 #[tokio::test]

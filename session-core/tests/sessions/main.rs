@@ -6,6 +6,7 @@ mod conflicts;
 mod cookies;
 mod credentials;
 mod doubt;
+mod events;
 mod freshness;
 mod lifecycle;
 mod lifetimes;

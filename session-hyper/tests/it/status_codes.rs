@@ -43,6 +43,7 @@ fn every_kind_has_the_documented_status() {
         MissingLayer,
         OutsidePath,
         CannotSetCookie,
+        NoIndex,
         Config,
         Entropy,
     ] {

@@ -103,6 +103,35 @@ async fn a_new_connection_uses_the_rotated_password() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_shared_is_replaced_if_the_credentials_have_changed() {
+    let server = Redis::start();
+    set_user(&server, "app", &[">hunter1"]);
+    let vault = Vault::with(Credentials::new("app", "hunter1"));
+    let config = config(&server).credentials_provider(vault.clone());
+    let store = RedisStore::open(config).await.expect("a store");
+    let count = async || store.count().await.expect("a count");
+    let scanning = || {
+        let list: String = server.command(&["CLIENT", "LIST"]);
+        let lines = list.lines().filter(|line| line.contains(" cmd=scan "));
+        let ids: Vec<_> = lines.filter_map(|line| line.split(' ').next()).collect();
+        ids.join(" ")
+    };
+    count().await;
+    let first = scanning();
+    count().await;
+    assert_eq!(scanning(), first, "used again");
+
+    set_user(&server, "app", &[">hunter2"]);
+    vault.set(Ok(Credentials::new("app", "hunter2")));
+    count().await;
+    assert_ne!(scanning(), first);
+
+    vault.set(Err("the vault is sealed"));
+    let cause = assert_fails(store.count().await, StoreErrorKind::Unavailable);
+    assert!(cause.ends_with("the vault is sealed"), "{cause}");
+}
+
+#[tokio::test]
 async fn a_provider_that_fails_is_named_and_asked_again() {
     let server = Redis::with_password("hunter1");
     let vault = Vault::with(Credentials::default());

@@ -12,6 +12,8 @@ mod outages;
 mod overload;
 mod protocols;
 mod replies;
+mod runtimes;
+mod scan;
 mod sentinels;
 mod stored_values;
 #[cfg(feature = "tls")]

@@ -105,7 +105,10 @@ async fn operations_beyond_the_limit_wait_or_are_refused() {
     let _recorder = metrics::set_default_local_recorder(&recorded);
     let server = Redis::start();
     let store = lazy(&format!("{}?max_in_flight=1", server.url()));
+    let node = format!("node={}", server.addr());
     store.load(&id()).await.expect("the server replies");
+    let waits = || recorded.sum("session_redis_wait_duration_seconds", &[&*node]);
+    assert_eq!(waits(), 0.0, "nobody had to wait");
     server.pause();
     let mut loads = JoinSet::new();
     for _ in 0..100 {
@@ -117,9 +120,11 @@ async fn operations_beyond_the_limit_wait_or_are_refused() {
             && recorded.sum("session_redis_waiting", &[]) >= 1.0
     })
     .await;
+    let waiting = recorded.sum("session_redis_waiting", &[]);
     assert!(loads.join_all().await.iter().all(|loaded| !loaded));
     assert!(recorded.sum("session_redis_overloads_total", &[]) >= 1.0);
     assert_eq!(recorded.sum("session_redis_waiting", &[]), 0.0);
+    assert!(waits() >= waiting, "{} of {waiting} waits", waits());
     assert_eq!(recorded.sum("session_redis_in_flight", &[]), 0.0);
 }
 

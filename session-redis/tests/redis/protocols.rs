@@ -41,6 +41,23 @@ async fn a_server_without_resp3_is_spoken_to_in_resp2() {
     assert_eq!(answers().await, over_resp2);
 }
 
+/// No message reports that both connections are closed. One retry must be enough.
+#[tokio::test]
+async fn closed_connections_fail_no_load_in_resp2() {
+    let server = Redis::with_password_and_options("pw", &["--rename-command", "HELLO", ""]);
+    let url = format!("redis://:pw@{}/3?probe_every=20ms", server.addr());
+    let store = RedisStore::connect(&url).await.expect("a store");
+    for _ in 0..5 {
+        eventually("both connections are made", async || {
+            let list: String = server.command(&["CLIENT", "LIST"]);
+            list.matches(" db=3 ").count() == 2
+        })
+        .await;
+        let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        store.load(&id()).await.expect("load");
+    }
+}
+
 #[tokio::test]
 async fn the_protocol_of_a_node_is_remembered() {
     let refusal = "-NOPROTO unsupported protocol version\r\n";

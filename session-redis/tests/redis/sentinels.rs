@@ -1,7 +1,13 @@
 //! A store that learns from the sentinels, and not from a failed operation, that it must leave the
 //! primary.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use session_core::{Store, StoreErrorKind};
 use session_redis::RedisStore;
@@ -73,6 +79,52 @@ async fn a_primary_that_was_cut_off_acknowledges_no_write_for_long() {
     let key = format!("session:{id}");
     assert_eq!(new.command::<u64>(&["EXISTS", &key]), 1);
     assert!(old.is_primary(), "nobody has told it");
+}
+
+/// The promotion is announced a tenth of a second before it happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_loses_no_acknowledged_write() {
+    let mut lost = 0;
+    // a busy machine may take longer than that to act on it
+    for _ in 0..5 {
+        let all = Sentinels::start();
+        let [old, new] = &all.servers;
+        let store = Arc::new(RedisStore::connect(&all.url()).await.expect("a store"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = tokio::spawn({
+            let (store, stop) = (store.clone(), stop.clone());
+            async move {
+                let (mut acknowledged, mut failed) = (Vec::new(), 0);
+                while !stop.load(Ordering::Relaxed) {
+                    let (id, record) = (id(), record(b""));
+                    match store.create(&id, write(&record)).await {
+                        Ok(_) => acknowledged.push(id),
+                        Err(_) => failed += 1,
+                    }
+                }
+                (acknowledged, failed)
+            }
+        });
+        wait_until("a session is there", || new.command::<u64>(&["DBSIZE"]) > 0);
+        all.fail_over();
+        eventually("the connections lead to the new primary", async || {
+            connections(old) == 0
+        })
+        .await;
+        stop.store(true, Ordering::Relaxed);
+        let (acknowledged, failed) = writer.await.expect("no panic");
+        assert_eq!(failed, 0, "requests wait");
+        lost = 0;
+        for id in &acknowledged {
+            let key = format!("session:{id}");
+            lost += u64::from(new.command::<u64>(&["EXISTS", &key]) == 0);
+        }
+        assert!(!acknowledged.is_empty());
+        if lost == 0 {
+            return;
+        }
+    }
+    panic!("{lost} writes were lost");
 }
 
 /// A sentinel that accepts no subscription, so that the store learns of a failover by asking.

@@ -155,6 +155,9 @@ async fn all_nodes_of_a_cluster_are_reached_by_tls() {
     for node in &servers.cluster.nodes {
         assert!(node.command::<u64>(&["DBSIZE"]) > 0, "{}", node.port());
     }
+    let store = RedisStore::open(config.clone().tls_config(client_of(&authority))).await;
+    let count = store.expect("a store").count().await;
+    assert_eq!(count.expect("a count"), 60);
     let anonymous = config.tls_root_certificates(authority.pem());
     assert_unavailable("no client certificate", anonymous).await;
 }

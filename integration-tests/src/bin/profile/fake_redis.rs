@@ -65,15 +65,22 @@ async fn serve(mut stream: UnixStream, record: Arc<Mutex<Vec<u8>>>, ttl: String)
                 b"PTTL" => replies.extend_from_slice(ttl.as_bytes()),
                 // the first script stores the record: script, number of keys, key, record
                 b"EVAL" | b"EVALSHA" => {
+                    // the keys of the index follow that of the session
+                    let lists = argument(2).is_some_and(|keys| keys != b"1");
+                    let body = argument(if lists { 5 } else { 4 });
                     if record.starts_with(b"$-1")
-                        && let Some(body) = argument(4)
+                        && let Some(body) = body
                     {
                         record.clear();
                         let _ = write!(record, "${}\r\n", body.len());
                         record.extend_from_slice(body);
                         record.extend_from_slice(b"\r\n");
                     }
-                    replies.extend_from_slice(b":1\r\n");
+                    replies.extend_from_slice(match lists {
+                        // the number of the entry, and how many there are
+                        true => b"*2\r\n:1\r\n:1\r\n",
+                        false => b":1\r\n",
+                    });
                 }
                 b"PEXPIRE" | b"UNLINK" => replies.extend_from_slice(b":1\r\n"),
                 b"HELLO" => replies.extend_from_slice(b"%1\r\n+proto\r\n:3\r\n"),

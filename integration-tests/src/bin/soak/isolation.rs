@@ -1,20 +1,22 @@
-//! Whether the failure of one node of a cluster affects the sessions on the others.
+//! What the failure of one server costs, and whom: each fault on each topology.
 //!
-//! Under open-loop load one of three primaries hangs, dies or is cut off from the instance. The
-//! requests for sessions on the two others must be served as before.
+//! Under open-loop load one server hangs, dies or is cut off. In a cluster, the requests for
+//! sessions on the other primaries must be served as before. With Sentinel and with one server
+//! every session is affected; what counts is how fast requests fail, and when they are served
+//! again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use clap::Args;
 use session_core::{Record, SessionId, Store, Version, Write};
 use session_redis::RedisStore;
-use test_support::{Cluster, Fault, Proxy};
 use tokio::time::sleep;
 
 use crate::{
     Failure,
     load::{Samples, open_loop},
     print_table,
+    topology::{NodeFault, Servers, Topology},
 };
 
 #[derive(Debug, Args)]
@@ -25,76 +27,138 @@ pub(crate) struct Options {
     /// How long the fault lasts, and the time before and after it, in seconds
     #[arg(long, default_value_t = 7)]
     seconds: u64,
-    /// Run only the faults whose name contains this
+    /// Run only the topologies and faults whose name contains this, such as `sentinel` or `hangs`
     #[arg(long, default_value = "")]
     only: String,
+    /// Put the server that fails into a network namespace of its own, and cut it off by dropping
+    /// packets instead of by a proxy that stalls; needs root on Linux
+    #[arg(long)]
+    namespace: bool,
 }
 
-/// What happens to one of the nodes.
-#[derive(Clone, Copy, Debug)]
-enum NodeFault {
-    Hangs,
-    Dies,
-    CutOff,
-}
-
-const FAULTS: [(NodeFault, &str); 3] = [
-    (NodeFault::Hangs, "hangs (SIGSTOP)"),
-    (NodeFault::Dies, "dies (kill -9)"),
-    (NodeFault::CutOff, "is cut off (nothing arrives)"),
-];
 const SESSIONS: usize = 600;
 const TTL: Duration = Duration::from_secs(3600);
-/// The node that fails.
+/// The groups of sessions: those on the server that fails, and all others.
 const FAULTY: usize = 0;
+const OTHERS: usize = 1;
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    let mut affected = Vec::new();
-    for (coverage, required) in [("no", true), ("yes", false)] {
-        for (fault, name) in FAULTS {
-            if !name.contains(&options.only) {
+    let mut broken = Vec::new();
+    for topology in Topology::ALL {
+        for fault in NodeFault::ALL {
+            let name = format!("{topology}: {fault}");
+            let only = options.only.to_lowercase();
+            if !name.to_lowercase().contains(&only) {
                 continue;
             }
-            let samples = measure(options, fault, coverage).await?;
-            let [before, during, after] = phases(&samples, options.seconds);
-            let others = |samples: &Samples| samples.only(|sample| sample.group != FAULTY);
-            let own = |samples: &Samples| samples.only(|sample| sample.group == FAULTY);
-            let end = Duration::from_secs(2 * options.seconds);
-            let recovered = own(&after)
-                .last_failure()
-                .map_or(Duration::ZERO, |last| last.saturating_sub(end));
-            rows.push(vec![
-                name.to_owned(),
-                coverage.to_owned(),
-                format!("{:.2} %", others(&during).success()),
-                milliseconds(others(&before).percentile(99.0)),
-                milliseconds(others(&during).percentile(99.0)),
-                format!("{:.2} %", own(&during).success()),
-                milliseconds(own(&during).slowest_failure()),
-                format!("{:.1} s", recovered.as_secs_f64()),
-            ]);
-            if required && others(&during).success() < 99.9 {
-                affected.push(name);
+            eprintln!("{name}");
+            let samples = measure(options, topology, fault).await?;
+            let report = Report::new(&samples, options.seconds);
+            rows.push(
+                [topology.to_string(), fault.to_string()]
+                    .into_iter()
+                    .chain(report.cells())
+                    .collect(),
+            );
+            let isolates = topology == Topology::Cluster;
+            if !report.recovered || isolates && !report.is_isolated() {
+                broken.push(name);
             }
         }
     }
     print_table(
         &[
-            "a node",
-            "full coverage",
+            "topology",
+            "a server",
             "others served",
             "p99 before",
             "p99 during",
             "its own served",
             "slowest failure",
-            "last failure after the end",
+            "failed with",
+            "last failure after the fault",
+            "after its end",
         ],
         &rows,
     );
-    match &affected[..] {
+    match &broken[..] {
+        [] if rows.is_empty() => Err("nothing is selected".into()),
         [] => Ok(()),
-        affected => Err(format!("others were affected when a node {}", affected.join(", ")).into()),
+        broken => Err(format!("not as promised: {}", broken.join(", ")).into()),
+    }
+}
+
+/// What is said about a fault.
+struct Report {
+    /// Whether there are sessions that the fault should not affect.
+    has_others: bool,
+    others_served: f64,
+    p99_before: Duration,
+    p99_during: Duration,
+    own_served: f64,
+    slowest_failure: Duration,
+    errors: BTreeMap<String, usize>,
+    /// When the last request that failed had left, since the start of the run.
+    last_failure: Option<Duration>,
+    fault: std::ops::Range<Duration>,
+    /// Whether everything was served in the last second.
+    recovered: bool,
+}
+
+impl Report {
+    fn new(samples: &Samples, seconds: u64) -> Self {
+        let [before, during] = [0, 1].map(|phase| {
+            let part =
+                Duration::from_secs(phase * seconds)..Duration::from_secs((phase + 1) * seconds);
+            samples.only(|sample| part.contains(&sample.at))
+        });
+        let [own, others] =
+            [FAULTY, OTHERS].map(|group| during.only(|sample| sample.group == group));
+        let others_before = before.only(|sample| sample.group == OTHERS);
+        let end = Duration::from_secs(3 * seconds - 1);
+        Self {
+            has_others: others.len() > 0,
+            others_served: others.success(),
+            p99_before: others_before.percentile(99.0),
+            p99_during: others.percentile(99.0),
+            own_served: own.success(),
+            slowest_failure: own.slowest_failure(),
+            errors: samples.errors(),
+            last_failure: samples.last_failure(),
+            fault: Duration::from_secs(seconds)..Duration::from_secs(2 * seconds),
+            recovered: samples.only(|sample| sample.at >= end).errors().is_empty(),
+        }
+    }
+
+    /// Whether the others were served as before.
+    fn is_isolated(&self) -> bool {
+        self.others_served >= 99.9 && self.p99_during <= 2 * self.p99_before
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let of_others = |text: String| match self.has_others {
+            true => text,
+            false => "–".to_owned(),
+        };
+        let errors = self.errors.iter();
+        let errors: Vec<_> = errors
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        let since = |begin: Duration| match self.last_failure {
+            Some(last) if last >= begin => seconds(last - begin),
+            _ => "none".to_owned(),
+        };
+        vec![
+            of_others(format!("{:.2} %", self.others_served)),
+            of_others(milliseconds(self.p99_before)),
+            of_others(milliseconds(self.p99_during)),
+            format!("{:.2} %", self.own_served),
+            milliseconds(self.slowest_failure),
+            errors.join(", "),
+            since(self.fault.start),
+            since(self.fault.end),
+        ]
     }
 }
 
@@ -102,67 +166,46 @@ fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", 1e3 * duration.as_secs_f64())
 }
 
-/// What was sent before, during and after the fault.
-fn phases(samples: &Samples, seconds: u64) -> [Samples; 3] {
-    [0, 1, 2].map(|phase| {
-        let part = Duration::from_secs(phase * seconds)..Duration::from_secs((phase + 1) * seconds);
-        samples.only(|sample| part.contains(&sample.at))
-    })
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
 }
 
-async fn measure(options: &Options, fault: NodeFault, coverage: &str) -> Result<Samples, Failure> {
-    let cluster = Cluster::start();
-    for node in &cluster.nodes {
-        let () = node.command(&["CONFIG", "SET", "cluster-require-full-coverage", coverage]);
-    }
-    let faulty = &cluster.nodes[FAULTY];
-    // instances reach the node that fails through a proxy, whose address it announces
-    let proxy = Proxy::start(faulty.addr()).await;
-    let port = proxy.addr().port().to_string();
-    let () = faulty.command(&["CONFIG", "SET", "cluster-announce-port", &port]);
-    let seeds: Vec<_> = cluster.nodes[1..].iter().map(|node| node.addr()).collect();
-    let url = format!("redis+cluster://{},{}", seeds[0], seeds[1]);
-    sleep(Duration::from_secs(2)).await;
-    let store = RedisStore::connect(&url).await?;
-    let sessions: Arc<[_]> = sessions(&cluster, &store).await?.into();
-
+async fn measure(
+    options: &Options,
+    topology: Topology,
+    fault: NodeFault,
+) -> Result<Samples, Failure> {
+    let servers = Servers::start(topology, options.namespace).await?;
+    let store = servers.store().await?;
+    let sessions: Arc<[_]> = sessions(&servers, &store).await?.into();
     let seconds = Duration::from_secs(options.seconds);
-    let load = tokio::spawn(open_loop(options.rate, 3 * seconds, {
-        let store = store.clone();
-        move |number| {
-            let (group, id, record) = &sessions[number as usize % sessions.len()];
-            let (store, id, record) = (store.clone(), *id, record.clone());
-            let writes = number.is_multiple_of(4);
-            let served = async move {
-                if writes {
-                    let write = Write::new(&record, TTL);
-                    store.save(&id, record.version(), write).await.is_ok()
-                } else {
-                    // a node that died has lost its sessions, which is an answer too
-                    store.load(&id).await.is_ok()
-                }
-            };
-            (*group, served)
-        }
+    let load = tokio::spawn(open_loop(options.rate, 3 * seconds, move |number| {
+        let (group, id, record) = &sessions[number as usize % sessions.len()];
+        let (store, id, record) = (store.clone(), *id, record.clone());
+        let writes = number.is_multiple_of(4);
+        let answer = async move {
+            if writes {
+                let write = Write::new(&record, TTL);
+                let saved = store.save(&id, record.version(), write).await;
+                saved.err().map(|error| error.kind())
+            } else {
+                // a server that died has lost its sessions, which is an answer too
+                let loaded = store.load(&id).await;
+                loaded.err().map(|error| error.kind())
+            }
+        };
+        (*group, answer)
     }));
     sleep(seconds).await;
-    match fault {
-        NodeFault::Hangs => faulty.pause(),
-        NodeFault::Dies => faulty.kill(),
-        NodeFault::CutOff => proxy.set(Fault::Stall),
-    }
+    servers.begin(fault)?;
     sleep(seconds).await;
-    match fault {
-        NodeFault::Hangs => faulty.resume(),
-        NodeFault::Dies => faulty.restart(),
-        NodeFault::CutOff => proxy.set(Fault::None),
-    }
+    servers.end(fault)?;
     Ok(load.await?)
 }
 
-/// Creates sessions. Returns the node of each.
+/// Creates sessions. Returns the group of each.
 async fn sessions(
-    cluster: &Cluster,
+    servers: &Servers,
     store: &RedisStore,
 ) -> Result<Vec<(usize, SessionId, Record)>, Failure> {
     let mut sessions = Vec::new();
@@ -172,14 +215,14 @@ async fn sessions(
         let id = SessionId::from_bytes(bytes);
         let record = Record::new(Version::from_bytes(*b"isolated"), vec![7; 200]);
         let _ = store.create(&id, Write::new(&record, TTL)).await?;
-        let key = format!("session:{id}");
-        // with whom the record is
-        let holds = |node: &&test_support::Redis| {
-            let count: u64 = node.try_command(&["EXISTS", &key]).unwrap_or(0);
-            count == 1
+        let group = match servers.fails_with(&format!("session:{id}")) {
+            true => FAULTY,
+            false => OTHERS,
         };
-        let node = cluster.nodes.iter().position(|node| holds(&node));
-        sessions.push((node.ok_or("a session is on no node")?, id, record));
+        sessions.push((group, id, record));
+    }
+    if !sessions.iter().any(|(group, ..)| *group == FAULTY) {
+        return Err("no session is on the server that fails".into());
     }
     Ok(sessions)
 }

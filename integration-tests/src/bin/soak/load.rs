@@ -4,11 +4,13 @@
 //! long the others would have waited.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use session_core::StoreErrorKind;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// One request, and how it went.
@@ -20,7 +22,8 @@ pub(crate) struct Sample {
     pub(crate) at: Duration,
     /// How long it took from then on.
     pub(crate) took: Duration,
-    pub(crate) ok: bool,
+    /// Why it was not served.
+    pub(crate) error: Option<StoreErrorKind>,
 }
 
 /// The requests of a run.
@@ -28,14 +31,14 @@ pub(crate) struct Sample {
 pub(crate) struct Samples(Vec<Sample>);
 
 /// Sends `rate` requests per second for this long, and waits for their answers. `request` gets the
-/// number of each, and returns its group and a future that tells whether it was served.
+/// number of each, and returns its group and a future that says why it was not served.
 pub(crate) async fn open_loop<F>(
     rate: u32,
     duration: Duration,
     mut request: impl FnMut(u64) -> (usize, F),
 ) -> Samples
 where
-    F: Future<Output = bool> + Send + 'static,
+    F: Future<Output = Option<StoreErrorKind>> + Send + 'static,
 {
     let samples = Arc::new(Mutex::new(Vec::new()));
     let (start, mut number) = (Instant::now(), 0);
@@ -47,17 +50,17 @@ where
         let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u64;
         while number < due {
             let at = Duration::from_secs_f64(number as f64 / f64::from(rate));
-            let (group, served) = request(number);
+            let (group, answer) = request(number);
             let samples = samples.clone();
             tasks.spawn(async move {
-                let ok = served.await;
+                let error = answer.await;
                 let took = start.elapsed().saturating_sub(at);
                 let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
                 samples.push(Sample {
                     group,
                     at,
                     took,
-                    ok,
+                    error,
                 });
             });
             number += 1;
@@ -80,7 +83,19 @@ impl Samples {
     }
 
     pub(crate) fn served(&self) -> usize {
-        self.0.iter().filter(|sample| sample.ok).count()
+        self.0
+            .iter()
+            .filter(|sample| sample.error.is_none())
+            .count()
+    }
+
+    /// The number of requests that were not served, by kind of error.
+    pub(crate) fn errors(&self) -> BTreeMap<String, usize> {
+        let mut errors = BTreeMap::new();
+        for kind in self.0.iter().filter_map(|sample| sample.error) {
+            *errors.entry(format!("{kind:?}")).or_default() += 1;
+        }
+        errors
     }
 
     /// The share that was served, in per cent.
@@ -90,7 +105,11 @@ impl Samples {
 
     /// The duration that so many per cent of the served requests did not exceed.
     pub(crate) fn percentile(&self, percent: f64) -> Duration {
-        let mut took: Vec<_> = self.0.iter().filter(|sample| sample.ok).collect();
+        let mut took: Vec<_> = self
+            .0
+            .iter()
+            .filter(|sample| sample.error.is_none())
+            .collect();
         took.sort_by_key(|sample| sample.took);
         let index = (took.len() as f64 * percent / 100.0).ceil() as usize;
         took.get(index.saturating_sub(1))
@@ -99,13 +118,13 @@ impl Samples {
 
     /// The longest that a request took which was not served.
     pub(crate) fn slowest_failure(&self) -> Duration {
-        let failed = self.0.iter().filter(|sample| !sample.ok);
+        let failed = self.0.iter().filter(|sample| sample.error.is_some());
         failed.map(|sample| sample.took).max().unwrap_or_default()
     }
 
     /// The last request that was not served.
     pub(crate) fn last_failure(&self) -> Option<Duration> {
-        let failed = self.0.iter().filter(|sample| !sample.ok);
+        let failed = self.0.iter().filter(|sample| sample.error.is_some());
         failed.map(|sample| sample.at).max()
     }
 }

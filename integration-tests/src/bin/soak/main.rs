@@ -12,8 +12,11 @@ mod isolation;
 mod load;
 mod outage;
 mod overload;
+mod probes;
 mod races;
 mod recovery;
+mod sizing;
+mod topology;
 mod updates;
 mod user_history;
 mod users;
@@ -37,7 +40,7 @@ enum Scenario {
     Races(races::Options),
     /// How long each outage of each topology lasts for a service that is not restarted
     Recovery(recovery::Options),
-    /// One node of a cluster fails; sessions on the others must not notice
+    /// One server fails; sessions on the others must not notice, and its own must be served again
     Isolation(isolation::Options),
     /// More requests than Redis can serve; as many as it can must be served, and in time
     Overload(overload::Options),
@@ -46,6 +49,8 @@ enum Scenario {
     /// One of the processes of `users`, which starts it
     #[command(hide = true)]
     UsersWorker(users_worker::Options),
+    /// The memory, replication, snapshots and expiry of sessions
+    Sizing(sizing::Options),
     /// One of the processes of `updates` and `outage`, which start it
     #[command(hide = true)]
     Worker(worker::Options),
@@ -62,6 +67,7 @@ async fn main() -> ExitCode {
         Scenario::Overload(options) => overload::run(&options).await,
         Scenario::Users(options) => users::run(&options).await,
         Scenario::UsersWorker(options) => users_worker::run(&options).await,
+        Scenario::Sizing(options) => sizing::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
     };
     match done {

@@ -4,16 +4,10 @@
 //! depend on the machine. It is measured first: the highest open-loop rate of which 99.9 % are
 //! served. A request loads its session, and one of four saves it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use clap::Args;
-use session_core::{Record, SessionId, Store, StoreErrorKind, Version, Write};
+use session_core::{Record, SessionId, Store, Version, Write};
 use session_redis::{RedisConfig, RedisStore};
 use test_support::{Link, Redis};
 
@@ -51,11 +45,14 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         let bench = Bench::start(round_trip, options.bandwidth).await?;
         let seconds = Duration::from_secs(options.seconds);
         let capacity = bench.capacity(seconds).await;
+        eprintln!("{milliseconds} ms: {capacity} requests/s");
         for factor in FACTORS {
             let rate = (f64::from(capacity) * factor) as u32;
-            let before = bench.counts();
             let samples = bench.measure(rate, seconds).await;
-            let [overloaded, late, other] = bench.since(before);
+            let mut errors = samples.errors();
+            let [overloaded, late] =
+                ["Overloaded", "Timeout"].map(|kind| errors.remove(kind).unwrap_or_default());
+            let other: usize = errors.values().sum();
             let goodput = samples.served() as f64 / seconds.as_secs_f64();
             let (served, slowest) = (samples.success(), samples.percentile(100.0));
             rows.push(vec![
@@ -117,8 +114,6 @@ struct Bench {
     _link: Link,
     store: RedisStore,
     total_timeout: Duration,
-    /// Errors of overload, of time, and others.
-    errors: Arc<[AtomicU64; 3]>,
 }
 
 impl Bench {
@@ -140,7 +135,6 @@ impl Bench {
             _server: server,
             _link: link,
             total_timeout,
-            errors: Arc::default(),
         })
     }
 
@@ -168,9 +162,9 @@ impl Bench {
     async fn measure(&self, rate: u32, duration: Duration) -> Samples {
         open_loop(rate, duration, |number| {
             let (id, record) = session(number % SESSIONS);
-            let (store, errors) = (self.store.clone(), self.errors.clone());
-            let served = async move {
-                let result = async {
+            let store = self.store.clone();
+            let answer = async move {
+                let request = async {
                     store.load(&id).await?;
                     if number.is_multiple_of(4) {
                         let write = Write::new(&record, TTL);
@@ -178,28 +172,11 @@ impl Bench {
                     }
                     Ok::<_, session_core::StoreError>(())
                 };
-                let kind = result.await.err().map(|error| error.kind());
-                let index = match kind {
-                    None => return true,
-                    Some(StoreErrorKind::Overloaded) => 0,
-                    Some(StoreErrorKind::Timeout) => 1,
-                    Some(_) => 2,
-                };
-                errors[index].fetch_add(1, Ordering::Relaxed);
-                false
+                request.await.err().map(|error| error.kind())
             };
-            (0, served)
+            (0, answer)
         })
         .await
-    }
-
-    fn counts(&self) -> [u64; 3] {
-        [0, 1, 2].map(|index| self.errors[index].load(Ordering::Relaxed))
-    }
-
-    fn since(&self, before: [u64; 3]) -> [u64; 3] {
-        let now = self.counts();
-        [0, 1, 2].map(|index| now[index] - before[index])
     }
 }
 

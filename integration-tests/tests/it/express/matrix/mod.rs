@@ -236,6 +236,9 @@ fn word(call: Call) -> &'static str {
         Call::Save => "save",
         Call::Touch => "touch",
         Call::Destroy => "destroy",
+        Call::Put => "put",
+        Call::Entries => "entries",
+        Call::Remove => "remove",
     }
 }
 
