@@ -1,5 +1,5 @@
 //! Users who log in and out on many instances, whose sessions expire, are evicted and are ended all
-//! at once, while instances are killed and replaced.
+//! at once, while instances are killed and replaced. Every fifth session expires within a second.
 //!
 //! Afterwards what was acknowledged is compared with what was seen ([`History`]) and with what is
 //! in Redis: no session survives an acknowledged `end_all`, no user ever has more sessions than
