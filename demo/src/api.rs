@@ -7,12 +7,18 @@
 //! | `DELETE /api/session/{name}` | removes a value |
 //! | `POST /api/session/{name}/add` | adds `{"by": n}` to an integer; 1 if there is no body |
 //! | `POST /api/login` | `{"username", "password", "remember"}` |
-//! | `POST /api/logout` | destroys the session |
+//! | `POST /api/logout` | ends the session |
+//! | `GET /api/sessions` | lists the sessions of the user |
+//! | `DELETE /api/sessions/{id}` | ends one of them |
+//! | `POST /api/logout-others` | ends the others; returns how many |
+//! | `POST /api/logout-everywhere` | ends all of them; returns how many |
+//! | `POST /api/reauthenticate` | `{"password"}` of the user, which makes the login fresh |
+//! | `POST /api/password` | `{"password"}`, the new one, if the login is fresh; ends the other sessions |
 //! | `POST /api/renew` | replaces the token; returns the id |
 //! | `POST /api/regenerate` | begins a session with a new id; returns it |
 //! | `POST /api/unset` | what the option `--unset` says |
 //!
-//! Errors are `{"error": "..."}`.
+//! Errors are `{"error": "..."}`. Requests about a user are answered with 401 if nobody is logged in.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -25,12 +31,14 @@ use serde_json::{Value, json};
 use session_hyper::{Session, SessionError, SessionErrorKind, SessionRequestExt, error_response};
 
 use crate::{
+    account,
+    account_api::{self, ended, timestamp},
     body,
     context::Context,
     csrf::{self, Audience},
+    device::DEVICE,
     rejection::{HandlerError, Rejection},
     reply::{self, Reply},
-    users::{Credentials, Login},
 };
 
 /// Whether a path belongs to the API.
@@ -56,7 +64,11 @@ pub(crate) async fn respond(
 /// Makes the response to a session error.
 pub(crate) fn session_error(error: &SessionError) -> Response<Bytes> {
     let mut response = error_response(error);
-    let mut message = error.to_string().into();
+    let mut message = match error.kind() {
+        // what a program looks for to ask for the password
+        SessionErrorKind::NotFresh => "reauthenticate".into(),
+        _ => error.to_string().into(),
+    };
     // also at the commit: changes are applied again to what a concurrent request stored
     if let Some(rejection) = client_error(error) {
         *response.status_mut() = rejection.status;
@@ -91,6 +103,12 @@ enum Route {
     Add(String),
     LogIn,
     LogOut,
+    LogOutOthers,
+    LogOutEverywhere,
+    Reauthenticate,
+    ChangePassword,
+    ListSessions,
+    EndSession(String),
     Renew,
     Regenerate,
     Unset,
@@ -117,8 +135,20 @@ impl Route {
                 _ => Err(Rejection::method("PUT, DELETE")),
             },
             ["session", name, "add"] => post(Self::Add(decode(name)?)),
+            ["sessions"] => match *method {
+                Method::GET | Method::HEAD => Ok(Self::ListSessions),
+                _ => Err(Rejection::method("GET, HEAD")),
+            },
+            ["sessions", id] => match *method {
+                Method::DELETE => Ok(Self::EndSession(decode(id)?)),
+                _ => Err(Rejection::method("DELETE")),
+            },
             ["login"] => post(Self::LogIn),
             ["logout"] => post(Self::LogOut),
+            ["logout-others"] => post(Self::LogOutOthers),
+            ["logout-everywhere"] => post(Self::LogOutEverywhere),
+            ["reauthenticate"] => post(Self::Reauthenticate),
+            ["password"] => post(Self::ChangePassword),
             ["renew"] => post(Self::Renew),
             ["regenerate"] => post(Self::Regenerate),
             ["unset"] => post(Self::Unset),
@@ -137,8 +167,18 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, H
         Route::Put(name) => session.insert(&name, &body::json_value(request).await?)?,
         Route::Delete(name) => drop(session.remove::<IgnoredAny>(&name)?),
         Route::Add(name) => return add(&session, &name, request).await,
-        Route::LogIn => return log_in(context, &session, request).await,
-        Route::LogOut => session.destroy()?,
+        Route::LogIn => return account_api::log_in(context, &session, request).await,
+        Route::Reauthenticate => {
+            return account_api::reauthenticate(context, &session, request).await;
+        }
+        Route::ChangePassword => {
+            return account_api::change_password(context, &session, request).await;
+        }
+        Route::ListSessions => return account_api::list(context, &session).await,
+        Route::EndSession(id) => return account_api::end(context, &session, &id).await,
+        Route::LogOutOthers => return Ok(ended(account::end_others(context, &session).await?)),
+        Route::LogOutEverywhere => return Ok(ended(account::end_all(context, &session).await?)),
+        Route::LogOut => session.log_out()?,
         Route::Unset => session.unset()?,
         Route::Renew => {
             session.renew()?;
@@ -167,6 +207,9 @@ struct Shown<'a> {
 fn show(context: &Context, session: &Session) -> Result<Reply, HandlerError> {
     let mut data = BTreeMap::new();
     for name in session.names() {
+        if name == DEVICE.name() {
+            continue;
+        }
         let value = session.get(&name)?.unwrap_or_default();
         data.insert(name, value);
     }
@@ -177,9 +220,7 @@ fn show(context: &Context, session: &Session) -> Result<Reply, HandlerError> {
         id: session.id().map(|id| id.to_string()),
         is_new: session.is_new(),
         principal: session.principal(),
-        created_at: session
-            .created_at()
-            .map(|at| humantime::format_rfc3339_millis(at).to_string()),
+        created_at: session.created_at().map(timestamp),
         expires_in_s: expires_in.map(|expires_in| expires_in.as_secs()),
         instance: &context.instance,
         data,
@@ -209,37 +250,6 @@ async fn add(
         value.unwrap_or(0).saturating_add(by)
     })?;
     Ok(reply::json(&json!({ "value": value })))
-}
-
-#[derive(Deserialize)]
-struct LoginBody {
-    username: String,
-    password: String,
-    #[serde(default)]
-    remember: bool,
-}
-
-async fn log_in(
-    context: &Context,
-    session: &Session,
-    request: Request<Incoming>,
-) -> Result<Reply, HandlerError> {
-    let LoginBody {
-        username,
-        password,
-        remember,
-    } = body::json(request).await?;
-    let credentials = Credentials {
-        username,
-        password,
-        remember,
-    };
-    match context.users.log_in(session, credentials).await? {
-        Login::Succeeded(user) => Ok(reply::json(&json!({ "username": user }))),
-        Login::Failed { .. } => {
-            Err(Rejection::new(StatusCode::UNAUTHORIZED, "wrong name or password").into())
-        }
-    }
 }
 
 fn id_of(session: &Session) -> Reply {

@@ -1,8 +1,8 @@
 //! What the handlers share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use session_hyper::Sessions;
+use session_hyper::{Proxy, Sessions};
 
 use crate::users::Users;
 
@@ -12,4 +12,8 @@ pub(crate) struct Context {
     pub(crate) users: Users,
     /// The name that this instance shows.
     pub(crate) instance: Arc<str>,
+    /// How old the login may be at most to change the password.
+    pub(crate) fresh_within: Duration,
+    /// Which proxies say whom a request comes from.
+    pub(crate) proxy: Proxy,
 }

@@ -1,7 +1,7 @@
 //! A small real site on server-side sessions, on plain hyper.
 //!
 //! It shows every part of a session where a reader can see it: a visit counter, a cart, a login, a
-//! logout, and the same session as a JSON API. `cargo run -p demo` starts it without anything else
+//! logout, the devices of a user, and the same as a JSON API. `cargo run -p demo` starts it without anything else
 //! installed. Tests run it inside their own process:
 //!
 //! ```no_run
@@ -13,12 +13,16 @@
 //! # }
 //! ```
 
+mod account;
+mod account_api;
 mod api;
 mod body;
 mod cart;
 mod context;
 mod cookie_flags;
 mod csrf;
+mod device;
+mod device_pages;
 mod flag_values;
 pub mod health;
 mod option_docs;

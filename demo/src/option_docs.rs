@@ -67,11 +67,14 @@ mod tests {
     use super::*;
     use crate::options::Options;
 
-    /// Options whose values are code, and those that stand for other options or a whole table.
-    const WITHOUT_FLAG: [&str; 11] = [
+    /// Options whose values are code, those that stand for other options or a whole table, and those
+    /// whose flag has another form.
+    const WITHOUT_FLAG: [&str; 13] = [
+        "list_sessions",
+        "load_mode",
+        "on_event",
         "timeouts",
         "transports",
-        "load_mode",
         "cookie",
         "cookie_for",
         "commit_if",

@@ -7,7 +7,8 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use session_hyper::{
-    AnyStore, ExpressOptions, OnDecodeError, OnLost, Proxy, Sessions, SigningKeys, Unset,
+    AnyStore, ExpressOptions, OnDecodeError, OnLost, Proxy, Sessions, SigningKeys, Transports,
+    Unset, WhenFull,
 };
 
 use crate::{
@@ -74,6 +75,31 @@ pub struct Options {
     #[command(flatten)]
     cookie: CookieFlags,
 
+    #[arg(long = "max-sessions", env = "SESSION_MAX_SESSIONS", value_name = "N",
+        help = meaning_and_default("max_sessions_per_principal"))]
+    max_sessions_per_principal: Option<usize>,
+
+    /// What a login beyond --max-sessions does: evict ends the oldest session, reject is answered
+    /// with 409
+    #[arg(long, env = "SESSION_WHEN_FULL", default_value = "evict",
+        value_parser = words(&[
+            ("evict", WhenFull::EvictOldest),
+            ("reject", WhenFull::Reject),
+        ]))]
+    when_full: WhenFull,
+
+    /// How old the login may be to change the password
+    #[arg(long, env = "SESSION_FRESH_WITHIN", value_name = "TIME", default_value = "5m",
+        value_parser = duration)]
+    pub(crate) fresh_within: Duration,
+
+    /// Accept bearer tokens beside cookies, for programs that log in with the header
+    /// Session-Transport: bearer
+    #[arg(long, env = "SESSION_BEARER", value_name = "BOOL", default_value = "false",
+        default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set,
+        value_parser = BoolishValueParser::new())]
+    bearer: bool,
+
     #[arg(long, env = "SESSION_RESAVE", value_name = "BOOL", default_value = "false",
         default_missing_value = "true", num_args = 0..=1, action = ArgAction::Set,
         value_parser = BoolishValueParser::new(), help = meaning("resave"))]
@@ -96,7 +122,7 @@ pub struct Options {
 
     #[arg(long, env = "SESSION_PROXY", value_name = "unspecified|ignore|trust|ADDRESS,..",
         default_value = "unspecified", value_parser = proxy, help = meaning("proxy"))]
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
 
     #[arg(long, env = "SESSION_ON_LOST", value_name = "by-method|discard|STATUS",
         default_value = "by-method", value_parser = on_lost, help = meaning("on_lost"))]
@@ -142,6 +168,10 @@ impl Options {
         let mut builder = Sessions::builder(store)
             .signing_keys(self.signing_keys()?)
             .absolute_timeout(self.absolute_timeout)
+            .transports(match self.bearer {
+                true => Transports::CookieAndBearer,
+                false => Transports::Cookie,
+            })
             .cookie(self.cookie.options())
             .express(
                 ExpressOptions::new()
@@ -158,6 +188,9 @@ impl Options {
         }
         if let Some(touch_after) = self.touch_after {
             builder = builder.touch_after(touch_after);
+        }
+        if let Some(max) = self.max_sessions_per_principal {
+            builder = builder.max_sessions_per_principal(max, self.when_full);
         }
         if let Some(max_bytes) = self.max_bytes {
             builder = builder.max_bytes(max_bytes);
@@ -238,6 +271,7 @@ mod tests {
             "--resave false --rolling=1 --save-uninitialized yes",
             "--proxy trust --on-lost 401 --on-decode-error fail",
             "--proxy 10.0.0.1,::1 --on-lost discard --on-decode-error start-new",
+            "--max-sessions 3 --when-full reject --fresh-within 1m --bearer",
             "--max-bytes 1000 --commit-deadline 1s --supersede-grace 1s",
         ] {
             if let Err(error) = build(flags) {
@@ -272,6 +306,8 @@ mod tests {
         );
         check_rejected("--cookie-name __Host-id", &["cookie.name = __Host-id"]);
         check_rejected("--idle-timeout 0", &["idle_timeout"]);
+        check_rejected("--max-sessions 0", &["max_sessions_per_principal"]);
+        check_rejected("--when-full wait", &["evict", "reject"]);
         check_rejected(
             "--idle-timeout 1m --cookie-max-age 2m",
             &["idle_timeout", "cookie.max_age"],

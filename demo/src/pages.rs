@@ -42,6 +42,7 @@ pub(crate) fn home(home: &Home<'_>) -> Markup {
                 @match &user {
                     Some(user) => {
                         h2 { "Welcome, " span #user { (user) } }
+                        p { a #devices-link href="/devices" { "Your devices and your password" } }
                         form method="post" action="/logout" { button #logout { "Log out" } }
                     }
                     None => {
@@ -153,6 +154,17 @@ pub(crate) fn login_failed(username: &str, count: u32) -> Markup {
     )
 }
 
+/// The page instead of one that is for users.
+pub(crate) fn login_required() -> Markup {
+    page(
+        "Please log in",
+        html! {
+            section { (login_form("")) }
+            p { a href="/" { "Back to the shop" } }
+        },
+    )
+}
+
 /// The page for an invalid request.
 pub(crate) fn rejected(rejection: &Rejection) -> Markup {
     page(
@@ -198,6 +210,11 @@ fn advice(kind: SessionErrorKind) -> &'static str {
         SessionErrorKind::Decode => {
             "A value in your session is not of the expected type. The session page can clear it."
         }
+        SessionErrorKind::LimitReached => {
+            "You are logged in on as many devices as allowed. Please log out on one of them first."
+        }
+        SessionErrorKind::Unauthenticated => "You are not logged in.",
+        SessionErrorKind::NotFresh => "Please confirm your password first.",
         SessionErrorKind::OutsidePath => {
             "This page is outside of the session cookie's path, so it has no session."
         }
@@ -247,7 +264,8 @@ fn action(path: &str, label: &str, hint: &str) -> Markup {
     html! { form.action method="post" action=(path) { button { (label) } span.hint { (hint) } } }
 }
 
-fn page(title: &str, content: Markup) -> Markup {
+/// A page of the site.
+pub(crate) fn page(title: &str, content: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -269,7 +287,7 @@ fn price(cents: u64) -> String {
 }
 
 /// Formats a duration in its two largest units.
-fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

@@ -47,6 +47,15 @@ impl Rejection {
         }
     }
 
+    pub(crate) fn empty_password() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "the password is empty")
+    }
+
+    pub(crate) fn password() -> Self {
+        let message = "the password cannot be stored";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
     /// The message may quote a value, which is the client's own.
     pub(crate) fn invalid_json(error: serde_json::Error) -> Self {
         let message = format!("the body is not the expected JSON: {error}");

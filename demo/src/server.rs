@@ -21,7 +21,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use session_hyper::{
-    PeerAddr, RequestScheme, SessionBody, SessionError, SessionService, Sessions, store,
+    PeerAddr, Proxy, RequestScheme, SessionBody, SessionError, SessionService, Sessions, store,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -40,6 +40,8 @@ pub struct Server {
     sessions: Sessions,
     users: Users,
     instance: Option<Arc<str>>,
+    fresh_within: Duration,
+    proxy: Proxy,
 }
 
 impl Server {
@@ -61,6 +63,8 @@ impl Server {
             sessions,
             users: Users::new(),
             instance: options.instance.as_deref().map(Into::into),
+            fresh_within: options.fresh_within,
+            proxy: options.proxy.clone(),
         })
     }
 
@@ -74,6 +78,8 @@ impl Server {
             sessions: self.sessions.clone(),
             users: self.users,
             instance: self.instance.unwrap_or_else(|| address.into()),
+            fresh_within: self.fresh_within,
+            proxy: self.proxy,
         };
         let connections = GracefulShutdown::new();
         let mut shutdown = pin!(shutdown);

@@ -8,10 +8,11 @@ use serde::de::IgnoredAny;
 use session_hyper::{Key, Session, SessionError, SessionRequestExt};
 
 use crate::{
-    body,
+    account, body,
     cart::{self, CART, Product},
     context::Context,
     csrf::{self, Audience},
+    device_pages::{self, Devices, Note},
     pages::{self, Home},
     rejection::{HandlerError, Rejection},
     reply::{self, Reply},
@@ -44,8 +45,12 @@ enum Route {
     Style,
     Home,
     Session,
+    Devices,
     LogIn,
     AddToCart,
+    EndDevice,
+    Reauthenticate,
+    ChangePassword,
     Press(Button),
 }
 
@@ -57,6 +62,8 @@ enum Button {
     Renew,
     Regenerate,
     Clear,
+    EndOthers,
+    EndAll,
 }
 
 impl Route {
@@ -67,6 +74,12 @@ impl Route {
             "/style.css" => (Self::Style, true),
             "/" => (Self::Home, true),
             "/session" => (Self::Session, true),
+            "/devices" => (Self::Devices, true),
+            "/devices/end" => (Self::EndDevice, false),
+            "/devices/end-others" => (Self::Press(Button::EndOthers), false),
+            "/devices/end-all" => (Self::Press(Button::EndAll), false),
+            "/reauthenticate" => (Self::Reauthenticate, false),
+            "/password" => (Self::ChangePassword, false),
             "/login" => (Self::LogIn, false),
             "/cart" => (Self::AddToCart, false),
             "/logout" => (Self::Press(Button::LogOut), false),
@@ -104,9 +117,20 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, H
             &request.session().load().await?,
             &context.instance,
         ))),
+        Route::Devices => {
+            let session = request.session().load().await?;
+            let note = match request.uri().query() {
+                Some("changed") => Some(Note::PasswordChanged),
+                _ => None,
+            };
+            devices(context, &session, note).await
+        }
         Route::LogIn => log_in(context, request).await,
         Route::AddToCart => add_to_cart(request).await,
-        Route::Press(button) => press(button, &request.session().load().await?),
+        Route::EndDevice => end_device(context, request).await,
+        Route::Reauthenticate => reauthenticate(context, request).await,
+        Route::ChangePassword => change_password(context, request).await,
+        Route::Press(button) => press(context, button, &request.session().load().await?).await,
     }
 }
 
@@ -129,13 +153,14 @@ async fn home(context: &Context, request: &Request<Incoming>) -> Result<Reply, H
 async fn log_in(context: &Context, request: Request<Incoming>) -> Result<Reply, HandlerError> {
     // before the password is hashed, so that an outage is answered at once
     let session = request.session().load().await?;
+    let device = account::device(context, &request);
     let form = body::form(request).await?;
     let credentials = Credentials {
         username: form.field("username").to_owned(),
         password: form.field("password").to_owned(),
         remember: form.has("remember"),
     };
-    match context.users.log_in(&session, credentials).await? {
+    match account::log_in(context, &session, credentials, device).await? {
         Login::Succeeded(_) => Ok(reply::see_other("/")),
         Login::Failed { count } => {
             let mut reply = reply::html(pages::login_failed(form.field("username"), count));
@@ -154,19 +179,95 @@ async fn add_to_cart(request: Request<Incoming>) -> Result<Reply, HandlerError> 
     Ok(reply::see_other("/"))
 }
 
-fn press(button: Button, session: &Session) -> Result<Reply, HandlerError> {
+/// The devices of the user, or the login form.
+async fn devices(
+    context: &Context,
+    session: &Session,
+    note: Option<Note>,
+) -> Result<Reply, HandlerError> {
+    if session.principal().is_none() {
+        let mut reply = reply::html(pages::login_required());
+        *reply.status_mut() = StatusCode::UNAUTHORIZED;
+        return Ok(reply);
+    }
+    let devices = Devices {
+        sessions: account::list(context, session).await?,
+        is_fresh: session.fresh_within(context.fresh_within),
+        note,
+    };
+    let mut reply = reply::html(device_pages::devices(&devices));
+    *reply.status_mut() = note.map_or(StatusCode::OK, Note::status);
+    Ok(reply)
+}
+
+async fn end_device(context: &Context, request: Request<Incoming>) -> Result<Reply, HandlerError> {
+    let session = request.session().load().await?;
+    let form = body::form(request).await?;
+    let is_current = session
+        .id()
+        .is_some_and(|id| id.as_str() == form.field("id"));
+    // one that has ended in the meantime is not an error: it is gone from the list, too
+    account::end(context, &session, form.field("id")).await?;
+    Ok(reply::see_other(match is_current {
+        true => "/?goodbye",
+        false => "/devices",
+    }))
+}
+
+async fn reauthenticate(
+    context: &Context,
+    request: Request<Incoming>,
+) -> Result<Reply, HandlerError> {
+    let session = request.session().load().await?;
+    let form = body::form(request).await?;
+    let password = form.field("password").to_owned();
+    match account::reauthenticate(context, &session, password).await? {
+        true => Ok(reply::see_other("/devices")),
+        false => devices(context, &session, Some(Note::WrongPassword)).await,
+    }
+}
+
+async fn change_password(
+    context: &Context,
+    request: Request<Incoming>,
+) -> Result<Reply, HandlerError> {
+    let session = request.session().load().await?;
+    session.require_login()?;
+    let form = body::form(request).await?;
+    let password = form.field("password").to_owned();
+    if password.is_empty() {
+        return Err(Rejection::empty_password().into());
+    }
+    // the form was on the page for too long
+    if !session.fresh_within(context.fresh_within) {
+        return devices(context, &session, Some(Note::Reauthenticate)).await;
+    }
+    match account::change_password(context, &session, password).await? {
+        true => Ok(reply::see_other("/devices?changed")),
+        false => Err(Rejection::password().into()),
+    }
+}
+
+async fn press(
+    context: &Context,
+    button: Button,
+    session: &Session,
+) -> Result<Reply, HandlerError> {
     match button {
-        Button::LogOut => session.destroy()?,
+        Button::LogOut => session.log_out()?,
         Button::EmptyCart => drop(session.remove::<IgnoredAny>(CART.name())?),
         Button::Renew => session.renew()?,
         Button::Regenerate => session.regenerate()?,
         Button::Clear => session.clear()?,
+        Button::EndOthers => drop(account::end_others(context, session).await?),
+        Button::EndAll => drop(account::end_all(context, session).await?),
     }
     Ok(reply::see_other(match button {
         // in the URL, because a flash message would begin a new session
-        Button::LogOut => "/?goodbye",
+        Button::LogOut | Button::EndAll => "/?goodbye",
         Button::EmptyCart => "/",
         Button::Renew | Button::Regenerate | Button::Clear => "/session",
+        Button::EndOthers => "/devices",
     }))
 }
 

@@ -1,10 +1,16 @@
 //! Who may log in, and what a login does to the session.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use argon2::{
     Argon2,
-    password_hash::{PasswordVerifier, phc::PasswordHash},
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use serde::de::IgnoredAny;
 use session_hyper::{Key, Session, SessionError};
@@ -39,9 +45,21 @@ const USERS: [(&str, &str); 2] = [
 const UNKNOWN: &str = "$argon2id$v=19$m=19456,t=2,p=1$aIaS77qGR3A4LDsJtNvI0Q$8Bp4MYeveVs1fYiBLDATFVS7uSVC7Vpge7oUGB/ZfXk";
 
 /// Checks passwords, at most as many concurrently as there are processors: each check takes 19 MiB.
-#[derive(Clone, Debug)]
+///
+/// Users of this instance can change their passwords. Everybody knows the ones above, so they stay
+/// valid: no visitor of a demo locks out the others.
+#[derive(Clone)]
 pub(crate) struct Users {
     permits: Arc<Semaphore>,
+    /// The hashes of changed passwords, by user.
+    changed: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl fmt::Debug for Users {
+    /// Without hashes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").finish_non_exhaustive()
+    }
 }
 
 /// What a user submitted.
@@ -67,6 +85,7 @@ impl Users {
         let permits = thread::available_parallelism().map_or(1, usize::from);
         Self {
             permits: Arc::new(Semaphore::new(permits)),
+            changed: Arc::default(),
         }
     }
 
@@ -76,8 +95,12 @@ impl Users {
         session: &Session,
         credentials: Credentials,
     ) -> Result<Login, SessionError> {
-        let remember = credentials.remember;
-        let Some(user) = self.check(credentials).await else {
+        let Credentials {
+            username,
+            password,
+            remember,
+        } = credentials;
+        let Some(user) = self.check(username, password).await else {
             let count =
                 session.update(FAILED_LOGINS, |count| count.unwrap_or(0).saturating_add(1))?;
             return Ok(Login::Failed { count });
@@ -97,23 +120,50 @@ impl Users {
         Ok(Login::Succeeded(user))
     }
 
-    async fn check(&self, credentials: Credentials) -> Option<&'static str> {
+    /// The user of this name, if the password is right.
+    pub(crate) async fn check(&self, username: String, password: String) -> Option<&'static str> {
+        let changed = self.changed().get(&username).cloned();
+        self.hash(move || verify(&username, &password, changed.as_deref()))
+            .await
+            .flatten()
+    }
+
+    /// Makes another password valid. Returns whether it could be hashed.
+    pub(crate) async fn change_password(&self, user: &str, password: String) -> bool {
+        let hash = self.hash(move || Argon2::default().hash_password(password.as_bytes()).ok());
+        let Some(hash) = hash.await.flatten() else {
+            return false;
+        };
+        self.changed().insert(user.to_owned(), hash.to_string());
+        true
+    }
+
+    fn changed(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hashing takes tens of milliseconds, so it must not block the threads of the runtime.
+    async fn hash<T: Send + 'static>(
+        &self,
+        hash: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let permit = self.permits.clone().acquire_owned().await.ok()?;
-        // hashing takes tens of milliseconds, so it must not block the threads of the runtime
-        let check = task::spawn_blocking(move || {
+        let hashed = task::spawn_blocking(move || {
             let _permit = permit;
-            verify(&credentials.username, &credentials.password)
+            hash()
         });
-        check.await.ok().flatten()
+        hashed.await.ok()
     }
 }
 
-fn verify(username: &str, password: &str) -> Option<&'static str> {
+fn verify(username: &str, password: &str, changed: Option<&str>) -> Option<&'static str> {
     let user = USERS.iter().find(|(name, _)| *name == username);
-    let hash = PasswordHash::new(user.map_or(UNKNOWN, |(_, hash)| hash)).ok()?;
-    let matches = Argon2::default()
-        .verify_password(password.as_bytes(), &hash)
-        .is_ok();
+    let is_of = |hash: &str| {
+        let hash = PasswordHash::new(hash);
+        let verify = |hash| Argon2::default().verify_password(password.as_bytes(), &hash);
+        hash.is_ok_and(|hash| verify(hash).is_ok())
+    };
+    let matches = is_of(user.map_or(UNKNOWN, |(_, hash)| hash)) || changed.is_some_and(is_of);
     user.filter(|_| matches).map(|(name, _)| *name)
 }
 
@@ -123,16 +173,27 @@ mod tests {
 
     #[test]
     fn only_the_documented_passwords_are_right() {
-        assert_eq!(verify("ann", "correct horse"), Some("ann"));
-        assert_eq!(verify("bob", "battery staple"), Some("bob"));
+        assert_eq!(verify("ann", "correct horse", None), Some("ann"));
+        assert_eq!(verify("bob", "battery staple", None), Some("bob"));
         for (username, password) in [
             ("ann", "battery staple"),
             ("ann", ""),
             ("Ann", "correct horse"),
             ("eve", "correct horse"),
         ] {
-            assert_eq!(verify(username, password), None, "{username}");
+            assert_eq!(verify(username, password, None), None, "{username}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_changed_password_is_valid_beside_the_documented_one() {
+        let users = Users::new();
+        assert!(users.change_password("ann", "tea time".into()).await);
+        let check =
+            async |user: &str, password: &str| users.check(user.into(), password.into()).await;
+        assert_eq!(check("ann", "tea time").await, Some("ann"));
+        assert_eq!(check("ann", "correct horse").await, Some("ann"));
+        assert_eq!(check("bob", "tea time").await, None);
     }
 
     #[test]

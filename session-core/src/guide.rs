@@ -12,6 +12,9 @@ pub mod cookies {}
 #[doc = include_str!("../docs/bearer.md")]
 pub mod bearer {}
 
+#[doc = include_str!("../docs/users.md")]
+pub mod users {}
+
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
 

@@ -58,6 +58,8 @@
 //! * [`guide::merging`] explains what happens if several requests write to one session.
 //! * [`guide::cookies`] explains when a response sets or removes the cookie, and for how long.
 //! * [`guide::bearer`] explains sessions of apps, whose tokens travel in the `Authorization` header.
+//! * [`guide::users`] explains the sessions of a user: to list, end and limit them, and to ask for
+//!   the password again.
 //! * [`guide::security`] lists what is protected, and what is left to the application.
 //! * [`guide::testing`] shows how to test a service that uses sessions.
 //! * [`guide::errors`] lists every kind of error, its status, and what to do about it.

@@ -5,13 +5,14 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-pub(crate) const SCENARIOS: [&str; 7] = [
+pub(crate) const SCENARIOS: [&str; 8] = [
     "updates",
     "outage",
     "races",
     "recovery",
     "isolation",
     "overload",
+    "users",
     "sizing",
 ];
 

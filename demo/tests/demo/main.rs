@@ -2,6 +2,7 @@
 
 mod api;
 mod client;
+mod devices;
 mod logins;
 mod options;
 mod pages;

@@ -18,6 +18,9 @@ mod recovery;
 mod sizing;
 mod topology;
 mod updates;
+mod user_history;
+mod users;
+mod users_worker;
 mod visits;
 mod worker;
 
@@ -41,6 +44,11 @@ enum Scenario {
     Isolation(isolation::Options),
     /// More requests than Redis can serve; as many as it can must be served, and in time
     Overload(overload::Options),
+    /// Users log in and out, and their sessions are ended at once, while instances are killed
+    Users(users::Options),
+    /// One of the processes of `users`, which starts it
+    #[command(hide = true)]
+    UsersWorker(users_worker::Options),
     /// The memory, replication, snapshots and expiry of sessions
     Sizing(sizing::Options),
     /// One of the processes of `updates` and `outage`, which start it
@@ -57,6 +65,8 @@ async fn main() -> ExitCode {
         Scenario::Recovery(options) => recovery::run(&options).await,
         Scenario::Isolation(options) => isolation::run(&options).await,
         Scenario::Overload(options) => overload::run(&options).await,
+        Scenario::Users(options) => users::run(&options).await,
+        Scenario::UsersWorker(options) => users_worker::run(&options).await,
         Scenario::Sizing(options) => sizing::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
     };

@@ -1,6 +1,7 @@
 //! Several instances of the demo, each a process, behind haproxy with the deployed configuration,
 //! on one Redis server.
 
+mod devices;
 mod users;
 
 use std::{collections::BTreeSet, net::SocketAddr};

@@ -1,15 +1,16 @@
-//! What a request costs in store calls, over a socket.
+//! What a request costs in store calls, over a socket, and what the sessions of a user cost.
 
 use http::StatusCode;
 use integration_tests::{App, text};
-use session_core::testing::Call;
+use session_core::{WhenFull, testing::Call};
 use session_hyper::SessionRequestExt;
 use test_support::Browser;
 
 use super::{VIEWS, count};
-use crate::visit::{Tested, on_every_store, sessions};
+use crate::visit::{Tested, builder, calls_of, on_every_store, sessions, visit};
 
 on_every_store! {
+    the_sessions_of_a_user_cost_what_the_guide_says
     each_kind_of_request_makes_a_fixed_number_of_store_calls
 }
 
@@ -57,5 +58,64 @@ async fn each_kind_of_request_makes_a_fixed_number_of_store_calls(store: Tested)
             !silent,
             "{path}"
         );
+    }
+}
+
+/// How often each call was made. Those for several sessions are made concurrently.
+fn counts(calls: &[Call]) -> [usize; 6] {
+    let counted = [
+        Call::Create,
+        Call::Put,
+        Call::Entries,
+        Call::Load,
+        Call::Destroy,
+        Call::Remove,
+    ];
+    let count = |counted| calls.iter().filter(|call| **call == counted).count();
+    let counts = counted.map(count);
+    assert_eq!(counts.iter().sum::<usize>(), calls.len(), "{calls:?}");
+    counts
+}
+
+/// The table of `session-core/docs/users.md`. If the index is on another server, as it can be in a
+/// cluster, a login makes one call more.
+async fn the_sessions_of_a_user_cost_what_the_guide_says(store: Tested) {
+    const LIMIT: usize = 3;
+    for is_split in [false, true] {
+        let store = match is_split {
+            false => store.inner().emptied(),
+            true => store.inner().emptied().with_split_index(),
+        };
+        let put = usize::from(is_split);
+        let evicting = builder(&store).max_sessions_per_principal(LIMIT, WhenFull::EvictOldest);
+        let rejecting = builder(&store).max_sessions_per_principal(LIMIT, WhenFull::Reject);
+        let [evicting, rejecting] =
+            [evicting, rejecting].map(|builder| builder.build().expect("valid options"));
+        let log_in = async |sessions, browser: &mut Browser| {
+            counts(&calls_of(sessions, &store, browser, |session| session.log_in("ann")).await)
+        };
+        let mut browser = Browser::new();
+        assert_eq!(log_in(&evicting, &mut browser).await, [1, put, 0, 0, 0, 0]);
+        let logout = calls_of(&evicting, &store, &mut browser, |session| session.log_out());
+        assert_eq!(logout.await, [Call::Load, Call::Destroy]);
+
+        let mut browser = Browser::new();
+        assert_eq!(log_in(&rejecting, &mut browser).await, [1, put, 1, 0, 0, 0]);
+        for _ in 1..LIMIT {
+            visit(&evicting, &mut Browser::new(), |session| {
+                session.log_in("ann")
+            })
+            .await;
+        }
+        // the records of all, and the oldest once more
+        let cost = log_in(&evicting, &mut Browser::new()).await;
+        assert_eq!(cost, [1, put, 1, LIMIT + 2, 1, 1]);
+
+        let of_ann = evicting.of("ann");
+        assert_eq!(of_ann.list().await.expect("no fault").len(), LIMIT);
+        assert_eq!(counts(&store.take_calls()), [0, 0, 1, LIMIT, 0, 0]);
+        let ended = of_ann.end_all().await.expect("no fault");
+        assert_eq!(ended, LIMIT as u64);
+        assert_eq!(counts(&store.take_calls()), [0, 0, 2, LIMIT, LIMIT, LIMIT]);
     }
 }

@@ -3,6 +3,8 @@
 //! Headless Chromium is driven through chromedriver. The test fails if they are not installed.
 //! Their Debian packages are `chromium` and `chromium-driver`.
 
+mod devices;
+
 use std::{
     net::SocketAddr,
     panic,
@@ -25,15 +27,8 @@ const DAY: u64 = 24 * 3600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_logs_in_and_out() {
-    let site = start_demo().await;
-    let driver = ChromeDriver::start();
-    let client = open_browser(&driver).await;
-    let visitor = Visitor {
-        client: client.clone(),
-        site: format!("http://{site}"),
-    };
-    // in a task of its own, so that the browser is closed also if it panics
-    let journey = tokio::spawn(async move {
+    let site = start_demo(&[]).await;
+    visit(site, |visitor| async move {
         let anonymous = visitor.counts_visits().await;
         let ann = visitor.logs_in(anonymous).await;
         visitor.fills_the_cart().await;
@@ -41,7 +36,23 @@ async fn a_browser_logs_in_and_out() {
         visitor.goes_back().await;
         visitor.is_remembered().await;
         visitor.is_not_fooled_by_another_site().await;
-    });
+    })
+    .await;
+}
+
+/// Opens a browser for a visitor of this site.
+async fn visit<J: Future<Output = ()> + Send + 'static>(
+    site: SocketAddr,
+    journey: impl FnOnce(Visitor) -> J,
+) {
+    let driver = ChromeDriver::start();
+    let client = open_browser(&driver).await;
+    let visitor = Visitor {
+        client: client.clone(),
+        site: format!("http://{site}"),
+    };
+    // in a task of its own, so that the browser is closed also if it panics
+    let journey = tokio::spawn(journey(visitor));
     let abort = journey.abort_handle();
     let journey = time::timeout(LIMIT, journey).await;
     abort.abort();
@@ -195,6 +206,12 @@ impl Visitor {
         }
     }
 
+    async fn submit(&self, form: &str, name: &str, value: &str) {
+        let fields = self.client.form(Locator::Css(form)).await.expect(form);
+        fields.set_by_name(name, value).await.expect("types");
+        self.click(&format!("{form} button")).await;
+    }
+
     async fn submit_login(&self, username: &str, password: &str, remember: bool) {
         let form = self
             .client
@@ -276,11 +293,11 @@ async fn open_browser(driver: &ChromeDriver) -> Client {
         .expect("the browser opens")
 }
 
-async fn start_demo() -> SocketAddr {
+async fn start_demo(flags: &[&str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("address");
-    let options = Options::from_arguments(["--instance", "browser-test", "--store", "memory:"])
-        .expect("flags");
+    let flags = [&["--instance", "browser-test", "--store", "memory:"], flags].concat();
+    let options = Options::from_arguments(flags).expect("flags");
     tokio::spawn(async move { demo::serve(listener, options).await.expect("serves") });
     address
 }
