@@ -316,6 +316,34 @@ async fn a_login_that_joins_a_session_lists_it() {
     assert_eq!(listed(&sessions, "ann").await, [id(&sessions, &jar).await]);
 }
 
+/// A login that is repeated because its tag could not be listed lists the tag, although it is on
+/// the record already.
+#[tokio::test]
+async fn a_login_that_joins_a_session_lists_its_tags() {
+    let store = TestStore::default().with_split_index();
+    let sessions = sessions(&store);
+    let mut jar = anonymous(&sessions).await;
+    for attempt in 0..2 {
+        let login = post(&sessions, &jar).await;
+        login.session.log_in("ann").expect("open");
+        login.session.set_tag("sid", "a1").expect("open");
+        if attempt == 0 {
+            store.fail(Call::Put, StoreErrorKind::Unavailable);
+            store.fail(Call::Put, StoreErrorKind::Unavailable);
+        }
+        let finished = login.finish(&mut jar).await;
+        assert_eq!(finished.is_ok(), attempt == 1, "{finished:?}");
+        store.clear_faults();
+    }
+    let own = id(&sessions, &jar).await;
+    for of in [sessions.of("ann"), sessions.tagged("sid", "a1")] {
+        let list = of.list().await.expect("no fault");
+        let ids: Vec<_> = list.iter().map(|info| info.id()).collect();
+        assert_eq!(ids, [own]);
+    }
+    assert_eq!(sessions.tagged("sid", "a1").end_all().await.ok(), Some(1));
+}
+
 /// Holds a step of `end_all` and lets a login finish meanwhile: the login is ended, or comes after.
 #[tokio::test]
 async fn a_login_concurrent_with_end_all_is_ended_or_comes_after() {
