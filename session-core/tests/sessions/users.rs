@@ -461,6 +461,31 @@ async fn the_oldest_sessions_end_if_there_are_too_many() {
     }
 }
 
+/// A login in the oldest session is ended for a newer one before it is listed again. It must not
+/// end another session in its turn.
+#[tokio::test]
+async fn a_login_that_was_ended_for_a_newer_one_ends_nobody() {
+    // more than the memory store cleans up by itself
+    const MAX: usize = 70;
+    let store = TestStore::default().with_split_index();
+    let sessions = limited(&store, MAX, WhenFull::EvictOldest);
+    let oldest = log_in(&sessions, "ann").await;
+    for _ in 1..MAX {
+        log_in(&sessions, "ann").await;
+    }
+    let again = post(&sessions, &oldest).await;
+    again.session.log_in("ann").expect("open");
+    let gate = store.hold(Call::Put);
+    let listing = tokio::spawn(async move { again.finish(&mut Jar::default()).await });
+    gate.arrived().await;
+    let newest = log_in(&sessions, "ann").await;
+    assert_eq!(listed(&sessions, "ann").await.len(), MAX);
+    gate.open();
+    let _ = listing.await.expect("no panic").expect("no fault");
+    assert_eq!(listed(&sessions, "ann").await.len(), MAX);
+    assert!(principal(&sessions, &newest).await.is_some());
+}
+
 #[tokio::test]
 async fn a_login_beyond_the_limit_is_rejected_and_nothing_is_lost() {
     for store in stores() {
