@@ -39,7 +39,7 @@ pub(crate) fn sessions(history: &History<'_>) -> Vec<Session> {
             whose,
             step,
         }));
-        sessions.extend(tag(history, request).map(|id| Session {
+        sessions.extend(tag(history, owner, request).map(|id| Session {
             id,
             whose: Whose::Tagged,
             step,
@@ -57,8 +57,9 @@ fn login(history: &History<'_>, owner: usize, request: &RequestLog) -> Option<(S
     Some((token.id(), Whose::Of(principal)))
 }
 
-/// The session that a request has tagged.
-fn tag(history: &History<'_>, request: &RequestLog) -> Option<SessionId> {
+/// The session that a request has tagged. Who finds the tag there and does not log in writes
+/// nothing, and promises nothing.
+fn tag(history: &History<'_>, owner: usize, request: &RequestLog) -> Option<SessionId> {
     let (step, _) = request.finished.as_ref().filter(|_| request.is_ok())?;
     let mut last = request.calls.iter().rev();
     let tags = last.find_map(|called| match called.verb {
@@ -76,7 +77,20 @@ fn tag(history: &History<'_>, request: &RequestLog) -> Option<SessionId> {
     })?;
     let id = request.session.as_ref().and_then(|(id, _)| *id)?;
     let view = history.record_at(id, *step)?;
-    (tags && view.seen.is_tagged).then_some(id)
+    let mut writes = history.applied.iter();
+    let has_written = writes.any(|applied| {
+        let was_tagged = applied
+            .before
+            .as_ref()
+            .is_some_and(|view| view.seen.is_tagged);
+        let is_tagged = applied
+            .after
+            .as_ref()
+            .is_some_and(|view| view.seen.is_tagged);
+        let is_own = applied.call.owner == owner && applied.call.id == id;
+        is_own && applied.call.changed() && is_tagged && (!was_tagged || request.script.logs_in())
+    });
+    (tags && has_written && view.seen.is_tagged).then_some(id)
 }
 
 impl Session {

@@ -4,7 +4,7 @@ use session_core::{Outcome, SessionErrorKind, SessionId, SessionToken};
 
 use crate::{
     browser::{Jar, SetCookie},
-    call::{Call, IndexCall, Op},
+    call::{Call, IndexCall, IndexOp, Op},
     case::Case,
     deed::Done,
     directory::{Directory, LastLook},
@@ -239,6 +239,12 @@ impl History<'_> {
         let acts = request.script.0.iter().any(deed);
         let limits = self.case.limit.is_some() && request.script.logs_in();
         applied.call.op == Op::Destroy && applied.call.changed() && (acts || limits)
+    }
+
+    /// Whether a request could not list its session, whose token is then given to nobody.
+    pub(crate) fn is_unlisted(&self, owner: usize) -> bool {
+        let mut calls = self.index_calls.iter();
+        calls.any(|call| call.owner == owner && call.op == IndexOp::Put && call.fault.is_some())
     }
 
     /// Whether a session can have ended by means of the index.

@@ -97,6 +97,7 @@ mod setup;
 mod stage;
 mod surroundings;
 mod timeline;
+mod users;
 mod verb;
 mod view;
 mod whose;

@@ -217,7 +217,7 @@ fn one_issues(evidence: &Evidence<'_>, issuer: usize, report: &mut dyn FnMut(Str
         }
         return;
     }
-    if *result == Err(SessionErrorKind::InDoubt) {
+    if *result == Err(SessionErrorKind::InDoubt) || history.is_unlisted(issuer) {
         return;
     }
     let (Some(token), Some(Ok(loaded))) = (&request.presented, &request.loaded) else {

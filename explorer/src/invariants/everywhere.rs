@@ -51,7 +51,11 @@ fn nobody_else_ends(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     for applied in &history.applied {
         let owner = applied.call.owner;
         let request = &history.requests[owner];
-        if request.party != Party::Administrator || !history.is_ended_by_index(applied) {
+        let ends = request.calls.iter().any(|called| {
+            called.done.is_some() && (called.began..=called.step).contains(&applied.call.step)
+        });
+        let is_interrupted = request.party == Party::Administrator;
+        if !(ends || is_interrupted) || !history.is_ended_by_index(applied) {
             continue;
         }
         let before = applied.before.as_ref();

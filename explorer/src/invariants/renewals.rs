@@ -145,8 +145,9 @@ fn writes(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
         let Some(principal) = before.seen.principal else {
             continue;
         };
-        if history.case.limit.is_none() && history.is_ended_by_index(applied) {
-            // who may be ended is a promise of its own
+        let mut verbs = request.script.0.iter();
+        if verbs.any(|verb| matches!(verb, Verb::Do(_))) {
+            // whom it may end is a promise of its own
             continue;
         }
         let loaded = matches!(request.loaded, Some(Ok(seen)) if seen.principal == Some(principal));

@@ -56,7 +56,7 @@ fn is_awaited(call: &IndexCall) -> bool {
 }
 
 /// How often a request has to wait for an index on another node: once for each label that it adds
-/// with a write.
+/// with a write, or has after a login.
 fn most_listings(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
     if history.case.indexing != Some(Indexing::TwoNodes) {
         return 0;
@@ -72,10 +72,8 @@ fn most_listings(history: &History<'_>, owner: usize, request: &RequestLog) -> u
     let most = writes.map(|applied| match (&applied.before, &applied.after) {
         (_, None) => 0,
         (None, Some(after)) => labels(after),
-        (Some(before), Some(after)) => {
-            let added = labels(after).saturating_sub(labels(before));
-            added.max(usize::from(request.script.logs_in()))
-        }
+        (Some(_), Some(after)) if request.script.logs_in() => labels(after),
+        (Some(before), Some(after)) => labels(after).saturating_sub(labels(before)),
     });
     most.sum()
 }
