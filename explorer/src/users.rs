@@ -99,6 +99,7 @@ impl Default for Users {
                 browser(Verb::Destroy),
                 admin(Deed::Evict(ANN)),
                 admin(Deed::EndAll(Whose::Tagged)),
+                browser(Verb::RemoveTag),
             ],
         }
     }

@@ -129,6 +129,12 @@ fn evicts_the_oldest(
     };
     let is_own = request.tokens.iter().any(|token| token.id() == call.id);
     let logs_in = request.logins().contains(&principal);
+    // a record whose creation was in doubt
+    let is_own = is_own
+        || history.applied.iter().any(|other| {
+            let made = other.call.op == Op::Create && other.call.owner == call.owner;
+            made && other.call.id == call.id
+        });
     if call.op != Op::Destroy || !call.changed() || acts || is_own || !logs_in {
         return;
     }
@@ -184,17 +190,17 @@ fn refused(history: &History<'_>, limit: Limit, owner: usize, report: &mut dyn F
     let (Some(whose), Some(sent)) = (whose, request.sent) else {
         return;
     };
-    let own: HashSet<_> = history
-        .calls_of(owner)
-        .filter(|applied| applied.call.op == Op::Create)
-        .map(|applied| applied.call.id)
-        .collect();
+    let creations = history.calls_of(owner);
+    let own = creations
+        .filter(|applied| applied.call.op == Op::Create && applied.call.changed())
+        .last()
+        .map(|applied| applied.call.id);
     let ids = history.applied.iter().map(|applied| applied.call.id);
     let ids: HashSet<_> = ids
         .chain(history.initial.iter().map(|(id, _)| *id))
         .collect();
     let is_full = |step| {
-        let others = ids.iter().filter(|id| !own.contains(id));
+        let others = ids.iter().filter(|id| own != Some(**id));
         let living = others.filter(|id| acknowledged::is_at(history, **id, whose, step));
         living.count() >= usize::from(limit.max)
     };
