@@ -15,12 +15,10 @@ use session_core::Store;
 
 use crate::{
     explorer::{Explored, Explorer, Failure, MakeStore},
-    plan::{Plan, SECTIONS, Section},
+    plan::{MAX_HISTORIES, Plan, SECTIONS, Section},
     search::Random,
 };
 
-/// How many histories one case may take; the rest is left out.
-const MAX_HISTORIES: u64 = 200_000;
 /// How many histories of each triple are run.
 const HISTORIES_OF_TRIPLE: u64 = 200;
 
@@ -33,6 +31,14 @@ pub struct Effort {
     pub stop_at_failure: bool,
     /// End after this time.
     pub limit: Option<Duration>,
+    /// Explore only the parts whose name begins like this.
+    pub only: Option<&'static str>,
+}
+
+impl Effort {
+    fn includes(&self, name: &str) -> bool {
+        self.only.is_none_or(|only| name.starts_with(only))
+    }
 }
 
 /// What was found.
@@ -91,10 +97,19 @@ pub fn gate<S: Store>(make: &MakeStore<S>, effort: Effort) -> Report {
     let plan = Plan::default();
     let mut report = Report::default();
     let crew = Crew::new(effort);
-    for Section { part, name, stride } in SECTIONS {
+    for Section {
+        part,
+        name,
+        stride,
+        most,
+    } in SECTIONS
+    {
+        if !effort.includes(name) {
+            continue;
+        }
         let cases = plan.cases(*part).div_ceil(*stride);
         let (totals, failures, _) = crew.run(make, cases, |explorer, index| {
-            explorer.explore(&plan.case(*part, index * stride), MAX_HISTORIES)
+            explorer.explore(&plan.case(*part, index * stride), *most)
         });
         report.parts.push((name, totals));
         report.merge(failures);
@@ -118,6 +133,9 @@ pub fn deep<S: Store>(
     let crew = Crew::new(effort);
     let mut start = from.index;
     for (number, Section { part, name, .. }) in SECTIONS.iter().enumerate().skip(from.section) {
+        if !effort.includes(name) {
+            continue;
+        }
         let cases = plan.cases(*part).saturating_sub(start);
         progress(&format!("{name}: {cases} cases from {number}:{start}"));
         let (totals, failures, done) = crew.run(make, cases, |explorer, index| {
@@ -148,7 +166,7 @@ pub fn triples<S: Store>(make: &MakeStore<S>, effort: Effort, seed: u64, cases: 
     let (totals, failures, _) = crew.run(make, cases, |explorer, index| {
         let index = u64::try_from(index).unwrap_or(u64::MAX);
         let mut random = Random(seed.wrapping_add(index.wrapping_mul(0x1_0000_0001)));
-        let case = plan.triple(|limit| random.below(limit));
+        let case = plan.triple(|limit| random.below(limit), effort.only.is_some());
         explorer.sample(&case, HISTORIES_OF_TRIPLE, random.next())
     });
     let mut report = Report {

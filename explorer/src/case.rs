@@ -37,6 +37,24 @@ pub enum Configuration {
     OwnCookie,
 }
 
+/// How the index is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Indexing {
+    /// In one step with the record.
+    Transactional,
+    /// By calls of its own: it is on another node.
+    TwoNodes,
+}
+
+/// How many sessions a principal may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    /// So many.
+    pub max: u8,
+    /// One more is refused, rather than the oldest ended.
+    pub rejects: bool,
+}
+
 /// Requests that run concurrently, and what may happen to them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Case {
@@ -46,6 +64,13 @@ pub struct Case {
     pub due: bool,
     /// How the sessions are configured.
     pub configuration: Configuration,
+    /// How sessions are listed; `None` if they are not.
+    pub indexing: Option<Indexing>,
+    /// How many sessions a principal may have.
+    pub limit: Option<Limit>,
+    /// The index lists sessions that it need not list: one that has ended, and under the tag the
+    /// one that the browser holds.
+    pub stale: bool,
     /// All requests are served by one instance, rather than each by its own.
     pub one_instance: bool,
     /// The requests are GET rather than POST.
@@ -66,6 +91,9 @@ impl Case {
             situation,
             due: false,
             configuration: Configuration::Plain,
+            indexing: None,
+            limit: None,
+            stale: false,
             one_instance: false,
             safe_method: false,
             faults: 0,
@@ -102,7 +130,16 @@ const CONFIGURATIONS: [(&str, Configuration); 6] = [
     ("resave", Configuration::Resave),
     ("own_cookie", Configuration::OwnCookie),
 ];
-const ATTACKER: &str = "attacker:";
+const INDEXINGS: [(&str, Indexing); 2] = [
+    ("transactional", Indexing::Transactional),
+    ("two_nodes", Indexing::TwoNodes),
+];
+const PARTIES: [(&str, Party); 4] = [
+    ("attacker:", Party::Attacker),
+    ("phone:", Party::Phone),
+    ("tablet:", Party::Tablet),
+    ("admin:", Party::Administrator),
+];
 
 fn name<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> &'static str {
     let found = names.iter().find(|(_, other)| *other == value);
@@ -120,7 +157,15 @@ impl fmt::Display for Case {
         if self.configuration != Configuration::Plain {
             write!(f, ",{}", name(&CONFIGURATIONS, self.configuration))?;
         }
+        if let Some(indexing) = self.indexing {
+            write!(f, ",{}", name(&INDEXINGS, indexing))?;
+        }
+        if let Some(Limit { max, rejects }) = self.limit {
+            let name = if rejects { "reject" } else { "evict" };
+            write!(f, ",{name}={max}")?;
+        }
         for (flag, set) in [
+            ("stale", self.stale),
             ("due", self.due),
             ("one_instance", self.one_instance),
             ("get", self.safe_method),
@@ -138,7 +183,7 @@ impl fmt::Display for Case {
             f.write_str(if index == 0 { ": " } else { " | " })?;
             match party {
                 Party::Browser => {}
-                Party::Attacker => write!(f, "{ATTACKER} ")?,
+                other => write!(f, "{} ", name(&PARTIES, *other))?,
             }
             write!(f, "{script}")?;
         }
@@ -162,11 +207,21 @@ impl FromStr for Case {
             match word.trim().split_once('=') {
                 Some(("faults", count)) => case.faults = count.parse()?,
                 Some(("advances", count)) => case.advances = count.parse()?,
+                Some((when_full @ ("evict" | "reject"), max)) => {
+                    case.limit = Some(Limit {
+                        max: max.parse()?,
+                        rejects: when_full == "reject",
+                    });
+                }
                 Some(_) => bail!("unknown option {word:?}"),
                 None => match word.trim() {
+                    "stale" => case.stale = true,
                     "due" => case.due = true,
                     "one_instance" => case.one_instance = true,
                     "get" => case.safe_method = true,
+                    other if named(&INDEXINGS, other).is_some() => {
+                        case.indexing = named(&INDEXINGS, other);
+                    }
                     other => {
                         case.configuration = named(&CONFIGURATIONS, other)
                             .with_context(|| format!("unknown option {other:?}"))?;
@@ -176,10 +231,10 @@ impl FromStr for Case {
         }
         for request in requests.split('|') {
             let request = request.trim();
-            let (party, script) = match request.strip_prefix(ATTACKER) {
-                Some(script) => (Party::Attacker, script),
-                None => (Party::Browser, request),
-            };
+            let mut parties = PARTIES.iter();
+            let named =
+                parties.find_map(|(name, party)| Some((*party, request.strip_prefix(name)?)));
+            let (party, script) = named.unwrap_or((Party::Browser, request));
             case.requests.push((party, script.parse()?));
         }
         Ok(case)
@@ -195,6 +250,8 @@ mod tests {
         for text in [
             "nobody: write | read",
             "anonymous,due,one_instance,get,faults=1,advances=2: log_in(ann) save | attacker: nothing",
+            "logged_in,two_nodes,evict=1,stale: set_tag | phone: log_in(ann) | admin: end_all(sid)",
+            "nobody,transactional,reject=2: tablet: end_others(ann) | admin: evict(ann) list(bob)",
             "logged_in,rolling: destroy | log_in(bob) | touch",
         ] {
             let case: Case = text.parse().expect("valid");

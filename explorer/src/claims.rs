@@ -7,7 +7,8 @@ use session_core::{Outcome, SessionErrorKind, SessionId, SessionToken};
 
 use crate::{
     history::{Called, RequestLog},
-    verb::{Principal, Verb},
+    principal::Principal,
+    verb::Verb,
 };
 
 /// The promises of one request.
@@ -111,8 +112,15 @@ impl Claims {
                 self.leaves_no_session = false;
             }
             Verb::Renew => pending.renews = true,
-            Verb::Extend | Verb::SetCookie => self.leaves_no_session = false,
-            Verb::Read | Verb::Save | Verb::Touch | Verb::RequireUnchanged | Verb::Wait => {}
+            Verb::Extend | Verb::SetCookie | Verb::SetTag | Verb::RemoveTag => {
+                self.leaves_no_session = false;
+            }
+            Verb::Do(_)
+            | Verb::Read
+            | Verb::Save
+            | Verb::Touch
+            | Verb::RequireUnchanged
+            | Verb::Wait => {}
         }
     }
 

@@ -2,12 +2,19 @@
 
 use session_core::{SessionId, SessionToken};
 
-use crate::{claims::Claims, history::History, view::View};
+use crate::{
+    acknowledged::{self, Session},
+    claims::Claims,
+    history::History,
+    view::View,
+};
 
 /// A history, and what its requests were promised.
 pub(crate) struct Evidence<'h> {
     pub(crate) history: &'h History<'h>,
     pub(crate) claims: Vec<Claims>,
+    /// The sessions that somebody was told of.
+    pub(crate) acknowledged: Vec<Session>,
 }
 
 impl<'h> Evidence<'h> {
@@ -15,6 +22,10 @@ impl<'h> Evidence<'h> {
         Self {
             history,
             claims: history.requests.iter().map(Claims::of).collect(),
+            acknowledged: match history.case.indexing {
+                Some(_) => acknowledged::sessions(history),
+                None => Vec::new(),
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     fault::Fault,
     footprint::Footprint,
-    point::{self, Polled, Task},
+    point::{self, Strands, Task},
 };
 
 /// More events than any history has that ends.
@@ -21,8 +21,8 @@ pub(crate) struct Choice {
 /// Who does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
-    /// A process, by its number.
-    Process(usize),
+    /// A process, by its number, at one of the points where it waits.
+    Process(usize, u32),
     /// Time passes.
     Clock,
 }
@@ -34,7 +34,15 @@ impl Choice {
 
     /// Whether the two lead to the same history in either order.
     pub(crate) fn commutes_with(&self, other: &Self) -> bool {
-        self.actor != other.actor
+        let is_same_process = match (self.actor, other.actor) {
+            (Actor::Process(one, strand), Actor::Process(other_one, other_strand)) => {
+                // joined futures do not notice each other unless one fails
+                one == other_one
+                    && (strand == other_strand || self.fault.is_some() || other.fault.is_some())
+            }
+            (one, other) => one == other,
+        };
+        !is_same_process
             // there is one fault at most
             && !(self.fault.is_some() && other.fault.is_some())
             && !self.footprint.conflicts_with(other.footprint)
@@ -78,13 +86,29 @@ pub(crate) struct Budget {
 struct Process {
     owner: usize,
     task: Option<Task>,
-    state: State,
+    strands: Strands,
 }
 
-enum State {
-    Started,
-    At(point::Event),
-    Blocked,
+impl Process {
+    fn new(owner: usize, task: Task) -> Self {
+        Self {
+            owner,
+            task: Some(task),
+            strands: Strands::default(),
+        }
+    }
+
+    fn run(&mut self, step: u32, granted: Option<(u32, Option<Fault>)>) {
+        let Some(task) = &mut self.task else { return };
+        if point::poll(task, &mut self.strands, self.owner, step, granted) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.task = None;
+        self.strands = Strands::default();
+    }
 }
 
 /// Runs processes, which are named by their order, until all have ended.
@@ -97,11 +121,7 @@ pub(crate) fn run(
     let mut processes: Vec<Process> = tasks
         .into_iter()
         .enumerate()
-        .map(|(owner, task)| Process {
-            owner,
-            task: Some(task),
-            state: State::Started,
-        })
+        .map(|(owner, task)| Process::new(owner, task))
         .collect();
     let mut choices = Vec::new();
     let mut spawned = Vec::new();
@@ -134,9 +154,13 @@ pub(crate) fn run(
                 surroundings.advance();
                 None
             }
-            Actor::Process(number) => {
+            Actor::Process(number, strand) => {
                 budget.faults -= u8::from(choice.fault.is_some());
-                proceed(&mut processes[number], step, choice.fault);
+                let process = &mut processes[number];
+                process.run(step, Some((strand, choice.fault)));
+                if choice.fault.is_some_and(Fault::drops_caller) {
+                    process.end();
+                }
                 Some(processes[number].owner)
             }
         };
@@ -145,51 +169,19 @@ pub(crate) fn run(
     }
 }
 
-/// Lets a process continue from the point where it waits.
-fn proceed(process: &mut Process, step: u32, fault: Option<Fault>) {
-    let Some(task) = &mut process.task else {
-        return;
-    };
-    match point::poll(task, process.owner, step, Some(fault)) {
-        Polled::Finished => process.task = None,
-        Polled::At(event) => process.state = State::At(event),
-        Polled::Blocked => process.state = State::Blocked,
-    }
-    if fault.is_some_and(Fault::drops_caller) {
-        process.task = None;
-    }
-}
-
 /// Runs new processes, and those that waited for another process, up to their next point.
 fn settle(processes: &mut Vec<Process>, spawned: &mut Vec<(&'static str, usize, Task)>, step: u32) {
     loop {
         let mut moved = false;
-        for process in &mut *processes {
-            let Some(task) = &mut process.task else {
-                continue;
-            };
-            if let State::At(_) = process.state {
-                continue;
-            }
-            match point::poll(task, process.owner, step, None) {
-                Polled::Finished => {
-                    process.task = None;
-                    moved = true;
-                }
-                Polled::At(event) => {
-                    process.state = State::At(event);
-                    moved = true;
-                }
-                Polled::Blocked => process.state = State::Blocked,
-            }
+        let waits = |process: &&mut Process| process.task.is_some() && process.strands.is_empty();
+        for process in processes.iter_mut().filter(waits) {
+            process.run(step, None);
+            moved |= process.task.is_none() || !process.strands.is_empty();
         }
         point::take_spawned(spawned);
         moved |= !spawned.is_empty();
-        processes.extend(spawned.drain(..).map(|(_, owner, task)| Process {
-            owner,
-            task: Some(task),
-            state: State::Started,
-        }));
+        let new = spawned.drain(..);
+        processes.extend(new.map(|(_, owner, task)| Process::new(owner, task)));
         if !moved {
             return;
         }
@@ -199,27 +191,26 @@ fn settle(processes: &mut Vec<Process>, spawned: &mut Vec<(&'static str, usize, 
 fn list(processes: &[Process], budget: Budget, choices: &mut Vec<Choice>) {
     choices.clear();
     for (number, process) in processes.iter().enumerate() {
-        let (Some(_), State::At(event)) = (&process.task, &process.state) else {
-            continue;
-        };
-        let choice = Choice {
-            actor: Actor::Process(number),
-            fault: None,
-            name: event.name,
-            footprint: event.footprint,
-        };
-        choices.push(choice);
-        if budget.faults == 0 {
-            continue;
+        for (strand, event) in process.strands.events() {
+            let choice = Choice {
+                actor: Actor::Process(number, strand),
+                fault: None,
+                name: event.name,
+                footprint: event.footprint,
+            };
+            choices.push(choice);
+            if budget.faults == 0 {
+                continue;
+            }
+            choices.extend(event.faults.iter().map(|fault| Choice {
+                fault: Some(*fault),
+                footprint: match fault.applies() {
+                    true => event.footprint,
+                    false => Footprint::LOCAL,
+                },
+                ..choice
+            }));
         }
-        choices.extend(event.faults.iter().map(|fault| Choice {
-            fault: Some(*fault),
-            footprint: match fault.applies() {
-                true => event.footprint,
-                false => Footprint::LOCAL,
-            },
-            ..choice
-        }));
     }
     if budget.advances > 0 && !choices.is_empty() {
         choices.push(Choice {

@@ -11,7 +11,8 @@ use crate::{
     invariants::{self, Violation},
     map_store::MapStore,
     search::{AtRandom, DepthFirst, Replay},
-    stage::{Setting, Stage},
+    setup::Setting,
+    stage::Stage,
     surroundings::ManualClock,
     timeline,
 };
@@ -176,7 +177,7 @@ impl<S: Store> Explorer<S> {
         strategy: &mut dyn Strategy,
         visit: &mut dyn FnMut(&History<'_>),
     ) -> (bool, Vec<Violation>) {
-        let setting = (case.situation, case.due, case.configuration);
+        let setting = Setting::of(case);
         let make = &*self.make;
         let stage = self
             .stages

@@ -37,6 +37,8 @@ impl Fault {
     /// The faults of a call that changes nothing.
     pub const OF_READS: &'static [Self] =
         &[Self::Unavailable, Self::RequestLost, Self::AbortBefore];
+    /// The faults of what is done in the background: it never happens.
+    pub const OF_BACKGROUND: &'static [Self] = &[Self::Unavailable];
     /// The faults of a response.
     pub const OF_RESPONSES: &'static [Self] = &[Self::ResponseLost];
 

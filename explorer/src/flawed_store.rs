@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use session_core::{
-    Applied, Created, Destroy, Destroyed, Loaded, Record, Saved, SessionId, Store, StoreError,
-    Touched, Version, Write,
+    AnyIndex, Applied, Created, Destroy, Destroyed, Index, IndexEntry, IndexKey, Listed, Listing,
+    Loaded, Nonce, Record, Saved, SessionId, Store, StoreError, Touched, Version, Write,
 };
 
 /// A rule of the store contract that is broken.
@@ -28,6 +28,12 @@ pub enum Flaw {
     DestroyTakesAbsentForDone,
     /// A save that conflicts claims to have succeeded.
     SaveLies,
+    /// A session that is listed already keeps the nonce of its entry when it is listed again.
+    PutKeepsNonce,
+    /// An entry is removed whatever its nonce.
+    RemoveIgnoresNonce,
+    /// A session that is listed again gets a new sequence number.
+    PutRenumbers,
 }
 
 impl Flaw {
@@ -42,7 +48,18 @@ impl Flaw {
         Self::DestroyIgnoresVersion,
         Self::DestroyTakesAbsentForDone,
         Self::SaveLies,
+        Self::PutKeepsNonce,
+        Self::RemoveIgnoresNonce,
+        Self::PutRenumbers,
     ];
+
+    /// Whether only an index has it.
+    pub fn is_of_index(self) -> bool {
+        matches!(
+            self,
+            Self::PutKeepsNonce | Self::RemoveIgnoresNonce | Self::PutRenumbers
+        )
+    }
 }
 
 impl fmt::Display for Flaw {
@@ -57,6 +74,9 @@ impl fmt::Display for Flaw {
             Self::DestroyIgnoresVersion => "destroy removes any version",
             Self::DestroyTakesAbsentForDone => "destroy of an absent record succeeds",
             Self::SaveLies => "save that conflicts claims success",
+            Self::PutKeepsNonce => "put of a listed session keeps the nonce",
+            Self::RemoveIgnoresNonce => "remove ignores the nonce",
+            Self::PutRenumbers => "put of a listed session gives a new number",
         })
     }
 }
@@ -156,5 +176,74 @@ impl<S: Store> Store for FlawedStore<S> {
             }
             _ => self.inner.destroy(id, options).await,
         }
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        let inner = self.inner.index()?;
+        let flaw = self.flaw;
+        Some(AnyIndex::new(FlawedIndex { inner, flaw }))
+    }
+}
+
+/// An index with a flaw.
+struct FlawedIndex {
+    inner: AnyIndex,
+    flaw: Flaw,
+}
+
+impl FlawedIndex {
+    async fn listed(&self, key: &IndexKey, id: &SessionId) -> Result<Option<Nonce>, StoreError> {
+        let entries = self.inner.entries(key, 0, usize::MAX).await?;
+        let mut entries = entries.iter();
+        let found = entries.find(|entry| entry.id == *id);
+        Ok(found.map(|entry| entry.nonce))
+    }
+}
+
+impl Index for FlawedIndex {
+    async fn put(&self, listing: &Listing) -> Result<Listed, StoreError> {
+        let nonce = self.listed(&listing.key, &listing.id).await?;
+        match (self.flaw, nonce) {
+            (Flaw::PutKeepsNonce, Some(nonce)) => {
+                let Listing {
+                    key,
+                    id,
+                    seen_at,
+                    ttl,
+                    ..
+                } = listing.clone();
+                let listing = Listing::new(key, id, nonce, seen_at, ttl);
+                self.inner.put(&listing).await
+            }
+            (Flaw::PutRenumbers, Some(_)) => {
+                self.inner.forget(listing.key, listing.id);
+                self.inner.put(listing).await
+            }
+            _ => self.inner.put(listing).await,
+        }
+    }
+
+    async fn entries(
+        &self,
+        key: &IndexKey,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<IndexEntry>, StoreError> {
+        self.inner.entries(key, after, limit).await
+    }
+
+    async fn remove(&self, key: &IndexKey, id: &SessionId, nonce: Nonce) -> Result<(), StoreError> {
+        if self.flaw == Flaw::RemoveIgnoresNonce {
+            self.inner.forget(*key, *id);
+        }
+        self.inner.remove(key, id, nonce).await
+    }
+
+    fn refresh(&self, listing: Listing) {
+        self.inner.refresh(listing);
+    }
+
+    fn forget(&self, key: IndexKey, id: SessionId) {
+        self.inner.forget(key, id);
     }
 }

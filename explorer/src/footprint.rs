@@ -1,5 +1,7 @@
 //! Which events of a history can change places without a difference.
 
+use session_core::{IndexKey, SessionId};
+
 /// What the part of a process between two scheduling points reads and writes of what it shares with
 /// others.
 ///
@@ -7,8 +9,8 @@
 /// order, so only one order is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    reads: u32,
-    writes: u32,
+    reads: u64,
+    writes: u64,
 }
 
 impl Footprint {
@@ -20,8 +22,8 @@ impl Footprint {
     /// Everything, so that both orders with any other event are explored. The right choice in case
     /// of doubt.
     pub const ALL: Self = Self {
-        reads: u32::MAX,
-        writes: u32::MAX,
+        reads: u64::MAX,
+        writes: u64::MAX,
     };
 
     /// Reads a resource. Resources 0 to 7 belong to the explorer; use 8 to 31.
@@ -40,6 +42,14 @@ impl Footprint {
         }
     }
 
+    /// What two parts read and write together.
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            reads: self.reads | other.reads,
+            writes: self.writes | other.writes,
+        }
+    }
+
     /// Whether the order of two events matters.
     pub const fn conflicts_with(self, other: Self) -> bool {
         self.writes & (other.reads | other.writes) != 0 || other.writes & self.reads != 0
@@ -52,8 +62,20 @@ impl Footprint {
 
 /// The records of the store.
 pub(crate) const STORE: u32 = 0;
-/// The cookies of the first party; those of the next have the next number.
+/// The cookies of the first party; those of the others have the next numbers.
 pub(crate) const JAR: u32 = 1;
+/// Which sessions are acknowledged. No process reads it, but what is promised depends on the order.
+pub(crate) const LEDGER: u32 = 7;
+
+/// The record of one session. Some share a number, which only costs histories.
+pub(crate) fn record(id: &SessionId) -> u32 {
+    32 + u32::from(id.to_bytes()[0] >> 3) % 24
+}
+
+/// What an index lists under one key.
+pub(crate) fn entries(key: &IndexKey) -> u32 {
+    56 + u32::from(key.as_bytes()[0] & 7)
+}
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +89,7 @@ mod tests {
         assert!(write.conflicts_with(read));
         assert!(write.conflicts_with(write));
         assert!(!write.conflicts_with(Footprint::writing(10)));
+        assert!(Footprint::writing(10).and(read).conflicts_with(write));
         assert!(Footprint::ALL.conflicts_with(read));
         assert!(!Footprint::ALL.conflicts_with(Footprint::LOCAL));
     }

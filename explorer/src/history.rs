@@ -4,13 +4,16 @@ use session_core::{Outcome, SessionErrorKind, SessionId, SessionToken};
 
 use crate::{
     browser::{Jar, SetCookie},
+    call::{Call, IndexCall, IndexOp, Op},
     case::Case,
+    deed::Done,
+    directory::{Directory, LastLook},
     executor::End,
     fault::Fault,
     oracle::{self, Oracle},
-    scheduled_store::{Call, Op},
-    script::{Party, Script},
-    verb::{Principal, Verb},
+    principal::Principal,
+    script::{JARS, Party, Script},
+    verb::Verb,
     view::{Seen, View},
 };
 
@@ -65,6 +68,8 @@ pub struct Called {
     pub verb: Verb,
     /// Its number among all calls of the history.
     pub number: u32,
+    /// The last event before it.
+    pub began: u32,
     /// The event during which it returned.
     pub step: u32,
     /// What it returned.
@@ -75,6 +80,8 @@ pub struct Called {
     pub ids: [Option<SessionId>; 2],
     /// The token of the session after it.
     pub token: Option<SessionToken>,
+    /// What came of a call on the sessions of a user.
+    pub done: Option<Done>,
 }
 
 /// One request.
@@ -106,6 +113,8 @@ pub struct RequestLog {
     pub cookies: Vec<SetCookie>,
     /// The response reached the client.
     pub delivered: bool,
+    /// The event at which the response was sent, if sessions are listed.
+    pub acknowledged: Option<u32>,
 }
 
 impl RequestLog {
@@ -124,6 +133,7 @@ impl RequestLog {
             session: None,
             cookies: Vec::new(),
             delivered: false,
+            acknowledged: None,
         }
     }
 
@@ -163,11 +173,17 @@ pub struct History<'c> {
     /// Tokens that were valid before the beginning and are not any more.
     pub retired: Vec<SessionToken>,
     /// What the parties held at the beginning.
-    pub initial_jars: [Jar; 2],
+    pub initial_jars: [Jar; JARS],
     /// The records at the end.
     pub records: Vec<(SessionId, View)>,
     /// What the parties hold at the end.
-    pub jars: [Jar; 2],
+    pub jars: [Jar; JARS],
+    /// The calls of the index, in the order in which they were applied.
+    pub index_calls: Vec<IndexCall>,
+    /// What the index listed at the beginning, and after each event that changed it.
+    pub directories: Vec<(u32, Directory)>,
+    /// What the index lists when everything is over and somebody has looked.
+    pub last_looks: Vec<LastLook>,
     /// The time at the end, by the store's clock.
     pub now: u64,
 }
@@ -206,6 +222,36 @@ impl History<'_> {
                 found.map(|(_, view)| view)
             }
         }
+    }
+
+    /// What the index listed after an event.
+    pub fn directory_at(&self, step: u32) -> Option<&Directory> {
+        let mut earlier = self.directories.iter().rev();
+        let last = earlier.find(|(at, _)| *at <= step);
+        last.map(|(_, directory)| directory)
+    }
+
+    /// Whether a call ended a session by means of the index: for somebody who ends the sessions of
+    /// a user, or because there are too many, or because the store forgot it.
+    pub(crate) fn is_ended_by_index(&self, applied: &Applied) -> bool {
+        let request = &self.requests[applied.call.owner];
+        let deed = |verb: &Verb| matches!(verb, Verb::Do(_));
+        let acts = request.script.0.iter().any(deed);
+        let limits = self.case.limit.is_some() && request.script.logs_in();
+        applied.call.op == Op::Destroy && applied.call.changed() && (acts || limits)
+    }
+
+    /// Whether a request could not list its session, whose token is then given to nobody.
+    pub(crate) fn is_unlisted(&self, owner: usize) -> bool {
+        let mut calls = self.index_calls.iter();
+        calls.any(|call| call.owner == owner && call.op == IndexOp::Put && call.fault.is_some())
+    }
+
+    /// Whether a session can have ended by means of the index.
+    pub(crate) fn ends_by_index(&self) -> bool {
+        self.applied
+            .iter()
+            .any(|applied| self.is_ended_by_index(applied))
     }
 
     /// The calls of one request, without those that arrived late.

@@ -3,7 +3,10 @@
 mod browser;
 mod doubt;
 mod ends;
+mod everywhere;
 mod lifetimes;
+mod limits;
+mod listed;
 mod logins;
 mod renewals;
 mod round_trips;
@@ -44,6 +47,15 @@ pub enum Invariant {
     /// An untouched request makes no store call, and no request makes more round trips than it
     /// needs.
     RoundTrips,
+    /// Who ends all sessions of a user misses none that was acknowledged before, and ends none of
+    /// somebody else.
+    Everywhere,
+    /// An acknowledged session is listed as long as it lives, and a list leaves no entry without a
+    /// session.
+    Listed,
+    /// A principal never has more sessions than allowed, and with a limit no session ends and no
+    /// login is refused without need.
+    Limits,
 }
 
 impl Invariant {
@@ -60,6 +72,9 @@ impl Invariant {
             Self::Lifetimes => "lifetimes",
             Self::Unchanged => "unchanged",
             Self::RoundTrips => "round trips",
+            Self::Everywhere => "everywhere",
+            Self::Listed => "listed",
+            Self::Limits => "limits",
         }
     }
 }
@@ -103,6 +118,9 @@ pub(crate) fn check(history: &History<'_>) -> Vec<Violation> {
         (Invariant::Lifetimes, lifetimes::check),
         (Invariant::Unchanged, unchanged::check),
         (Invariant::RoundTrips, round_trips::check),
+        (Invariant::Everywhere, everywhere::check),
+        (Invariant::Listed, listed::check),
+        (Invariant::Limits, limits::check),
     ] {
         check(&evidence, &mut |what| report(invariant, what));
     }

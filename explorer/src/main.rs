@@ -39,6 +39,9 @@ struct Options {
     /// how soon that is found
     #[arg(long)]
     flaws: bool,
+    /// Explore only the parts about the sessions of a user
+    #[arg(long)]
+    users: bool,
     /// How many threads explore
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -94,6 +97,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         limit: options
             .minutes
             .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+        only: options.users.then_some("users"),
     };
     if options.flaws {
         return Ok(flaws(effort));
@@ -128,6 +132,10 @@ fn flaws(effort: Effort) -> bool {
     let mut all = true;
     for flaw in Flaw::ALL {
         let make = |clock: &ManualClock| FlawedStore::new(MapStore::new(clock), *flaw);
+        let effort = Effort {
+            only: flaw.is_of_index().then_some("users").or(effort.only),
+            ..effort
+        };
         let report = gate(&(Arc::new(make) as explorer::MakeStore<_>), effort);
         let found = report.failures.values().next();
         let found = found.map(|(_, failure)| failure.violations[0].to_string());

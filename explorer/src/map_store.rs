@@ -6,17 +6,18 @@ use std::{
 };
 
 use session_core::{
-    Applied, Created, Destroy, Destroyed, Loaded, Record, Saved, SessionId, Store, StoreError,
-    Touched, Version, Write,
+    AnyIndex, Applied, Created, Destroy, Destroyed, Loaded, Record, Saved, SessionId, Store,
+    StoreError, Touched, Version, Write,
 };
 
-use crate::surroundings::ManualClock;
+use crate::{map_index::MapIndex, surroundings::ManualClock};
 
-/// A list of records.
+/// A list of records, with an index that it writes in the same step.
 #[derive(Debug)]
 pub struct MapStore {
     clock: ManualClock,
     entries: Mutex<Vec<Entry>>,
+    index: MapIndex,
 }
 
 #[derive(Debug)]
@@ -33,6 +34,7 @@ impl MapStore {
         Self {
             clock: clock.clone(),
             entries: Mutex::default(),
+            index: MapIndex::default(),
         }
     }
 
@@ -47,6 +49,18 @@ impl MapStore {
     fn expiry(&self, ttl: Duration) -> u64 {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         self.clock.millis().saturating_add(ttl)
+    }
+
+    /// Lists what was written. The answer is that of the first listing.
+    fn list(&self, write: Write<'_>) -> Applied {
+        let listed = write.listings.iter();
+        let listed: Vec<_> = listed
+            .map(|listing| self.index.list(listing, false))
+            .collect();
+        match listed.first() {
+            Some(first) => Applied::and_listed(*first),
+            None => Applied::new(),
+        }
     }
 
     fn loaded(&self, entry: &Entry) -> Loaded {
@@ -74,7 +88,7 @@ impl Store for MapStore {
             record: write.record.clone(),
             expires_at: self.expiry(write.ttl),
         });
-        Ok(Created::Created(Applied::new()))
+        Ok(Created::Created(self.list(write)))
     }
 
     async fn save(
@@ -92,7 +106,7 @@ impl Store for MapStore {
         }
         entry.record = write.record.clone();
         entry.expires_at = self.expiry(write.ttl);
-        Ok(Saved::Saved(Applied::new()))
+        Ok(Saved::Saved(self.list(write)))
     }
 
     async fn touch(
@@ -126,5 +140,9 @@ impl Store for MapStore {
         }
         entries.swap_remove(index);
         Ok(Destroyed::Destroyed(Applied::new()))
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        Some(AnyIndex::new(self.index.clone()))
     }
 }

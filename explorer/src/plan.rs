@@ -2,12 +2,14 @@
 //! where another ended.
 
 use crate::{
-    case::{Case, Configuration, Situation},
+    case::{Case, Configuration, Indexing, Situation},
     script::{Party, Script},
+    users::Users,
     verb::Verb,
 };
 
-const SITUATIONS: [Situation; 3] = [Situation::Anonymous, Situation::LoggedIn, Situation::Nobody];
+pub(crate) const SITUATIONS: [Situation; 3] =
+    [Situation::Anonymous, Situation::LoggedIn, Situation::Nobody];
 const CONFIGURATIONS: [Configuration; 5] = [
     Configuration::Persistent,
     Configuration::Rolling,
@@ -16,6 +18,9 @@ const CONFIGURATIONS: [Configuration; 5] = [
     Configuration::OwnCookie,
 ];
 
+/// How many histories one case may take; the rest is left out.
+pub(crate) const MAX_HISTORIES: u64 = 200_000;
+
 /// All cases, part by part.
 #[derive(Debug)]
 pub struct Plan {
@@ -23,6 +28,7 @@ pub struct Plan {
     scripts: [Vec<Script>; 3],
     /// Of up to two verbs, rare ones among them.
     rare: Vec<Script>,
+    users: Users,
 }
 
 /// Cases that belong together.
@@ -58,6 +64,20 @@ pub enum Part {
     LongPairs,
     /// The same, with one fault.
     LongFaults,
+    /// The sessions of a user: two who log in, list and end them.
+    Users,
+    /// The same, when a touch is due.
+    UsersDue,
+    /// The same, with one fault.
+    UsersFaults,
+    /// Two, and a user may have one or two sessions.
+    Limits,
+    /// The same, with one fault.
+    LimitFaults,
+    /// Three who log in, list and end sessions.
+    UserTriples,
+    /// Two requests of up to two verbs, and sessions are listed.
+    ListedPairs,
 }
 
 /// A part, and which of its cases the gate runs.
@@ -69,6 +89,8 @@ pub struct Section {
     pub name: &'static str,
     /// The gate runs one case out of so many.
     pub stride: usize,
+    /// It runs so many histories of each at most.
+    pub most: u64,
 }
 
 /// The parts, in the order in which a deep exploration runs them.
@@ -88,10 +110,28 @@ pub const SECTIONS: &[Section] = &[
     section(Part::AttackerFaults, "attacker, one fault", 29),
     section(Part::LongPairs, "long pairs", 499),
     section(Part::LongFaults, "long pairs, one fault", 5_003),
+    section(Part::Users, "users", 1).up_to(2_000),
+    section(Part::Limits, "users, limits", 1).up_to(1_000),
+    section(Part::UserTriples, "users, triples", 17).up_to(1_000),
+    section(Part::UsersFaults, "users, one fault", 5).up_to(1_000),
+    section(Part::LimitFaults, "users, limits, one fault", 7).up_to(1_000),
+    section(Part::UsersDue, "users, touch due", 7).up_to(500),
+    section(Part::ListedPairs, "users, any pairs", 97).up_to(500),
 ];
 
 const fn section(part: Part, name: &'static str, stride: usize) -> Section {
-    Section { part, name, stride }
+    Section {
+        part,
+        name,
+        stride,
+        most: MAX_HISTORIES,
+    }
+}
+
+impl Section {
+    const fn up_to(self, most: u64) -> Self {
+        Self { most, ..self }
+    }
 }
 
 impl Default for Plan {
@@ -100,6 +140,7 @@ impl Default for Plan {
         Self {
             scripts: [1, 2, 3].map(|len| Script::all(Verb::COMMON, len)),
             rare: Script::all(&rare, 2),
+            users: Users::default(),
         }
     }
 }
@@ -124,6 +165,10 @@ impl Plan {
             Part::ShortTriples => SITUATIONS.len() * triples(self.up_to(1).len()),
             Part::Options => CONFIGURATIONS.len() * SITUATIONS.len() * pairs(&self.rare),
             Part::Rare | Part::RareTime => SITUATIONS.len() * pairs(&self.rare),
+            Part::Users | Part::UsersDue | Part::UsersFaults => self.users.pairs(),
+            Part::Limits | Part::LimitFaults => self.users.limited_pairs(),
+            Part::UserTriples => self.users.triples(),
+            Part::ListedPairs => 2 * SITUATIONS.len() * short,
             Part::LongPairs | Part::LongFaults => SITUATIONS.len() * pairs(self.up_to(3)),
         }
     }
@@ -176,13 +221,7 @@ impl Plan {
                 ..Case::new(situation, [self.up_to(3)[rest].clone()])
             },
             Part::ShortTriples => {
-                let (mut third, mut rest) = (0, rest);
-                while pairs(third + 1) <= rest {
-                    rest -= pairs(third + 1);
-                    third += 1;
-                }
-                let (one, two) = unordered(rest);
-                let scripts = [one, two, third].map(|index| self.up_to(1)[index].clone());
+                let scripts = triple(rest).map(|index| self.up_to(1)[index].clone());
                 Case::new(situation, scripts)
             }
             Part::Options => {
@@ -195,6 +234,28 @@ impl Plan {
                         situation,
                         [self.rare[one].clone(), self.rare[other].clone()],
                     )
+                }
+            }
+            Part::Users => self.users.pair(index),
+            Part::UsersDue => Case {
+                due: true,
+                ..self.users.pair(index)
+            },
+            Part::UsersFaults => Case {
+                faults: 1,
+                ..self.users.pair(index)
+            },
+            Part::Limits => self.users.limited_pair(index),
+            Part::LimitFaults => Case {
+                faults: 1,
+                ..self.users.limited_pair(index)
+            },
+            Part::UserTriples => self.users.triple(index),
+            Part::ListedPairs => {
+                let (indexing, rest) = pick(&[Indexing::TwoNodes, Indexing::Transactional], index);
+                Case {
+                    indexing: Some(indexing),
+                    ..self.case(Part::Pairs, rest)
                 }
             }
             Part::Rare => pair(&self.rare),
@@ -210,8 +271,12 @@ impl Plan {
         }
     }
 
-    /// A case with three requests of up to two verbs, drawn at random.
-    pub(crate) fn triple(&self, mut draw: impl FnMut(usize) -> usize) -> Case {
+    /// A case with three requests, drawn at random: of up to two verbs, or about the sessions of a
+    /// user.
+    pub(crate) fn triple(&self, mut draw: impl FnMut(usize) -> usize, only_users: bool) -> Case {
+        if only_users || draw(4) == 0 {
+            return self.users.any_triple(draw);
+        }
         let scripts = self.up_to(2);
         let situation = SITUATIONS[draw(SITUATIONS.len())];
         let mut case = Case::new(
@@ -231,22 +296,22 @@ impl Plan {
     }
 }
 
-fn pick<T: Clone>(values: &[T], index: usize) -> (T, usize) {
+pub(crate) fn pick<T: Clone>(values: &[T], index: usize) -> (T, usize) {
     (values[index % values.len()].clone(), index / values.len())
 }
 
 /// How many pairs there are without regard to their order.
-fn pairs(len: usize) -> usize {
+pub(crate) fn pairs(len: usize) -> usize {
     len * (len + 1) / 2
 }
 
 /// How many triples there are without regard to their order.
-fn triples(len: usize) -> usize {
+pub(crate) fn triples(len: usize) -> usize {
     len * (len + 1) * (len + 2) / 6
 }
 
 /// The pair of this number: the larger member does not decrease.
-fn unordered(index: usize) -> (usize, usize) {
+pub(crate) fn unordered(index: usize) -> (usize, usize) {
     let mut larger = (2 * index).isqrt();
     while pairs(larger) > index {
         larger -= 1;
@@ -255,6 +320,17 @@ fn unordered(index: usize) -> (usize, usize) {
         larger += 1;
     }
     (larger, index - pairs(larger))
+}
+
+/// The triple of this number: the last member is the largest.
+pub(crate) fn triple(index: usize) -> [usize; 3] {
+    let (mut third, mut rest) = (0, index);
+    while pairs(third + 1) <= rest {
+        rest -= pairs(third + 1);
+        third += 1;
+    }
+    let (one, two) = unordered(rest);
+    [one, two, third]
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
 use crate::{fault::Fault, footprint::Footprint};
@@ -35,13 +39,18 @@ impl Event {
     pub const fn with_faults(self, faults: &'static [Fault]) -> Self {
         Self { faults, ..self }
     }
+
+    /// The same event, and nothing happens instead.
+    pub const fn without_faults(self) -> Self {
+        self.with_faults(&[])
+    }
 }
 
 /// Waits until the explorer lets this process continue. Every order with the events of other
 /// processes is explored.
 ///
 /// Outside of an exploration, and while the explorer itself looks at the store, it does not wait.
-/// One process waits at one point at a time: do not join two futures that have points.
+/// A process that joins futures waits at the points of all of them.
 pub async fn point(name: &'static str) {
     reach(Event::new(name, Footprint::ALL)).await;
 }
@@ -50,7 +59,7 @@ pub async fn point(name: &'static str) {
 pub fn reach(event: Event) -> impl Future<Output = Option<Fault>> + Send {
     Reach {
         event,
-        waiting: false,
+        strand: None,
     }
 }
 
@@ -80,8 +89,7 @@ pub fn spawn(name: &'static str, process: impl Future<Output = ()> + 'static) {
 pub(crate) fn run_to_end<T>(future: impl Future<Output = T>) -> T {
     let exploring = CURRENT.with_borrow_mut(|current| mem::replace(&mut current.exploring, false));
     let mut future = std::pin::pin!(future);
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    let output = future.as_mut().poll(&mut context);
+    let output = poll_awake(future.as_mut());
     CURRENT.with_borrow_mut(|current| current.exploring = exploring);
     match output {
         Poll::Ready(output) => output,
@@ -89,8 +97,36 @@ pub(crate) fn run_to_end<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Polls a future, and again if it has asked for it: a set of futures does so between its members.
+fn poll_awake<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    AWAKE.with(|(awake, waker)| {
+        let mut context = Context::from_waker(waker);
+        loop {
+            awake.0.store(false, Ordering::Relaxed);
+            let polled = future.as_mut().poll(&mut context);
+            if polled.is_ready() || !awake.0.load(Ordering::Relaxed) {
+                return polled;
+            }
+        }
+    })
+}
+
+/// Notes that a process wants to be polled again.
+#[derive(Default)]
+struct Awake(AtomicBool);
+
+impl Wake for Awake {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 thread_local! {
     static CURRENT: RefCell<Current> = const { RefCell::new(Current::IDLE) };
+    static AWAKE: (Arc<Awake>, Waker) = {
+        let awake = Arc::new(Awake::default());
+        (awake.clone(), Waker::from(awake))
+    };
 }
 
 /// The process that runs on this thread.
@@ -98,8 +134,8 @@ struct Current {
     exploring: bool,
     owner: usize,
     step: u32,
-    reached: Option<Event>,
-    granted: Option<Option<Fault>>,
+    strands: Strands,
+    granted: Option<(u32, Option<Fault>)>,
     spawned: Vec<(&'static str, usize, Task)>,
 }
 
@@ -108,10 +144,45 @@ impl Current {
         exploring: false,
         owner: 0,
         step: 0,
-        reached: None,
+        strands: Strands {
+            waiting: Vec::new(),
+            next: 0,
+        },
         granted: None,
         spawned: Vec::new(),
     };
+}
+
+/// The points at which a process waits: several if it has joined futures.
+#[derive(Default)]
+pub(crate) struct Strands {
+    waiting: Vec<Waiting>,
+    next: u32,
+}
+
+struct Waiting {
+    strand: u32,
+    event: Event,
+    waker: Waker,
+}
+
+impl Strands {
+    /// The points, with a number for each.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (u32, Event)> {
+        self.waiting
+            .iter()
+            .map(|waiting| (waiting.strand, waiting.event))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn remove(&mut self, strand: u32) -> Option<Waiting> {
+        let mut numbers = self.waiting.iter();
+        let index = numbers.position(|waiting| waiting.strand == strand)?;
+        Some(self.waiting.remove(index))
+    }
 }
 
 /// The request that the running process belongs to.
@@ -124,40 +195,34 @@ pub(crate) fn step() -> u32 {
     CURRENT.with_borrow(|current| current.step)
 }
 
-/// How a process stands after it was polled.
-pub(crate) enum Polled {
-    Finished,
-    /// It waits at a point.
-    At(Event),
-    /// It waits for another process.
-    Blocked,
-}
-
-/// Runs a process up to its next point.
+/// Runs a process up to its next points, and returns whether it has ended. If it has not and waits
+/// at no point, it waits for another process.
 pub(crate) fn poll(
     task: &mut Task,
+    strands: &mut Strands,
     owner: usize,
     step: u32,
-    granted: Option<Option<Fault>>,
-) -> Polled {
+    granted: Option<(u32, Option<Fault>)>,
+) -> bool {
+    let granted = granted.and_then(|(strand, fault)| {
+        let waiting = strands.remove(strand)?;
+        waiting.waker.wake();
+        Some((strand, fault))
+    });
     CURRENT.with_borrow_mut(|current| {
         current.exploring = true;
         current.owner = owner;
         current.step = step;
-        current.reached = None;
+        current.strands = mem::take(strands);
         current.granted = granted;
     });
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    let polled = task.as_mut().poll(&mut context);
+    let polled = poll_awake(task.as_mut());
     CURRENT.with_borrow_mut(|current| {
         current.exploring = false;
         current.granted = None;
-        match (polled, current.reached.take()) {
-            (Poll::Ready(()), _) => Polled::Finished,
-            (Poll::Pending, Some(event)) => Polled::At(event),
-            (Poll::Pending, None) => Polled::Blocked,
-        }
-    })
+        *strands = mem::take(&mut current.strands);
+    });
+    polled.is_ready()
 }
 
 /// Takes the processes that were added since the last call.
@@ -167,31 +232,56 @@ pub(crate) fn take_spawned(into: &mut Vec<(&'static str, usize, Task)>) {
 
 struct Reach {
     event: Event,
-    waiting: bool,
+    /// Its number while it waits.
+    strand: Option<u32>,
 }
 
 impl Future for Reach {
     type Output = Option<Fault>;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         CURRENT.with_borrow_mut(|current| {
             if !current.exploring {
                 return Poll::Ready(None);
             }
-            if self.waiting
-                && let Some(fault) = current.granted.take()
-            {
-                return Poll::Ready(fault);
+            match (self.strand, current.granted) {
+                (Some(strand), Some((granted, fault))) if strand == granted => {
+                    current.granted = None;
+                    self.strand = None;
+                    return Poll::Ready(fault);
+                }
+                (Some(_), _) => return Poll::Pending,
+                (None, _) => {}
             }
-            self.waiting = true;
-            current.reached = Some(self.event);
+            let strand = current.strands.next;
+            current.strands.next += 1;
+            current.strands.waiting.push(Waiting {
+                strand,
+                event: self.event,
+                waker: context.waker().clone(),
+            });
+            self.strand = Some(strand);
             Poll::Pending
         })
     }
 }
 
+impl Drop for Reach {
+    fn drop(&mut self) {
+        let Some(strand) = self.strand else { return };
+        // a process that is dropped as a whole does not run
+        CURRENT.with_borrow_mut(|current| {
+            if current.exploring {
+                current.strands.remove(strand);
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt, stream::FuturesUnordered};
+
     use super::*;
 
     #[test]
@@ -200,15 +290,47 @@ mod tests {
             point("one").await;
             point("two").await;
         });
-        let at = |polled| match polled {
-            Polled::At(event) => event.name,
-            Polled::Finished => "finished",
-            Polled::Blocked => "blocked",
+        let mut strands = Strands::default();
+        let mut run = |step, granted| {
+            let ended = poll(&mut task, &mut strands, 0, step, granted);
+            let events: Vec<_> = strands.events().collect();
+            (
+                ended,
+                events.first().map(|(strand, event)| (*strand, event.name)),
+            )
         };
-        assert_eq!(at(poll(&mut task, 0, 0, None)), "one");
-        assert_eq!(at(poll(&mut task, 0, 1, None)), "one", "nothing is granted");
-        assert_eq!(at(poll(&mut task, 0, 2, Some(None))), "two");
-        assert_eq!(at(poll(&mut task, 0, 3, Some(None))), "finished");
+        assert_eq!(run(0, None), (false, Some((0, "one"))));
+        assert_eq!(
+            run(1, None),
+            (false, Some((0, "one"))),
+            "nothing is granted"
+        );
+        assert_eq!(run(2, Some((0, None))), (false, Some((1, "two"))));
+        assert_eq!(run(3, Some((1, None))), (true, None));
+    }
+
+    #[test]
+    fn a_process_that_joins_futures_waits_at_all_of_their_points() {
+        let mut task: Task = Box::pin(async {
+            let mut joined: FuturesUnordered<_> = ["one", "two"].map(point).into_iter().collect();
+            joined.next().await;
+            drop(joined);
+            point("three").await;
+        });
+        let mut strands = Strands::default();
+        let mut run = |granted| {
+            poll(&mut task, &mut strands, 0, 0, granted);
+            let events = strands.events();
+            events
+                .map(|(strand, event)| (strand, event.name))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(run(None), [(0, "one"), (1, "two")]);
+        assert_eq!(
+            run(Some((1, None))),
+            [(2, "three")],
+            "the other one is gone"
+        );
     }
 
     #[test]

@@ -1,24 +1,28 @@
 //! A request, served as an adapter and a handler would.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc};
 
 use http::{Method, Request, Response, StatusCode, header};
-use session_core::{Session, SessionError, SessionHandle, Sessions};
+use session_core::{Session, SessionError, SessionHandle, SessionId, SessionToken, Sessions};
 
 use crate::{
     browser::{Jar, SetCookie},
+    deed::{Deed, Done},
     fault::Fault,
-    footprint::{Footprint, JAR},
+    footprint::{Footprint, JAR, LEDGER},
     history::{Called, RequestLog},
     point::{self, Event},
+    script::JARS,
+    verb::Verb,
     view::Seen,
+    whose::Whose,
 };
 
 /// What the requests of a history share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) logs: Vec<RequestLog>,
-    pub(crate) jars: [Jar; 2],
+    pub(crate) jars: [Jar; JARS],
 }
 
 /// One request of an [`Exchange`].
@@ -29,12 +33,23 @@ pub(crate) struct Client {
     pub(crate) sessions: Sessions,
     pub(crate) first_number: u32,
     pub(crate) method: Method,
+    /// Makes the store forget the record of the first session that is listed.
+    pub(crate) evict: Evict,
+    /// Sessions are listed.
+    pub(crate) is_indexed: bool,
+    /// The token that the browser began with.
+    pub(crate) first_token: Option<SessionToken>,
 }
+
+/// What [`Client::evict`] is.
+pub(crate) type Evict = Rc<dyn Fn(Whose) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 impl Client {
     /// Sends the request with the cookie of the moment, serves it, and delivers the response.
     pub(crate) async fn run(self) {
-        let party = self.log(|log| log.party).index();
+        let Some(party) = self.log(|log| log.party).jar() else {
+            return self.administrate().await;
+        };
         let jar = JAR + u32::try_from(party).unwrap_or(0);
         let _ = point::reach(Event::new("send", Footprint::reading(jar))).await;
         let request = self.send(party);
@@ -60,17 +75,75 @@ impl Client {
             log.cookies = cookies;
             log.delivered = silent;
         });
-        if silent {
+        if silent && !self.is_indexed {
             return;
         }
-        let deliver = Event::new("deliver", Footprint::writing(jar));
+        let mut shared = match silent {
+            true => Footprint::LOCAL,
+            false => Footprint::writing(jar),
+        };
+        if self.is_indexed {
+            shared = shared.and(Footprint::writing(LEDGER));
+        }
+        let deliver = Event::new("deliver", shared);
         let fault = point::reach(deliver.with_faults(Fault::OF_RESPONSES)).await;
+        let exchange = &mut *self.exchange.borrow_mut();
+        let log = &mut exchange.logs[self.index];
+        log.acknowledged = Some(point::step());
         if fault.is_none() {
-            let exchange = &mut *self.exchange.borrow_mut();
-            let log = &mut exchange.logs[self.index];
             log.delivered = true;
             exchange.jars[party].apply(&log.cookies);
         }
+    }
+
+    /// Does what a script says without a request.
+    async fn administrate(self) {
+        let script = self.log(|log| {
+            log.delivered = true;
+            log.script.clone()
+        });
+        for (verb, number) in script.0.into_iter().zip(self.first_number..) {
+            if let Verb::Do(deed) = verb {
+                self.act(deed, number, None).await;
+            }
+        }
+    }
+
+    async fn act(&self, deed: Deed, number: u32, session: Option<&Session>) {
+        let _ = point::reach(Event::new("begin", Footprint::reading(LEDGER))).await;
+        let began = point::step();
+        let before = self.look(session);
+        let result = match (deed, &self.first_token) {
+            (Deed::Evict(whose), _) => {
+                (self.evict)(whose).await;
+                Ok(Done::default())
+            }
+            (Deed::EndOthers(_), Some(token)) if session.is_none() => {
+                match self.sessions.open(token).await {
+                    Ok(own) => deed.call(&self.sessions, own.as_ref()).await,
+                    Err(error) => Err(error),
+                }
+            }
+            _ => deed.call(&self.sessions, session).await,
+        };
+        let after = self.look(session);
+        self.log(|log| {
+            let (done, result) = match result {
+                Ok(done) => (done, Ok(None)),
+                Err(error) => (Done::default(), Err(error.kind())),
+            };
+            log.calls.push(Called {
+                verb: Verb::Do(deed),
+                number,
+                began,
+                step: point::step(),
+                result,
+                seen: [before.0, after.0],
+                ids: [before.1, after.1],
+                token: session.and_then(Session::token),
+                done: Some(done),
+            });
+        });
     }
 
     fn send(&self, party: usize) -> Request<()> {
@@ -79,7 +152,7 @@ impl Client {
         let tokens: Vec<_> = exchange.jars[party].tokens().collect();
         let after = exchange.logs.iter().enumerate();
         let after = after
-            .filter(|(_, other)| other.delivered && other.party.index() == party)
+            .filter(|(_, other)| other.delivered && other.party.jar() == Some(party))
             .fold(0, |after, (index, _)| after | 1 << index);
         let log = &mut exchange.logs[self.index];
         log.sent = Some(point::step());
@@ -106,26 +179,33 @@ impl Client {
         });
         let session = loaded?;
         for (verb, number) in script.0.into_iter().zip(self.first_number..) {
-            let before = self.look(&session);
+            if let Verb::Do(deed) = verb {
+                self.act(deed, number, Some(&session)).await;
+                continue;
+            }
+            let (began, before) = (point::step(), self.look(Some(&session)));
             let result = verb.call(&session, number).await;
-            let after = self.look(&session);
+            let after = self.look(Some(&session));
             self.log(|log| {
                 log.calls.push(Called {
                     verb,
                     number,
+                    began,
                     step: point::step(),
                     result: result.map_err(|error| error.kind()),
                     seen: [before.0, after.0],
                     ids: [before.1, after.1],
                     token: session.token(),
+                    done: None,
                 });
             });
         }
         Ok(())
     }
 
-    fn look(&self, session: &Session) -> (Seen, Option<session_core::SessionId>) {
-        (Seen::of(session), session.id())
+    fn look(&self, session: Option<&Session>) -> (Seen, Option<SessionId>) {
+        let seen = session.map(Seen::of).unwrap_or_default();
+        (seen, session.and_then(Session::id))
     }
 
     fn log<T>(&self, change: impl FnOnce(&mut RequestLog) -> T) -> T {

@@ -3,92 +3,30 @@
 
 use std::{
     fmt,
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use session_core::{
-    Created, Destroy, Destroyed, Loaded, Record, Saved, SessionId, Store, StoreError,
-    StoreErrorKind, Touched, Version, Write,
+    AnyIndex, Created, Destroy, Destroyed, Index, IndexKey, Loaded, Saved, SessionId, Store,
+    StoreError, Touched, Version, Write,
 };
 
 use crate::{
+    call::{Call, IndexCall, Op},
+    case::Indexing,
     fault::Fault,
-    footprint::{Footprint, STORE},
+    footprint::Footprint,
+    operation::{Create, Load, Operation, Remove, Save, Touch},
+    outcome,
     point::{self, Event},
+    scheduled_index::{Notes, ScheduledIndex},
 };
-
-/// An operation of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// [`Store::load`]
-    Load,
-    /// [`Store::create`]
-    Create,
-    /// [`Store::save`]
-    Save,
-    /// [`Store::touch`]
-    Touch,
-    /// [`Store::destroy`]
-    Destroy,
-}
-
-/// What became of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// The record was found and returned, or changed as asked for.
-    Done,
-    /// Another version was stored; nothing changed.
-    Conflict,
-    /// There was no record; nothing changed.
-    Absent,
-    /// The id was taken; nothing changed.
-    Taken,
-    /// The store was not reached.
-    NotApplied,
-}
-
-/// A call, as it was applied.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// The event that it belongs to.
-    pub step: u32,
-    /// The request that made it.
-    pub owner: usize,
-    /// What was asked for.
-    pub op: Op,
-    /// Of which session.
-    pub id: SessionId,
-    /// The version that it required.
-    pub expected: Option<Version>,
-    /// The version that it was to write.
-    pub version: Option<Version>,
-    /// The version that it found.
-    pub found: Option<Version>,
-    /// What became of it.
-    pub effect: Effect,
-    /// What went wrong.
-    pub fault: Option<Fault>,
-    /// It arrived after its caller had been told nothing, or was gone.
-    pub late: bool,
-}
-
-impl Call {
-    /// Whether it changed the record.
-    pub fn changed(&self) -> bool {
-        self.op != Op::Load && self.effect == Effect::Done
-    }
-
-    /// Whether the record exists after it, if it changed anything.
-    pub fn leaves_record(&self) -> bool {
-        self.op != Op::Destroy
-    }
-}
 
 /// The store that requests use.
 pub(crate) struct ScheduledStore<S> {
     shared: Arc<Shared<S>>,
+    indexing: Option<Indexing>,
     /// Calls are not written down.
     silent: bool,
 }
@@ -96,12 +34,14 @@ pub(crate) struct ScheduledStore<S> {
 struct Shared<S> {
     inner: Mutex<Arc<S>>,
     calls: Mutex<Vec<Call>>,
+    index_calls: Notes,
 }
 
 impl<S> Clone for ScheduledStore<S> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
+            indexing: self.indexing,
             silent: self.silent,
         }
     }
@@ -118,12 +58,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S: Store> ScheduledStore<S> {
-    pub(crate) fn new(inner: S) -> Self {
+    pub(crate) fn new(inner: S, indexing: Option<Indexing>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 inner: Mutex::new(Arc::new(inner)),
                 calls: Mutex::default(),
+                index_calls: Notes::default(),
             }),
+            indexing,
             silent: false,
         }
     }
@@ -140,11 +82,17 @@ impl<S: Store> ScheduledStore<S> {
     pub(crate) fn replace(&self, inner: S) {
         *lock(&self.shared.inner) = Arc::new(inner);
         lock(&self.shared.calls).clear();
+        lock(&self.shared.index_calls).clear();
     }
 
     /// Moves the calls since the last time to the end of a list.
     pub(crate) fn take_calls(&self, into: &mut Vec<Call>) {
         into.append(&mut lock(&self.shared.calls));
+    }
+
+    /// The same for the calls of the index.
+    pub(crate) fn take_index_calls(&self, into: &mut Vec<IndexCall>) {
+        into.append(&mut lock(&self.shared.index_calls));
     }
 
     fn inner(&self) -> Arc<S> {
@@ -157,6 +105,11 @@ impl<S: Store> ScheduledStore<S> {
         }
     }
 
+    /// The index of the store inside.
+    pub(crate) fn inner_index(&self) -> Option<AnyIndex> {
+        self.inner().index()
+    }
+
     /// Carries out an operation, or what a fault makes of it.
     async fn run<A>(
         &self,
@@ -166,8 +119,9 @@ impl<S: Store> ScheduledStore<S> {
     where
         A: Send,
     {
-        let inner = self.inner();
-        let fault = point::reach(operation.event()).await;
+        let (inner, indexing) = (self.inner(), self.indexing);
+        let event = operation.event(indexing);
+        let fault = point::reach(event).await;
         let call = Call {
             step: point::step(),
             owner: point::owner(),
@@ -176,7 +130,7 @@ impl<S: Store> ScheduledStore<S> {
         };
         let applied = match fault {
             None | Some(Fault::ReplyLost | Fault::AbortAfter) => {
-                let result = operation.apply(&inner).await;
+                let result = operation.apply(&inner, indexing).await;
                 self.log(operation.note(call, &result));
                 Some(result)
             }
@@ -185,8 +139,8 @@ impl<S: Store> ScheduledStore<S> {
                 if fault.is_late() {
                     let store = self.clone();
                     point::spawn("late", async move {
-                        point::reach(Event::new(operation.name(), Footprint::writing(STORE))).await;
-                        let result = operation.apply(&inner).await;
+                        point::reach(event.without_faults()).await;
+                        let result = operation.apply(&inner, indexing).await;
                         let call = Call {
                             step: point::step(),
                             late: true,
@@ -199,194 +153,46 @@ impl<S: Store> ScheduledStore<S> {
                 None
             }
         };
-        match fault {
-            Some(fault) if fault.drops_caller() => std::future::pending().await,
-            Some(Fault::Unavailable) => Err(error(StoreErrorKind::Unavailable)),
-            Some(_) => Err(error(StoreErrorKind::Timeout)),
-            None => {
-                point::reach(Event::new("answer", Footprint::LOCAL)).await;
-                match applied {
-                    Some(result) => result,
-                    None => Err(error(StoreErrorKind::Timeout)),
-                }
+        outcome::after(fault, applied).await
+    }
+
+    /// Removes the record of a session that is listed, as a store may that is short of memory.
+    pub(crate) async fn evict(&self, key: IndexKey) {
+        point::reach(Event::new("evict", Footprint::ALL)).await;
+        let (inner, index) = (self.inner(), self.inner_index());
+        let Some(index) = index else { return };
+        let entries = index.entries(&key, 0, usize::MAX).await;
+        for entry in entries.unwrap_or_default() {
+            let stored = inner.load(&entry.id).await;
+            if let Ok(Some(loaded)) = stored {
+                let any = Remove(entry.id, Destroy::any());
+                let result = any.apply(&inner, None).await;
+                let call = Call {
+                    step: point::step(),
+                    owner: point::owner(),
+                    found: Some(loaded.record.version()),
+                    ..Call::new(Op::Destroy, &entry.id)
+                };
+                self.log(Operation::<S>::note(&any, call, &result));
+                return;
             }
         }
     }
 }
 
-fn error(kind: StoreErrorKind) -> StoreError {
-    StoreError::new(kind, "chosen by the explorer")
-}
-
-/// An operation that owns its arguments, so that it can be applied after its caller is gone.
-trait Operation<S>: Send + Sync + 'static {
-    type Answer;
-
-    fn name(&self) -> &'static str;
-    fn event(&self) -> Event {
-        Event::new(self.name(), Footprint::writing(STORE)).with_faults(Fault::OF_WRITES)
-    }
-    fn apply(&self, store: &S) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send;
-    /// Adds to a call what became of it.
-    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call;
-}
-
-fn noted(call: Call, effect: Effect, found: Option<&Loaded>) -> Call {
-    match found {
-        Some(loaded) => Call {
-            effect,
-            found: Some(loaded.record.version()),
-            ..call
-        },
-        None => Call { effect, ..call },
-    }
-}
-
-struct Load(SessionId);
-
-impl<S: Store> Operation<S> for Load {
-    type Answer = Option<Loaded>;
-
-    fn name(&self) -> &'static str {
-        "load"
-    }
-
-    fn event(&self) -> Event {
-        Event::new("load", Footprint::reading(STORE)).with_faults(Fault::OF_READS)
-    }
-
-    async fn apply(&self, store: &S) -> Result<Self::Answer, StoreError> {
-        store.load(&self.0).await
-    }
-
-    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call {
-        match result {
-            Ok(Some(loaded)) => noted(call, Effect::Done, Some(loaded)),
-            Ok(None) => noted(call, Effect::Absent, None),
-            Err(_) => call,
-        }
-    }
-}
-
-struct Create(SessionId, Record, Duration);
-
-impl<S: Store> Operation<S> for Create {
-    type Answer = Created;
-
-    fn name(&self) -> &'static str {
-        "create"
-    }
-
-    async fn apply(&self, store: &S) -> Result<Self::Answer, StoreError> {
-        store.create(&self.0, Write::new(&self.1, self.2)).await
-    }
-
-    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call {
-        match result {
-            Ok(Created::Created(_)) => noted(call, Effect::Done, None),
-            Ok(Created::Taken) => noted(call, Effect::Taken, None),
-            Err(_) => call,
-        }
-    }
-}
-
-struct Save(SessionId, Version, Record, Duration);
-
-impl<S: Store> Operation<S> for Save {
-    type Answer = Saved;
-
-    fn name(&self) -> &'static str {
-        "save"
-    }
-
-    async fn apply(&self, store: &S) -> Result<Self::Answer, StoreError> {
-        let write = Write::new(&self.2, self.3);
-        store.save(&self.0, self.1, write).await
-    }
-
-    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call {
-        match result {
-            Ok(Saved::Saved(_)) => noted(call, Effect::Done, None),
-            Ok(Saved::Conflict(loaded)) => noted(call, Effect::Conflict, Some(loaded)),
-            Ok(Saved::Gone) => noted(call, Effect::Absent, None),
-            Err(_) => call,
-        }
-    }
-}
-
-struct Touch(SessionId, Version, Duration);
-
-impl<S: Store> Operation<S> for Touch {
-    type Answer = Touched;
-
-    fn name(&self) -> &'static str {
-        "touch"
-    }
-
-    async fn apply(&self, store: &S) -> Result<Self::Answer, StoreError> {
-        store.touch(&self.0, self.1, self.2).await
-    }
-
-    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call {
-        match result {
-            Ok(Touched::Touched(_)) => noted(call, Effect::Done, None),
-            Ok(Touched::Conflict(loaded)) => noted(call, Effect::Conflict, Some(loaded)),
-            Ok(Touched::Gone) => noted(call, Effect::Absent, None),
-            Err(_) => call,
-        }
-    }
-}
-
-struct Remove(SessionId, Destroy);
-
-impl<S: Store> Operation<S> for Remove {
-    type Answer = Destroyed;
-
-    fn name(&self) -> &'static str {
-        "destroy"
-    }
-
-    async fn apply(&self, store: &S) -> Result<Self::Answer, StoreError> {
-        store.destroy(&self.0, self.1).await
-    }
-
-    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call {
-        match result {
-            Ok(Destroyed::Destroyed(_)) => noted(call, Effect::Done, None),
-            Ok(Destroyed::Conflict(loaded)) => noted(call, Effect::Conflict, Some(loaded)),
-            Ok(Destroyed::Gone) => noted(call, Effect::Absent, None),
-            Err(_) => call,
-        }
-    }
-}
-
-fn call(op: Op, id: &SessionId) -> Call {
-    Call {
-        step: 0,
-        owner: 0,
-        op,
-        id: *id,
-        expected: None,
-        version: None,
-        found: None,
-        effect: Effect::NotApplied,
-        fault: None,
-        late: false,
-    }
-}
-
 impl<S: Store> Store for ScheduledStore<S> {
     async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
-        self.run(call(Op::Load, id), Load(*id)).await
+        self.run(Call::new(Op::Load, id), Load(*id)).await
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         let call = Call {
             version: Some(write.record.version()),
-            ..call(Op::Create, id)
+            ..Call::new(Op::Create, id)
         };
-        self.run(call, Create(*id, write.record.clone(), write.ttl))
-            .await
+        let listings = write.listings.to_vec();
+        let create = Create(*id, write.record.clone(), write.ttl, listings);
+        self.run(call, create).await
     }
 
     async fn save(
@@ -398,10 +204,11 @@ impl<S: Store> Store for ScheduledStore<S> {
         let call = Call {
             expected: Some(expected),
             version: Some(write.record.version()),
-            ..call(Op::Save, id)
+            ..Call::new(Op::Save, id)
         };
-        self.run(call, Save(*id, expected, write.record.clone(), write.ttl))
-            .await
+        let (record, listings) = (write.record.clone(), write.listings.to_vec());
+        let save = Save(*id, expected, record, write.ttl, listings);
+        self.run(call, save).await
     }
 
     async fn touch(
@@ -412,7 +219,7 @@ impl<S: Store> Store for ScheduledStore<S> {
     ) -> Result<Touched, StoreError> {
         let call = Call {
             expected: Some(expected),
-            ..call(Op::Touch, id)
+            ..Call::new(Op::Touch, id)
         };
         self.run(call, Touch(*id, expected, ttl)).await
     }
@@ -420,8 +227,16 @@ impl<S: Store> Store for ScheduledStore<S> {
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
         let call = Call {
             expected: options.expected,
-            ..call(Op::Destroy, id)
+            ..Call::new(Op::Destroy, id)
         };
         self.run(call, Remove(*id, options)).await
+    }
+
+    fn index(&self) -> Option<AnyIndex> {
+        self.indexing?;
+        let notes = (!self.silent).then(|| self.shared.index_calls.clone());
+        let store = self.clone();
+        let inner = move || store.inner_index();
+        Some(AnyIndex::new(ScheduledIndex::new(inner, notes)))
     }
 }

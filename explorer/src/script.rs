@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::verb::{Principal, Verb};
+use crate::{principal::Principal, verb::Verb};
 
 /// Who sends a request. Each party has cookies of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,14 +11,26 @@ pub enum Party {
     Browser,
     /// Somebody who knows the token that the browser began with.
     Attacker,
+    /// Another device of the user, which begins without a cookie.
+    Phone,
+    /// One more.
+    Tablet,
+    /// Code that no request runs in.
+    Administrator,
 }
 
+/// How many parties have cookies.
+pub(crate) const JARS: usize = 4;
+
 impl Party {
-    /// The number of its jar.
-    pub(crate) fn index(self) -> usize {
+    /// The number of its jar; `None` if it is no client.
+    pub(crate) fn jar(self) -> Option<usize> {
         match self {
-            Self::Browser => 0,
-            Self::Attacker => 1,
+            Self::Browser => Some(0),
+            Self::Attacker => Some(1),
+            Self::Phone => Some(2),
+            Self::Tablet => Some(3),
+            Self::Administrator => None,
         }
     }
 }

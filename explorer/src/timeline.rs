@@ -5,8 +5,8 @@ use std::fmt::Write;
 use session_core::{SessionId, SessionToken, Version};
 
 use crate::{
+    call::{Effect, Op},
     history::{Applied, Called, History},
-    scheduled_store::{Effect, Op},
 };
 
 /// Short names for ids, tokens and versions, in the order in which they appear.

@@ -6,38 +6,12 @@ use std::{fmt, str::FromStr, time::Duration};
 use session_core::{Outcome, SameSite, Session, SessionError};
 
 use crate::{
+    deed::Deed,
     footprint::Footprint,
     point::{self, Event},
+    principal::Principal,
+    view::{TAG, TALLY},
 };
-
-/// Somebody who logs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Principal {
-    /// The user.
-    Ann,
-    /// Another user of the same browser.
-    Bob,
-    /// The attacker.
-    Mallory,
-}
-
-impl Principal {
-    const ALL: [Self; 3] = [Self::Ann, Self::Bob, Self::Mallory];
-
-    /// The name that the session stores.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ann => "ann",
-            Self::Bob => "bob",
-            Self::Mallory => "mallory",
-        }
-    }
-
-    /// The principal of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|other| other.as_str() == name)
-    }
-}
 
 /// A call of a handler. Every script loads the session first, unless it is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,11 +46,13 @@ pub enum Verb {
     Wait,
     /// Changes the attributes of the cookie.
     SetCookie,
+    /// Sets the tag.
+    SetTag,
+    /// Removes the tag.
+    RemoveTag,
+    /// Does something to the sessions of a user.
+    Do(Deed),
 }
-
-/// The value that `Verb::Update` counts up: how often each update of a history was applied, four
-/// bits each.
-pub(crate) const TALLY: &str = "tally";
 
 impl Verb {
     /// The verbs of scripts that are enumerated.
@@ -96,6 +72,8 @@ impl Verb {
     ];
     /// The verbs of scripts that are sampled, in addition.
     pub const RARE: &'static [Self] = &[Self::Extend, Self::SetCookie, Self::Wait];
+    /// The verbs that change what a session is listed under, beside logins.
+    pub const OF_TAGS: &'static [Self] = &[Self::SetTag, Self::RemoveTag];
 
     /// Calls the session. `number` identifies this call among all of the history.
     pub(crate) async fn call(
@@ -125,6 +103,10 @@ impl Verb {
             }
             Self::Wait => drop(point::reach(Event::new("wait", Footprint::LOCAL)).await),
             Self::SetCookie => session.set_cookie(|cookie| cookie.same_site(SameSite::Strict))?,
+            Self::SetTag => session.set_tag(TAG.0, TAG.1)?,
+            Self::RemoveTag => session.remove_tag(TAG.0)?,
+            // it is called on all sessions
+            Self::Do(_) => {}
         }
         Ok(None)
     }
@@ -148,6 +130,9 @@ impl fmt::Display for Verb {
             Self::Extend => "extend",
             Self::SetCookie => "set_cookie",
             Self::Wait => "wait",
+            Self::SetTag => "set_tag",
+            Self::RemoveTag => "remove_tag",
+            Self::Do(deed) => return deed.fmt(f),
         })
     }
 }
@@ -160,10 +145,11 @@ impl FromStr for Verb {
         let mut verbs = std::iter::once(&Self::Read)
             .chain(Self::COMMON)
             .chain(Self::RARE)
+            .chain(Self::OF_TAGS)
             .chain(&logins);
-        let found = verbs.find(|verb| verb.to_string() == text);
-        found
-            .copied()
-            .ok_or_else(|| anyhow::anyhow!("no verb is called {text:?}"))
+        match verbs.find(|verb| verb.to_string() == text) {
+            Some(found) => Ok(*found),
+            None => Ok(Self::Do(text.parse()?)),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_core::Session;
 
-use crate::verb::{Principal, TALLY};
+use crate::principal::Principal;
 
 /// The contents of a session, as somebody saw them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,16 @@ pub struct Seen {
     pub tally: u64,
     /// Which writes are there, one bit each, by their number.
     pub names: u64,
+    /// It has the tag.
+    pub is_tagged: bool,
 }
+
+/// The tag that sessions can have.
+pub(crate) const TAG: (&str, &str) = ("sid", "1");
+
+/// The value that `Verb::Update` counts up: how often each update of a history was applied, four
+/// bits each.
+pub(crate) const TALLY: &str = "tally";
 
 /// The bit of a value that an anonymous session begins with.
 pub(crate) const ORIGIN: (&str, u32) = ("origin", 62);
@@ -41,6 +50,7 @@ impl Seen {
             principal: session.principal().as_deref().and_then(Principal::named),
             tally: session.get(TALLY).ok().flatten().unwrap_or(0),
             names,
+            is_tagged: session.tag(TAG.0).as_deref() == Some(TAG.1),
         }
     }
 

@@ -15,6 +15,10 @@ fn every_flaw_of_a_store_is_noticed() {
             Flaw::SaveKeepsLife => "anonymous,due: write",
             Flaw::TouchIgnoresVersion => "anonymous,due: read | log_in(ann)",
             Flaw::TouchChangesVersion => "anonymous: touch save write",
+            Flaw::PutKeepsNonce | Flaw::RemoveIgnoresNonce => {
+                "logged_in,two_nodes,stale: set_tag | admin: list(sid)"
+            }
+            Flaw::PutRenumbers => "logged_in,two_nodes: log_in(ann) | admin: end_all(ann)",
             Flaw::DestroyIgnoresVersion => "anonymous: log_in(ann) | attacker: destroy",
             Flaw::DestroyTakesAbsentForDone => {
                 "anonymous: require_unchanged destroy | require_unchanged destroy"

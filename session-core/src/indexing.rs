@@ -20,8 +20,8 @@ use crate::{
 const TTL_FACTOR: u32 = 2;
 
 /// What a write has to be listed under before it is acknowledged, the principal first: the labels
-/// that it adds to the stored contents, and the principal of a login even if it was there, because
-/// the request that added it may have failed before it was listed.
+/// that it adds to the stored contents. A login lists also those that were there, because the
+/// request that added them may have failed before they were listed.
 pub(crate) fn listings(
     config: &Config,
     id: SessionId,
@@ -38,8 +38,7 @@ pub(crate) fn listings(
         return Ok(Vec::new());
     }
     let is_new = |label: &Label| !stored.is_some_and(|stored| label.is_on(stored));
-    let must_list =
-        |label: &Label| logs_in && matches!(label, Label::Principal(_)) || is_new(label);
+    let must_list = |label: &Label| logs_in || is_new(label);
     let added = Label::all(contents).filter(must_list);
     added
         .map(|label| listing(config, label, id, ttl, now))

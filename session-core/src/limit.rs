@@ -52,7 +52,13 @@ pub(crate) async fn enforce(
     let label = Label::Principal(principal.into());
     let entries = members::entries(config, &label).await?;
     let mut others = members::living(config, &label, entries).await?;
+    let listed_and_living = others.len();
     others.retain(|(entry, _)| entry.id != own);
+    if others.len() == listed_and_living {
+        // It was ended meanwhile, perhaps for a newer one. Its entry was then removed, and its new
+        // number says nothing about which session is older.
+        return Ok(Verdict::Within);
+    }
     match limit.when_full {
         WhenFull::EvictOldest => {
             others.sort_unstable_by_key(|(entry, _)| Reverse(entry.sequence));

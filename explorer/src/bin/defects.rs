@@ -6,7 +6,8 @@
 //! cargo run --release -p explorer --bin defects [-- NAME…]
 //! ```
 //!
-//! A file has a title, and after it one or more replacements: `--- FILE`, the text, `+++`, the new
+//! A file has a title, the line `explore: users` if the parts about the sessions of a user suffice,
+//! and one or more replacements: `--- FILE`, the text, `+++`, the new
 //! text, `===`. The text must occur exactly once in the file.
 
 use std::{
@@ -21,6 +22,8 @@ use anyhow::{Context, bail, ensure};
 struct Defect {
     name: String,
     title: String,
+    /// It concerns the sessions of a user alone.
+    only_users: bool,
     replacements: Vec<Replacement>,
 }
 
@@ -82,6 +85,7 @@ fn read(file: &Path) -> anyhow::Result<Defect> {
     let mut defect = Defect {
         name: stem.to_string_lossy().into_owned(),
         title: text.lines().next().unwrap_or_default().to_owned(),
+        only_users: text.lines().nth(1) == Some("explore: users"),
         replacements: Vec::new(),
     };
     let mut rest = text.as_str();
@@ -211,6 +215,7 @@ fn explore(root: &Path, copy: &Path, defect: &Defect) -> anyhow::Result<String> 
     ensure!(built.success(), "it does not compile");
     let output = Command::new(target.join("release/explorer"))
         .args(["--until-failure", "--summary"])
+        .args(defect.only_users.then_some("--users"))
         .output()?;
     let line = String::from_utf8_lossy(&output.stdout);
     Ok(line.trim().to_owned())

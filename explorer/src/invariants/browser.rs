@@ -6,12 +6,8 @@
 use session_core::{SessionErrorKind, SessionId, SessionToken};
 
 use crate::{
-    case::Configuration,
-    evidence::Evidence,
-    history::RequestLog,
-    script::Party,
-    verb::{Principal, Verb},
-    view::View,
+    case::Configuration, evidence::Evidence, history::RequestLog, principal::Principal,
+    script::Party, verb::Verb, view::View,
 };
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
@@ -27,10 +23,11 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
         history.case.configuration,
         Configuration::Rolling | Configuration::OldKey
     ) && history.case.due;
-    if !all_delivered || overwrites || arrives_too_late(evidence) {
+    if !all_delivered || overwrites || arrives_too_late(evidence) || history.ends_by_index() {
         return;
     }
     let issuers: Vec<usize> = (0..history.requests.len())
+        .filter(|owner| shares_the_session(&history.requests[*owner]))
         .filter(|owner| is_issuer(evidence, *owner))
         .collect();
     let last = issuers.iter().copied().find(|last| {
@@ -139,6 +136,11 @@ fn arrives_too_late(evidence: &Evidence<'_>) -> bool {
     })
 }
 
+/// Whether a request is one of the browser, or of somebody who has its cookie.
+fn shares_the_session(request: &RequestLog) -> bool {
+    matches!(request.party, Party::Browser | Party::Attacker)
+}
+
 /// Whether a request issues or removes a token, by what it did to the store and by its response.
 fn is_issuer(evidence: &Evidence<'_>, owner: usize) -> bool {
     let history = evidence.history;
@@ -215,7 +217,7 @@ fn one_issues(evidence: &Evidence<'_>, issuer: usize, report: &mut dyn FnMut(Str
         }
         return;
     }
-    if *result == Err(SessionErrorKind::InDoubt) {
+    if *result == Err(SessionErrorKind::InDoubt) || history.is_unlisted(issuer) {
         return;
     }
     let (Some(token), Some(Ok(loaded))) = (&request.presented, &request.loaded) else {
@@ -279,6 +281,7 @@ fn only_login(request: &RequestLog) -> Option<Principal> {
             | Verb::Destroy
             | Verb::Save
             | Verb::Discard
+            | Verb::Do(_)
             | Verb::Reload => return None,
             Verb::Read
             | Verb::Write
@@ -287,6 +290,8 @@ fn only_login(request: &RequestLog) -> Option<Principal> {
             | Verb::RequireUnchanged
             | Verb::Extend
             | Verb::Wait
+            | Verb::SetTag
+            | Verb::RemoveTag
             | Verb::SetCookie => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use session_core::SessionId;
 
-use crate::{evidence::Evidence, history::History, scheduled_store::Op};
+use crate::{call::Op, evidence::Evidence, history::History};
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
     let history = evidence.history;

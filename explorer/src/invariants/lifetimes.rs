@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
+    call::{Effect, Op},
     evidence::Evidence,
     history::{Applied, RequestLog},
-    scheduled_store::{Effect, Op},
-    stage::ADVANCE,
+    setup::ADVANCE,
     verb::Verb,
 };
 
@@ -56,7 +56,7 @@ fn may_end(evidence: &Evidence<'_>, applied: &Applied) -> bool {
     let created = history.applied.iter().any(|other| {
         other.call.op == Op::Create && other.call.owner == call.owner && other.call.id == call.id
     });
-    ends || created || before.over
+    ends || created || before.over || history.is_ended_by_index(applied)
 }
 
 /// A write sets the life that the session's timeouts give it.

@@ -2,11 +2,14 @@
 //! token of a session of that principal. Concurrent logins of one principal end in one session,
 //! which holds what each of them wrote.
 
+use session_core::SessionErrorKind;
+
 use crate::{
     evidence::Evidence,
     history::{History, RequestLog},
+    principal::Principal,
     script::Script,
-    verb::{Principal, Verb},
+    verb::Verb,
 };
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
@@ -29,8 +32,11 @@ fn succeeds(
     let Some(principal) = committed_login(&request.script) else {
         return;
     };
-    if request.finished.is_none() {
+    let Some((_, result)) = &request.finished else {
         // it waits for another request, which is reported
+        return;
+    };
+    if history.case.limit.is_some() && *result == Err(SessionErrorKind::LimitReached) {
         return;
     }
     if !request.is_ok() {
@@ -62,12 +68,14 @@ fn committed_login(script: &Script) -> Option<Principal> {
         match verb {
             Verb::LogIn(principal) => (login, saved) = (Some(*principal), false),
             Verb::Save => saved = true,
-            Verb::Read | Verb::Wait => {}
+            Verb::Read | Verb::Wait | Verb::Do(_) => {}
             Verb::Write
             | Verb::Update
             | Verb::Touch
             | Verb::Renew
             | Verb::Extend
+            | Verb::SetTag
+            | Verb::RemoveTag
             | Verb::SetCookie => login = login.filter(|_| !saved),
             Verb::Discard | Verb::Reload => login = None,
             Verb::Regenerate | Verb::Destroy | Verb::RequireUnchanged => return None,
@@ -160,6 +168,8 @@ impl Part {
                 | Verb::Update
                 | Verb::Touch
                 | Verb::Extend
+                | Verb::SetTag
+                | Verb::RemoveTag
                 | Verb::SetCookie
                 | Verb::Save
                 | Verb::Wait => {}
@@ -167,6 +177,7 @@ impl Part {
                 | Verb::Renew
                 | Verb::Discard
                 | Verb::Reload
+                | Verb::Do(_)
                 | Verb::Regenerate
                 | Verb::Destroy
                 | Verb::RequireUnchanged => return Self::Other,

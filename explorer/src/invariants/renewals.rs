@@ -7,12 +7,13 @@ use std::collections::HashSet;
 use session_core::SessionToken;
 
 use crate::{
+    call::Op,
     case::Situation,
     evidence::Evidence,
     history::RequestLog,
-    scheduled_store::Op,
+    principal::Principal,
     script::Party,
-    verb::{Principal, Verb},
+    verb::Verb,
     view::{MAIL, ORIGIN, Seen},
 };
 
@@ -144,6 +145,11 @@ fn writes(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
         let Some(principal) = before.seen.principal else {
             continue;
         };
+        let mut verbs = request.script.0.iter();
+        if verbs.any(|verb| matches!(verb, Verb::Do(_))) {
+            // whom it may end is a promise of its own
+            continue;
+        }
         let loaded = matches!(request.loaded, Some(Ok(seen)) if seen.principal == Some(principal));
         if !loaded && !request.logins().contains(&principal) {
             report(format!(

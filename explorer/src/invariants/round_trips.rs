@@ -2,9 +2,13 @@
 //! makes more round trips than the design lists.
 
 use crate::{
+    call::{IndexCall, IndexOp},
+    case::Indexing,
     evidence::Evidence,
     history::{History, RequestLog},
     verb::Verb,
+    view::View,
+    whose::Whose,
 };
 
 pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
@@ -16,8 +20,16 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
                 "request {owner} did not touch its session and called the store"
             ));
         }
-        if !is_alone(history, owner) {
+        if !is_alone(history, owner) || reads_others(history, request) {
             continue;
+        }
+        let listings = history.index_calls.iter();
+        let listings = listings.filter(|call| call.owner == owner && is_awaited(call));
+        let (listings, most) = (listings.count(), most_listings(history, owner, request));
+        if listings > most {
+            report(format!(
+                "request {owner} waited for the index {listings} times; {most} are enough"
+            ));
         }
         let most = most_calls(history, owner, request);
         if calls > most {
@@ -26,6 +38,44 @@ pub(super) fn check(evidence: &Evidence<'_>, report: &mut dyn FnMut(String)) {
             ));
         }
     }
+}
+
+/// Whether a request looks at sessions beside its own.
+fn reads_others(history: &History<'_>, request: &RequestLog) -> bool {
+    let limits = history.case.limit.is_some() && request.script.logs_in();
+    let mut verbs = request.script.0.iter();
+    limits || verbs.any(|verb| matches!(verb, Verb::Do(_)))
+}
+
+/// Whether its caller waits for the answer.
+fn is_awaited(call: &IndexCall) -> bool {
+    match call.op {
+        IndexOp::Put | IndexOp::Entries | IndexOp::Remove => !call.late,
+        IndexOp::Refresh | IndexOp::Forget => false,
+    }
+}
+
+/// How often a request has to wait for an index on another node: once for each label that it adds
+/// with a write, or has after a login.
+fn most_listings(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
+    if history.case.indexing != Some(Indexing::TwoNodes) {
+        return 0;
+    }
+    let labels = |view: &View| {
+        Whose::ALL
+            .iter()
+            .filter(|whose| whose.has(&view.seen))
+            .count()
+    };
+    let writes = history.applied.iter();
+    let writes = writes.filter(|applied| applied.call.owner == owner && applied.call.changed());
+    let most = writes.map(|applied| match (&applied.before, &applied.after) {
+        (_, None) => 0,
+        (None, Some(after)) => labels(after),
+        (Some(_), Some(after)) if request.script.logs_in() => labels(after),
+        (Some(before), Some(after)) => labels(after).saturating_sub(labels(before)),
+    });
+    most.sum()
 }
 
 /// Whether nothing came between the calls of a request, and nothing went wrong.
@@ -74,6 +124,8 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
             | Verb::Renew
             | Verb::Extend
             | Verb::SetCookie
+            | Verb::SetTag
+            | Verb::RemoveTag
             | Verb::Touch => pending.writes = true,
             Verb::LogIn(other) => {
                 pending.writes = true;
@@ -97,7 +149,7 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
                 calls += usize::from(pending.ends) + 1;
                 pending = Pending::default();
             }
-            Verb::Read | Verb::RequireUnchanged | Verb::Discard | Verb::Wait => {}
+            Verb::Do(_) | Verb::Read | Verb::RequireUnchanged | Verb::Discard | Verb::Wait => {}
         }
     }
     let resaves = history.case.configuration == crate::case::Configuration::Resave;

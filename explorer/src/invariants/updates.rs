@@ -2,7 +2,7 @@
 
 use session_core::SessionId;
 
-use crate::{evidence::Evidence, scheduled_store::Op};
+use crate::{call::Op, evidence::Evidence};
 
 /// The bits that are set if an update was applied twice or more.
 const TWICE: u64 = 0xeeee_eeee_eeee_eeee;

@@ -316,6 +316,34 @@ async fn a_login_that_joins_a_session_lists_it() {
     assert_eq!(listed(&sessions, "ann").await, [id(&sessions, &jar).await]);
 }
 
+/// A login that is repeated because its tag could not be listed lists the tag, although it is on
+/// the record already.
+#[tokio::test]
+async fn a_login_that_joins_a_session_lists_its_tags() {
+    let store = TestStore::default().with_split_index();
+    let sessions = sessions(&store);
+    let mut jar = anonymous(&sessions).await;
+    for attempt in 0..2 {
+        let login = post(&sessions, &jar).await;
+        login.session.log_in("ann").expect("open");
+        login.session.set_tag("sid", "a1").expect("open");
+        if attempt == 0 {
+            store.fail(Call::Put, StoreErrorKind::Unavailable);
+            store.fail(Call::Put, StoreErrorKind::Unavailable);
+        }
+        let finished = login.finish(&mut jar).await;
+        assert_eq!(finished.is_ok(), attempt == 1, "{finished:?}");
+        store.clear_faults();
+    }
+    let own = id(&sessions, &jar).await;
+    for of in [sessions.of("ann"), sessions.tagged("sid", "a1")] {
+        let list = of.list().await.expect("no fault");
+        let ids: Vec<_> = list.iter().map(|info| info.id()).collect();
+        assert_eq!(ids, [own]);
+    }
+    assert_eq!(sessions.tagged("sid", "a1").end_all().await.ok(), Some(1));
+}
+
 /// Holds a step of `end_all` and lets a login finish meanwhile: the login is ended, or comes after.
 #[tokio::test]
 async fn a_login_concurrent_with_end_all_is_ended_or_comes_after() {
@@ -431,6 +459,31 @@ async fn the_oldest_sessions_end_if_there_are_too_many() {
         log_in(&sessions, "bob").await;
         assert_eq!(listed(&sessions, "ann").await.len(), 2);
     }
+}
+
+/// A login in the oldest session is ended for a newer one before it is listed again. It must not
+/// end another session in its turn.
+#[tokio::test]
+async fn a_login_that_was_ended_for_a_newer_one_ends_nobody() {
+    // more than the memory store cleans up by itself
+    const MAX: usize = 70;
+    let store = TestStore::default().with_split_index();
+    let sessions = limited(&store, MAX, WhenFull::EvictOldest);
+    let oldest = log_in(&sessions, "ann").await;
+    for _ in 1..MAX {
+        log_in(&sessions, "ann").await;
+    }
+    let again = post(&sessions, &oldest).await;
+    again.session.log_in("ann").expect("open");
+    let gate = store.hold(Call::Put);
+    let listing = tokio::spawn(async move { again.finish(&mut Jar::default()).await });
+    gate.arrived().await;
+    let newest = log_in(&sessions, "ann").await;
+    assert_eq!(listed(&sessions, "ann").await.len(), MAX);
+    gate.open();
+    let _ = listing.await.expect("no panic").expect("no fault");
+    assert_eq!(listed(&sessions, "ann").await.len(), MAX);
+    assert!(principal(&sessions, &newest).await.is_some());
 }
 
 #[tokio::test]
