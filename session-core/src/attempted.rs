@@ -31,8 +31,8 @@ pub(crate) struct Attempted {
     pub(crate) reissue: bool,
     /// What the index must list before the write is acknowledged: the principal first.
     pub(crate) listings: Vec<Listing>,
-    /// It extends the session's life so much that the index has to know.
-    pub(crate) extends: bool,
+    /// The index is told that the session lives, as far as that is not in the listings.
+    pub(crate) refreshes: bool,
 }
 
 impl Attempted {

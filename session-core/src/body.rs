@@ -18,6 +18,8 @@ pub(crate) struct Body {
     pub(crate) authenticated_at: Option<Millis>,
     /// When the secret was last replaced.
     pub(crate) renewed_at: Option<Millis>,
+    /// When a write of the record last told the index about it.
+    pub(crate) listed_at: Option<Millis>,
     pub(crate) transport: Transport,
     pub(crate) contents: Arc<Contents>,
     /// Fields that a newer release wrote, kept as they are: name and encoded value.
@@ -137,6 +139,7 @@ mod tests {
             created_at: Millis(1_000),
             authenticated_at,
             renewed_at: None,
+            listed_at: None,
             transport: Transport::Cookie,
             contents: Arc::default(),
             unknown: Vec::new(),

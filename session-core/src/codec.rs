@@ -28,6 +28,7 @@ const SECRETS: &str = "secrets";
 const CREATED_AT: &str = "created_at";
 const AUTHENTICATED_AT: &str = "authenticated_at";
 const RENEWED_AT: &str = "renewed_at";
+const LISTED_AT: &str = "listed_at";
 const IDLE_TIMEOUT: &str = "idle_timeout";
 const ABSOLUTE_TIMEOUT: &str = "absolute_timeout";
 const PERSISTENT: &str = "persistent";
@@ -63,6 +64,7 @@ pub(crate) fn encode(body: &Body) -> Bytes {
         created_at,
         authenticated_at,
         renewed_at,
+        listed_at,
         transport,
         contents,
         unknown,
@@ -77,6 +79,7 @@ pub(crate) fn encode(body: &Body) -> Bytes {
     let optional = [
         authenticated_at.is_some(),
         renewed_at.is_some(),
+        listed_at.is_some(),
         lifetime.idle.is_some(),
         lifetime.absolute.is_some(),
         lifetime.persistent.is_some(),
@@ -96,6 +99,7 @@ pub(crate) fn encode(body: &Body) -> Bytes {
         (CREATED_AT, Some(created_at.0)),
         (AUTHENTICATED_AT, authenticated_at.map(|at| at.0)),
         (RENEWED_AT, renewed_at.map(|at| at.0)),
+        (LISTED_AT, listed_at.map(|at| at.0)),
         (IDLE_TIMEOUT, lifetime.idle.map(millis)),
         (ABSOLUTE_TIMEOUT, lifetime.absolute.map(millis)),
     ];
@@ -157,6 +161,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
     let mut created_at = None;
     let mut authenticated_at = None;
     let mut renewed_at = None;
+    let mut listed_at = None;
     let mut lifetime = LifetimeOverrides::default();
     let mut cookie = None;
     let mut principal = None;
@@ -172,6 +177,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
             b"created_at" => set(CREATED_AT, &mut created_at, decode_time(r)),
             b"authenticated_at" => set(AUTHENTICATED_AT, &mut authenticated_at, decode_time(r)),
             b"renewed_at" => set(RENEWED_AT, &mut renewed_at, decode_time(r)),
+            b"listed_at" => set(LISTED_AT, &mut listed_at, decode_time(r)),
             b"idle_timeout" => set(IDLE_TIMEOUT, &mut lifetime.idle, decode_duration(r)),
             b"absolute_timeout" => {
                 set(ABSOLUTE_TIMEOUT, &mut lifetime.absolute, decode_duration(r))
@@ -198,6 +204,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Body, DecodeError> {
         created_at: created_at.ok_or(missing(CREATED_AT))?,
         authenticated_at,
         renewed_at,
+        listed_at,
         transport: transport.unwrap_or_default(),
         contents: Arc::new(Contents {
             data: data.ok_or(missing(DATA))?,

@@ -128,7 +128,7 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
                 let result = config.store.touch(&id, version, ttl).await;
                 let change = commit.touched(&id, result)?;
                 if matches!(change, Ok(Change::Applied(_))) {
-                    indexing::refresh(config, id, &contents, ttl, now.wall);
+                    indexing::refresh(config, id, &contents, &[], ttl, now.wall);
                 }
                 Answer::Touched {
                     ttl,
@@ -178,6 +178,8 @@ struct InFlight<'s> {
     pending: Pending,
     /// What the session contained that the store was last asked to remove.
     removed: Option<Arc<Contents>>,
+    /// It has done so, or may have.
+    removes: bool,
 }
 
 enum Pending {
@@ -202,6 +204,7 @@ impl<'s> InFlight<'s> {
             repeats: false,
             pending: Pending::None,
             removed: None,
+            removes: false,
         }
     }
 
@@ -219,8 +222,9 @@ impl<'s> InFlight<'s> {
         let ended_before = self.progress.outcome.ended;
         let result = self.progress.apply_answer(answer, context);
         let outcome = &self.progress.outcome;
-        if let Some(Ended { id, reason }) = outcome.ended.filter(|_| ended_before != outcome.ended)
-        {
+        let ended = outcome.ended.filter(|_| ended_before != outcome.ended);
+        // what was absent was ended by somebody else
+        if let (Some(Ended { id, reason }), true) = (ended, self.removes) {
             let principal = principal(self.removed.as_ref());
             event::ended(&shared.config, id, reason, principal);
         }
@@ -288,9 +292,10 @@ impl<'s> InFlight<'s> {
             Ok(Saved::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
-        if attempted.extends && matches!(result, Ok(Change::Applied(_))) {
+        if attempted.refreshes && matches!(result, Ok(Change::Applied(_))) {
             let (config, contents) = (&self.shared.config, &attempted.body.contents);
-            indexing::refresh(config, id, contents, attempted.ttl, self.now.wall);
+            let (listed, ttl) = (&attempted.listings, attempted.ttl);
+            indexing::refresh(config, id, contents, listed, ttl, self.now.wall);
         }
         Ok(Answer::Saved(attempted, result))
     }
@@ -324,6 +329,12 @@ impl<'s> InFlight<'s> {
             Ok(Destroyed::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
+        match &result {
+            Ok(Change::Applied(_)) => self.removes = true,
+            Ok(Change::Conflict(_)) => self.removes = false,
+            Ok(Change::Gone) => {}
+            Err(error) => self.removes |= error.kind() == StoreErrorKind::Timeout,
+        }
         if let (Ok(Change::Applied(_)), Some(contents)) = (&result, &self.removed) {
             indexing::forget(&self.shared.config, id, contents);
         }
@@ -362,7 +373,12 @@ impl<'s> InFlight<'s> {
             return Ok(Answer::Limited(Verdict::Within));
         };
         let principal = unlisted.attempted.body.contents.principal.as_deref();
-        let verdict = limit::enforce(config, limit, principal, unlisted.id(), listed).await?;
+        let login = limit::ListedLogin {
+            id: unlisted.id(),
+            replaces: self.progress.state.replaced_id(),
+            sequence: listed.sequence,
+        };
+        let verdict = limit::enforce(config, limit, principal, login).await?;
         Ok(Answer::Limited(verdict))
     }
 

@@ -53,7 +53,8 @@ pub(crate) enum Step<'s> {
         /// What it contains, as far as that is known: the index is told.
         contents: Option<&'s Arc<Contents>>,
     },
-    /// Find out whether a principal may have one more session, beside the one that logs in.
+    /// Find out whether a principal may have one more session, beside the one that logs in or is
+    /// replaced.
     FindRoom {
         principal: &'s Arc<str>,
         own: Option<SessionId>,
@@ -88,6 +89,9 @@ pub(crate) struct Save<'s> {
     pub(crate) reissue: bool,
     /// The life of the session is extended by more than a little.
     pub(crate) extends: bool,
+    /// The session is listed under all that it can be found by, before the write is acknowledged,
+    /// and not only under what is new.
+    pub(crate) lists_all: bool,
 }
 
 /// What a save does to the secrets of a session.
@@ -195,7 +199,7 @@ pub(crate) fn decide<'s>(
         State::Uninitialized { new, discarded } => {
             let save_uninitialized = policy.express.save_uninitialized && !discarded;
             if facts.trigger == Trigger::Save || save_uninitialized {
-                context.create(new, &new.initial, None)
+                context.create(new, &new.initial, None, None)
             } else {
                 Step::Done(None)
             }
@@ -217,7 +221,10 @@ pub(crate) fn decide<'s>(
             base,
             discarded: false,
         } => context.unchanged(base),
-        State::Modified { base, draft } if draft.contents() == base.contents() => {
+        // a tag that is set again may belong to a write that was not listed
+        State::Modified { base, draft }
+            if draft.contents() == base.contents() && !draft.sets_tag() =>
+        {
             context.unchanged(base)
         }
         State::Modified { base, draft } => context.save(base, draft, SecretChange::Keep),
@@ -269,8 +276,9 @@ pub(crate) fn decide<'s>(
             retired,
             progress: Regeneration::Planned,
         } => {
+            let replaced = retired.as_ref().map(|retired| retired.base.token.id());
             match (
-                context.create(new, draft.contents(), draft.login()),
+                context.create(new, draft.contents(), draft.login(), replaced),
                 retired,
             ) {
                 (Step::NotStored, _) => Step::Fail(Refusal::CannotSetCookie),
@@ -338,7 +346,7 @@ impl Context<'_> {
             return Step::Done(None);
         }
         match (
-            self.create(new, draft.contents(), draft.login()),
+            self.create(new, draft.contents(), draft.login(), None),
             draft.login(),
         ) {
             (Step::NotStored, Some(_)) => Step::Fail(Refusal::CannotSetCookie),
@@ -351,6 +359,7 @@ impl Context<'_> {
         new: &'s NewSession,
         contents: &'s Arc<Contents>,
         login: Option<&'s Login>,
+        replaced: Option<SessionId>,
     ) -> Step<'s> {
         if !self.facts.request.can_set_cookie(&contents.cookie) {
             return Step::NotStored;
@@ -376,7 +385,7 @@ impl Context<'_> {
         {
             return Step::FindRoom {
                 principal: &login.principal,
-                own: None,
+                own: replaced,
             };
         }
         match &new.token {
@@ -432,6 +441,10 @@ impl Context<'_> {
             only_extends: false,
             reissue: replaces_key || repeats_cookie && is_in_cookie(base),
             extends: self.extends_life(base, ttl),
+            // the index keeps a key for as long as it has heard of, so a longer life must not wait
+            lists_all: draft.login().is_some()
+                || draft.sets_tag()
+                || before.lifetime != after.lifetime,
         })
     }
 
@@ -468,6 +481,7 @@ impl Context<'_> {
                 only_extends: true,
                 reissue,
                 extends: due,
+                lists_all: false,
             });
         }
         let asked = base.touch_requested || self.facts.trigger == Trigger::Save;

@@ -44,6 +44,13 @@ impl Draft {
         self.login.as_ref()
     }
 
+    /// Whether a tag was set, perhaps to the value that it has. It may not be listed yet.
+    pub(crate) fn sets_tag(&self) -> bool {
+        self.ops
+            .iter()
+            .any(|op| matches!(op, Op::SetTag(_, Some(_))))
+    }
+
     /// Whether the application wrote anything. A write that changed nothing counts.
     pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty() && self.login.is_none()

@@ -29,12 +29,13 @@ pub(crate) fn create(
         ttl,
     } = create;
     let (config, id) = (&shared.config, token.id());
-    let listings = indexing::listings(config, id, None, contents, false, *ttl, now.wall)?;
+    let listings = indexing::listings(config, id, None, contents, *ttl, now.wall)?;
     let body = Body {
         secrets: Secrets::one(token.secret().hash()),
         created_at: new.created_at,
         authenticated_at: login.map(|login| login.at),
         renewed_at: None,
+        listed_at: (!listings.is_empty()).then_some(now.wall),
         transport: shared.request.facts().transport,
         contents: Arc::clone(contents),
         unknown: Vec::new(),
@@ -51,7 +52,7 @@ pub(crate) fn create(
         only_extends: false,
         reissue: false,
         listings,
-        extends: false,
+        refreshes: false,
     }))
 }
 
@@ -70,10 +71,12 @@ pub(crate) fn save(
         only_extends,
         reissue,
         extends,
+        lists_all,
     } = save;
-    let (config, id, stored) = (&shared.config, base.token.id(), Some(&**base.contents()));
-    let logs_in = login.is_some();
-    let listings = indexing::listings(config, id, stored, contents, logs_in, *ttl, now.wall)?;
+    let (config, id, listed_at) = (&shared.config, base.token.id(), base.body.listed_at);
+    let stored = (!lists_all).then(|| &**base.contents());
+    let listings = indexing::listings(config, id, stored, contents, *ttl, now.wall)?;
+    let refreshes = indexing::is_refresh_due(config, contents, listed_at, *extends, now.wall);
     let renews = *secret != SecretChange::Keep;
     let token = match renews {
         true => SessionToken::new(base.token.id(), Secret::generate(&*shared.config.entropy)?),
@@ -88,6 +91,10 @@ pub(crate) fn save(
         } else {
             base.body.renewed_at
         },
+        listed_at: match refreshes {
+            true => Some(now.wall),
+            false => listed_at,
+        },
         transport: base.body.transport,
         contents: Arc::clone(contents),
         unknown: base.body.unknown.clone(),
@@ -100,10 +107,10 @@ pub(crate) fn save(
         ttl: *ttl,
         opens: renews || !base.is_superseded(),
         renews,
-        logs_in,
+        logs_in: login.is_some(),
         only_extends: *only_extends,
         reissue: *reissue,
-        extends: *extends && listings.is_empty(),
+        refreshes,
         listings,
     }))
 }

@@ -210,6 +210,7 @@ mod tests {
             created_at: Millis(4),
             authenticated_at: None,
             renewed_at: None,
+            listed_at: None,
             transport: Transport::Cookie,
             contents: std::sync::Arc::default(),
             unknown: Vec::new(),

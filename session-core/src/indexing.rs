@@ -19,30 +19,45 @@ use crate::{
 /// best effort: if it misses one extension, its entry still outlives the session.
 const TTL_FACTOR: u32 = 2;
 
-/// What a write has to be listed under before it is acknowledged, the principal first: the labels
-/// that it adds to the stored contents. A login lists also those that were there, because the
-/// request that added them may have failed before they were listed.
+/// What a write has to be listed under before it is acknowledged, the principal first: all labels
+/// of the contents, or those that the stored contents do not have.
 pub(crate) fn listings(
     config: &Config,
     id: SessionId,
     stored: Option<&Contents>,
     contents: &Contents,
-    logs_in: bool,
     ttl: Duration,
     now: Millis,
 ) -> Result<Vec<Listing>, SessionError> {
     let keeps_labels = stored.is_some_and(|stored| {
         stored.principal == contents.principal && stored.tags == contents.tags
     });
-    if config.index.is_none() || !contents.is_labelled() || keeps_labels && !logs_in {
+    if config.index.is_none() || !contents.is_labelled() || keeps_labels {
         return Ok(Vec::new());
     }
     let is_new = |label: &Label| !stored.is_some_and(|stored| label.is_on(stored));
-    let must_list = |label: &Label| logs_in || is_new(label);
-    let added = Label::all(contents).filter(must_list);
+    let added = Label::all(contents).filter(is_new);
     added
         .map(|label| listing(config, label, id, ttl, now))
         .collect()
+}
+
+/// Whether a write should tell the index that the session lives: it extends the life, or no write
+/// has told it for so long that a touch would be due. A session that is written often gets no
+/// touches.
+pub(crate) fn is_refresh_due(
+    config: &Config,
+    contents: &Contents,
+    listed_at: Option<Millis>,
+    extends: bool,
+    now: Millis,
+) -> bool {
+    if config.index.is_none() || !contents.is_labelled() {
+        return false;
+    }
+    let touch_after = config.policy.timeouts.touch_after(&contents.lifetime);
+    let is_long_ago = |at: Millis| now.since(at).max(at.since(now)) > touch_after;
+    extends || listed_at.is_none_or(is_long_ago)
 }
 
 fn listing(
@@ -74,16 +89,21 @@ pub(crate) async fn put(config: &Config, listings: &[Listing]) -> Result<Listed,
     Ok(listed.first().copied().unwrap_or(Listed::new(0, 0)))
 }
 
-/// The life of a session was extended.
+/// The session lives on. What is `listed` already is left out.
 pub(crate) fn refresh(
     config: &Config,
     id: SessionId,
     contents: &Contents,
+    listed: &[Listing],
     ttl: Duration,
     now: Millis,
 ) {
     let Some(index) = &config.index else { return };
-    for label in Label::all(contents) {
+    let is_listed = |label: &Label| {
+        let key = label.key();
+        listed.iter().any(|listing| listing.key == key)
+    };
+    for label in Label::all(contents).filter(|label| !is_listed(label)) {
         match listing(config, label, id, ttl, now) {
             Ok(listing) => index.refresh(listing),
             // the next touch tries again

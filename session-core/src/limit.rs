@@ -7,15 +7,12 @@
 
 use std::cmp::Reverse;
 
-use futures_util::future::try_join_all;
-
 use crate::{
     answer::Verdict,
     config::Config,
     error::SessionError,
     id::SessionId,
     label::Label,
-    listing::Listed,
     members,
     outcome::EndReason,
     policy::{SessionLimit, WhenFull},
@@ -38,13 +35,21 @@ pub(crate) async fn has_room(
     Ok((living.len() as u64) < limit.max)
 }
 
+/// A login whose session is listed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListedLogin {
+    pub(crate) id: SessionId,
+    /// The session that this one replaces, and that ends with the login.
+    pub(crate) replaces: Option<SessionId>,
+    pub(crate) sequence: u64,
+}
+
 /// Enforces the limit for a session that is listed. If it exceeds the limit, it is ended.
 pub(crate) async fn enforce(
     config: &Config,
     limit: SessionLimit,
     principal: Option<&str>,
-    own: SessionId,
-    listed: Listed,
+    login: ListedLogin,
 ) -> Result<Verdict, SessionError> {
     let Some(principal) = principal else {
         return Ok(Verdict::Within);
@@ -52,9 +57,9 @@ pub(crate) async fn enforce(
     let label = Label::Principal(principal.into());
     let entries = members::entries(config, &label).await?;
     let mut others = members::living(config, &label, entries).await?;
-    let listed_and_living = others.len();
-    others.retain(|(entry, _)| entry.id != own);
-    if others.len() == listed_and_living {
+    let lives = others.iter().any(|(entry, _)| entry.id == login.id);
+    others.retain(|(entry, _)| entry.id != login.id && Some(entry.id) != login.replaces);
+    if !lives {
         // It was ended meanwhile, perhaps for a newer one. Its entry was then removed, and its new
         // number says nothing about which session is older.
         return Ok(Verdict::Within);
@@ -64,25 +69,22 @@ pub(crate) async fn enforce(
             others.sort_unstable_by_key(|(entry, _)| Reverse(entry.sequence));
             let newer = others
                 .iter()
-                .take_while(|(entry, _)| entry.sequence > listed.sequence);
+                .take_while(|(entry, _)| entry.sequence > login.sequence);
             // a newer login ends this session, if it is one too many, before it is acknowledged
             let kept = limit.max.saturating_sub(1).max(newer.count() as u64);
             let kept = usize::try_from(kept).unwrap_or(usize::MAX);
-            let oldest = others.iter().skip(kept);
-            let ends = oldest
-                .map(|(entry, _)| members::end_one(config, &label, &entry.id, EndReason::Evicted));
-            let ended = try_join_all(ends).await?;
-            tracing::debug!(ended = ended.len(), "sessions beyond the limit ended");
+            let oldest = others.iter().skip(kept).map(|(entry, _)| entry.id);
+            members::evict(config, &label, oldest.collect()).await?;
             Ok(Verdict::Within)
         }
         WhenFull::Reject => {
             let older = others
                 .iter()
-                .filter(|(entry, _)| entry.sequence < listed.sequence);
+                .filter(|(entry, _)| entry.sequence < login.sequence);
             if (older.count() as u64) < limit.max {
                 return Ok(Verdict::Within);
             }
-            members::end_one(config, &label, &own, EndReason::Evicted).await?;
+            members::end_one(config, &label, &login.id, EndReason::Evicted).await?;
             Ok(Verdict::Exceeded)
         }
     }

@@ -47,16 +47,16 @@ pub(crate) fn finish<B>(
     let token = token_header(shared);
     let headers = response.headers_mut();
     vary(headers, shared.config.transports);
-    match &token {
-        Some(_) => keep_out_of_shared_caches(headers),
+    match token {
+        Some(token) => {
+            add(token, shared.request.nested, response);
+            keep_out_of_caches(response.headers_mut());
+        }
         None => {
             headers
                 .entry(header::CACHE_CONTROL)
                 .or_insert(HeaderValue::from_static("private"));
         }
-    }
-    if let Some(token) = token {
-        add(token, shared.request.nested, response);
     }
     Ok(outcome)
 }
@@ -158,12 +158,15 @@ fn add<B>(token: TokenHeader, is_nested: bool, response: &mut Response<B>) {
 }
 
 /// A response that carries a token must not be stored by a shared cache (RFC 9111 §3), which would
-/// hand it to other users.
-fn keep_out_of_shared_caches(headers: &mut HeaderMap) {
+/// hand it to other users. One that hands a token to a script must not be stored at all: taken from
+/// the cache later, it would replace a newer token.
+fn keep_out_of_caches(headers: &mut HeaderMap) {
+    let is_for_script = headers.contains_key(bearer::SESSION_TOKEN);
     let is_private = |value: &HeaderValue| {
         let value = value.to_str().unwrap_or_default();
         value.split(',').map(str::trim).any(|directive| {
-            directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("private")
+            directive.eq_ignore_ascii_case("no-store")
+                || !is_for_script && directive.eq_ignore_ascii_case("private")
         })
     };
     let values = headers.get_all(header::CACHE_CONTROL);

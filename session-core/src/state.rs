@@ -338,6 +338,17 @@ impl State {
         }
     }
 
+    /// The id of the session that the one that was created replaces.
+    pub(crate) fn replaced_id(&self) -> Option<SessionId> {
+        match self {
+            Self::Regenerated {
+                retired: Some(retired),
+                ..
+            } => Some(retired.base.token.id()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn created_at(&self) -> Option<Millis> {
         match self.base() {
             Some(base) => Some(base.body.created_at),

@@ -147,6 +147,14 @@ impl Timeouts {
         })
     }
 
+    /// The smallest extension of the life of this session that is worth a write.
+    pub(crate) fn touch_after(&self, own: &LifetimeOverrides) -> Duration {
+        match (own.idle, self.touch_after) {
+            (None, Some(touch_after)) => touch_after,
+            (Some(_), _) | (None, None) => self.idle(own) / 10,
+        }
+    }
+
     /// Whether a touch is due: the store keeps the session for `remaining`, and should keep it for
     /// `ttl`.
     ///
@@ -167,10 +175,7 @@ impl Timeouts {
         ttl: Duration,
         remaining: Option<Duration>,
     ) -> bool {
-        let touch_after = match (own.idle, self.touch_after) {
-            (None, Some(touch_after)) => touch_after,
-            (Some(_), _) | (None, None) => self.idle(own) / 10,
-        };
+        let touch_after = self.touch_after(own);
         let is_last = ttl < whole_millis(self.idle(own));
         match remaining {
             None => true,

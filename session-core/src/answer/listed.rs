@@ -8,7 +8,7 @@ use crate::{
     error::SessionError,
     listing::Listed,
     outcome::Outcome,
-    state::{Base, Refusal, State},
+    state::{Base, Refusal, Regeneration, State},
     store::Applied,
     unlisted::{Due, Unlisted},
 };
@@ -77,6 +77,15 @@ impl Applier<'_, '_> {
                 let draft = draft.without_login(base.contents());
                 on_base(base, draft, false)
             }
+            // what the login was to replace stays
+            State::Regenerated {
+                retired: Some(retired),
+                progress: Regeneration::Planned,
+                ..
+            } if retired.own.is_none() && !retired.in_doubt => State::Unmodified {
+                base: retired.base,
+                discarded: false,
+            },
             State::Regenerated {
                 new,
                 draft,

@@ -30,6 +30,7 @@ fn golden() -> Body {
         created_at: Millis(1_700_000_000_123),
         authenticated_at: Some(Millis(1_700_000_060_000)),
         renewed_at: Some(Millis(1_700_000_061_000)),
+        listed_at: Some(Millis(1_700_000_062_000)),
         transport: Transport::Bearer,
         contents: Arc::new(Contents {
             data,
@@ -475,6 +476,7 @@ fn body() -> impl Strategy<Value = Body> {
                 created_at: times.0,
                 authenticated_at: times.1,
                 renewed_at: times.2,
+                listed_at: times.2,
                 transport,
                 contents: Arc::new(contents),
                 unknown,

@@ -281,3 +281,25 @@ async fn the_id_for_logs_is_that_of_the_token_that_decides() {
     let handle = sessions.begin(&client.request());
     assert_eq!(handle.presented_id(), None);
 }
+
+/// A script that gets an older response from its cache would take over an older token.
+#[tokio::test]
+async fn a_response_with_a_token_for_a_script_is_not_stored() {
+    let sessions = both(&TestStore::default());
+    for (asks, expected) in [(true, "no-store"), (false, "private, max-age=600")] {
+        let client = match asks {
+            true => Client::default().asks(),
+            false => Client::default(),
+        };
+        let (handle, session) = client.begin(&sessions).await;
+        session.insert("a", &1).expect("a write");
+        let mut response = Response::new(());
+        let kept = HeaderValue::from_static("private, max-age=600");
+        response.headers_mut().insert(header::CACHE_CONTROL, kept);
+        let _ = sessions
+            .finish(&handle, &mut response)
+            .await
+            .expect("no fault");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], expected);
+    }
+}

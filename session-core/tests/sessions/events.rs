@@ -147,3 +147,16 @@ async fn a_login_is_told_when_it_is_listed() {
     use SessionEventKind::{Created, LoggedIn};
     assert_eq!(log.kinds(), [Created, LoggedIn]);
 }
+
+#[tokio::test]
+async fn of_two_logouts_one_ends_the_session() {
+    let (sessions, log) = observed(&TestStore::default());
+    let jar = anonymous(&sessions).await;
+    let (first, second) = (post(&sessions, &jar).await, post(&sessions, &jar).await);
+    log.take();
+    for request in [first, second] {
+        request.session.log_out().expect("open");
+        let _ = request.finish(&mut Jar::default()).await.expect("no fault");
+    }
+    assert_eq!(log.kinds(), [SessionEventKind::Ended(EndReason::Destroyed)]);
+}

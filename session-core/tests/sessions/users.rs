@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::Response;
 use session_core::{
-    AnyIndex, Index, IndexEntry, IndexKey, Listing, MemoryStore, Nonce, OutcomeKind, SessionError,
-    SessionErrorKind, SessionId, Sessions, Store, StoreErrorKind, WhenFull,
+    AnyIndex, Index, IndexEntry, IndexKey, Listing, MemoryStore, Nonce, OutcomeKind, Record, Saved,
+    SessionError, SessionErrorKind, SessionId, Sessions, Store, StoreErrorKind, Version, WhenFull,
+    Write,
     testing::{Call, ManualClock, TestStore},
 };
 
@@ -612,4 +613,176 @@ async fn ending_all_is_an_error_if_the_store_fails() {
     log_in(&sessions, "ann").await;
     store.lose_answer(Call::Destroy);
     assert_eq!(sessions.of("ann").end_all().await.expect("settled"), 1);
+}
+
+/// Each write gives the record a full life, so that neither a touch nor a longer life is ever due.
+#[tokio::test]
+async fn a_session_that_is_written_often_stays_listed() {
+    let clock = ManualClock::default();
+    let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+    let sessions = builder(&store).clock(clock.clone()).build().expect("valid");
+    let mut jar = log_in(&sessions, "ann").await;
+    let logged_in_at = entries(&store, "ann").await[0].seen_at;
+    // three times the idle timeout
+    for minute in 0..90 {
+        clock.advance(Duration::from_secs(60));
+        visit(&sessions, &mut jar, move |session| {
+            session.insert("minute", &minute)
+        })
+        .await;
+    }
+    let found = entries(&store, "ann").await;
+    assert_eq!(found.len(), 1);
+    let seen_after = found[0]
+        .seen_at
+        .duration_since(logged_in_at)
+        .expect("later");
+    assert!(seen_after >= Duration::from_secs(86 * 60), "{seen_after:?}");
+}
+
+/// "Remember me" makes the session outlive what the index was told when the tag was set.
+#[tokio::test]
+async fn a_longer_life_reaches_the_index_with_the_write() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    for split in [false, true] {
+        let clock = ManualClock::default();
+        let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+        let store = if split {
+            store.with_split_index()
+        } else {
+            store
+        };
+        let builder = builder(&store).clock(clock.clone());
+        let sessions = builder.absolute_timeout(None).build().expect("valid");
+        let mut jar = Jar::default();
+        visit(&sessions, &mut jar, |session| {
+            session.set_tag("tenant", "a")
+        })
+        .await;
+        visit(&sessions, &mut jar, |session| {
+            session.log_in("ann")?;
+            session.set_idle_timeout(Some(10 * DAY))
+        })
+        .await;
+        visit(&sessions, &mut jar, |session| {
+            session.set_idle_timeout(Some(30 * DAY))
+        })
+        .await;
+        clock.advance(29 * DAY);
+        assert_eq!(listed(&sessions, "ann").await.len(), 1);
+        let tagged = sessions.tagged("tenant", "a").list().await;
+        assert_eq!(tagged.expect("no fault").len(), 1);
+    }
+}
+
+/// Somebody whose tag could not be listed sets it again.
+#[tokio::test]
+async fn a_tag_that_is_set_again_is_listed() {
+    let store = TestStore::default().with_split_index();
+    let sessions = sessions(&store);
+    let mut jar = anonymous(&sessions).await;
+    let first = post(&sessions, &jar).await;
+    first.session.set_tag("tenant", "a").expect("a tag");
+    store.fail(Call::Put, StoreErrorKind::Unavailable);
+    let _ = first.finish(&mut jar).await.expect_err("not listed");
+    visit(&sessions, &mut jar, |session| {
+        session.set_tag("tenant", "a")
+    })
+    .await;
+    assert_eq!(sessions.tagged("tenant", "a").end_all().await.ok(), Some(1));
+}
+
+#[tokio::test]
+async fn a_session_that_replaces_another_of_its_principal_does_not_count_twice() {
+    for store in stores() {
+        let sessions = limited(&store, 1, WhenFull::Reject);
+        let mut jar = log_in(&sessions, "ann").await;
+        visit(&sessions, &mut jar, |session| {
+            session.regenerate()?;
+            session.log_in("ann")
+        })
+        .await;
+        assert_eq!(listed(&sessions, "ann").await, [id(&sessions, &jar).await]);
+    }
+    for store in stores() {
+        let sessions = limited(&store, 2, WhenFull::EvictOldest);
+        let phone = log_in(&sessions, "ann").await;
+        let mut jar = log_in(&sessions, "ann").await;
+        visit(&sessions, &mut jar, |session| {
+            session.regenerate()?;
+            session.log_in("ann")
+        })
+        .await;
+        assert!(principal(&sessions, &phone).await.is_some());
+        assert!(principal(&sessions, &jar).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_refused_login_leaves_the_session_of_somebody_else_as_it_was() {
+    let sessions = limited(&TestStore::default(), 1, WhenFull::Reject);
+    let _ann = log_in(&sessions, "ann").await;
+    let mut bob = log_in(&sessions, "bob").await;
+    let before = bob.clone();
+    let login = post(&sessions, &bob).await;
+    login.session.log_in("ann").expect("open");
+    let error = login.session.save().await.expect_err("one too many");
+    assert_eq!(error.kind(), SessionErrorKind::LimitReached);
+    assert_eq!(login.session.principal().as_deref(), Some("bob"));
+    let _ = login.finish(&mut bob).await.expect("nothing to do");
+    assert_eq!(bob, before);
+    assert_eq!(principal(&sessions, &bob).await.as_deref(), Some("bob"));
+}
+
+/// The destroy of `end_all` is not answered, and the session has lost the tag meanwhile.
+#[tokio::test]
+async fn a_session_that_was_not_ended_stays_listed() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let mut jar = log_in(&sessions, "ann").await;
+    visit(&sessions, &mut jar, |session| {
+        session.set_tag("tenant", "a")
+    })
+    .await;
+    let gate = store.hold(Call::Destroy);
+    store.fail(Call::Destroy, StoreErrorKind::Timeout);
+    let ending = tokio::spawn({
+        let tagged = sessions.tagged("tenant", "a");
+        async move { tagged.end_all().await }
+    });
+    gate.arrived().await;
+    visit(&sessions, &mut jar, |session| {
+        session.set_tag("tenant", "b")
+    })
+    .await;
+    gate.open();
+    assert_eq!(ending.await.expect("no panic").expect("settled"), 0);
+    assert_eq!(principal(&sessions, &jar).await.as_deref(), Some("ann"));
+    assert_eq!(listed(&sessions, "ann").await.len(), 1);
+}
+
+/// During a release, one instance writes what another cannot read yet.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_stays_listed_and_is_ended() {
+    let store = TestStore::default();
+    let sessions = sessions(&store);
+    let jar = log_in(&sessions, "ann").await;
+    let id = id(&sessions, &jar).await;
+    let loaded = store
+        .inner()
+        .load(&id)
+        .await
+        .expect("no fault")
+        .expect("stored");
+    let unreadable = Record::new(Version::from_bytes([9; 8]), "written by a later release");
+    let write = Write::new(&unreadable, Duration::from_secs(60));
+    let saved = store
+        .inner()
+        .save(&id, loaded.record.version(), write)
+        .await;
+    assert!(matches!(saved, Ok(Saved::Saved(_))), "{saved:?}");
+    assert_eq!(listed(&sessions, "ann").await, []);
+    assert_eq!(entries(&store, "ann").await.len(), 1, "others can read it");
+    assert_eq!(sessions.of("ann").end_all().await.expect("no fault"), 1);
+    assert!(store.inner().is_empty());
 }
