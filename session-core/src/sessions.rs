@@ -167,7 +167,8 @@ impl Sessions {
         }
     }
 
-    /// Ends a session by its id, without holding its token. Succeeds if there is none.
+    /// Ends a session by its id, without holding its token. Succeeds if there is none, and is then
+    /// an event all the same ([`on_event`](crate::Builder::on_event)).
     ///
     /// # Errors
     ///

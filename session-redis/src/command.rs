@@ -146,10 +146,14 @@ impl<'a> Command<'a> {
 
     /// How urgent the command is when a node is busy.
     pub(crate) fn priority(&self) -> Priority {
-        if self.writes() {
-            Priority::Continue
-        } else {
-            Priority::Begin
+        match self.operation {
+            // nobody waits for these
+            Operation::List {
+                keep_nonce: true, ..
+            }
+            | Operation::Unlist { nonce: None, .. } => Priority::Begin,
+            _ if self.writes() => Priority::Continue,
+            _ => Priority::Begin,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use session_core::{Index, IndexEntry, IndexKey, Listed, Listing, Nonce, SessionId, StoreError};
 use tokio::{runtime::Handle, sync::Semaphore};
 
@@ -18,6 +18,8 @@ use crate::{
 const MAX_BACKGROUND: usize = 256;
 /// How many entries of a key are looked at after a session was listed under it.
 const CLEANED: usize = 32;
+/// How many of them are looked up at a time.
+const CONCURRENCY: usize = 4;
 
 /// Lists the sessions of a store. Clones share everything.
 #[derive(Clone)]
@@ -83,14 +85,14 @@ impl RedisIndex {
         let reply = self.router.run(Command::new(&redis_key, operation)).await?;
         let entries = reply.into_entries()?;
         // a session that was ever listed and is absent now has ended for good
-        let cleaned = entries
-            .iter()
-            .map(async |entry| match self.exists(&entry.id).await {
-                Ok(false) => self.remove(key, &entry.id, Some(entry.nonce)).await,
-                Ok(true) => Ok(()),
-                Err(error) => Err(error),
-            });
-        join_all(cleaned).await.into_iter().collect()
+        let clean = |entry: IndexEntry| async move {
+            match self.exists(&entry.id).await? {
+                true => Ok(()),
+                false => self.remove(key, &entry.id, Some(entry.nonce)).await,
+            }
+        };
+        let cleaned = stream::iter(entries).map(clean);
+        cleaned.buffer_unordered(CONCURRENCY).try_collect().await
     }
 
     /// Does something that nobody waits for.

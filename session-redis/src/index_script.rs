@@ -68,14 +68,19 @@ return redis.call('HDEL', KEYS[1], ARGV[1])",
     )
 });
 
+// The index is written first: if the server refuses that, the record is not written either, and an
+// error proves that nothing was applied.
+
 /// As [`CREATE`](crate::script::CREATE), and lists the session under the other keys. `ARGV` has
 /// four more for each of them: the first four of [`LIST`]. Replies as [`LIST`] does for the first.
 pub(crate) static CREATE_LISTED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         list!(),
         list_all!(),
-        "if not redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX') then return 0 end
-return list_all(3)"
+        "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local listed = list_all(3)
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return listed"
     ))
 });
 
@@ -86,8 +91,9 @@ pub(crate) static SAVE_LISTED: LazyLock<Script> = LazyLock::new(|| {
         list_all!(),
         "local header = redis.call('GETRANGE', KEYS[1], 0, 8)
 if header == ARGV[3] then
+  local listed = list_all(4)
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  return list_all(4)
+  return listed
 end
 if header == string.sub(ARGV[1], 1, 9) then return list_all(4) end
 local record = redis.call('GET', KEYS[1])

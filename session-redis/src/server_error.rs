@@ -11,7 +11,7 @@ use crate::address::Address;
 const MAX_TEXT: usize = 200;
 
 /// An error reply. It proves that nothing was applied: every operation is one command, or one
-/// script with one write.
+/// script that writes the record last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerError {
     code: String,

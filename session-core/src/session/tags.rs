@@ -26,6 +26,10 @@ impl Session {
     /// tenant, or the session at an identity provider that a back-channel logout names. A tag has
     /// one value.
     ///
+    /// Setting it lists the session, also if the tag has this value already, so that an attempt
+    /// that failed can be repeated. It is a write, so set tags at the login rather than in each
+    /// request.
+    ///
     /// # Errors
     ///
     /// If the session would exceed the size limit, has ended, or is closed. The session is then
