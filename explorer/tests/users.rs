@@ -152,8 +152,8 @@ fn a_session_that_was_ended_for_a_newer_one_ends_nobody() {
             });
             let puts = history.index_calls.iter();
             let late: Vec<_> = puts
-            .filter(|call| call.op == IndexOp::Put && call.id == own)
-            .collect();
+                .filter(|call| call.op == IndexOp::Put && call.id == own)
+                .collect();
             let is_late = |step| late.iter().any(|call| call.step > step);
             ended.is_some_and(|ended| is_late(ended.call.step)) && of_ann(history) == 1
         },

@@ -141,7 +141,8 @@ fn evicts_the_oldest(
     let whose = Whose::Of(principal);
     let writes = history.applied.iter();
     let own = writes.filter(|other| {
-        other.call.owner == call.owner && other.call.changed() && other.call.step < call.step
+        let is_earlier = other.call.step < call.step && !other.call.late;
+        other.call.owner == call.owner && other.call.changed() && is_earlier
     });
     let own = own
         .filter(|other| matches!(other.call.op, Op::Create | Op::Save))
