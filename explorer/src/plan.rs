@@ -111,7 +111,7 @@ pub const SECTIONS: &[Section] = &[
     section(Part::LongPairs, "long pairs", 499),
     section(Part::LongFaults, "long pairs, one fault", 5_003),
     section(Part::Users, "users", 1).up_to(500),
-    section(Part::Limits, "users, limits", 1).up_to(250),
+    section(Part::Limits, "users, limits", 1).up_to(1_000),
     section(Part::UserTriples, "users, triples", 29).up_to(500),
     section(Part::UsersFaults, "users, one fault", 11).up_to(500),
     section(Part::LimitFaults, "users, limits, one fault", 17).up_to(500),
