@@ -42,10 +42,10 @@ impl Choice {
             }
             (one, other) => one == other,
         };
-        !is_same_process
-            // there is one fault at most
-            && !(self.fault.is_some() && other.fault.is_some())
-            && !self.footprint.conflicts_with(other.footprint)
+        // there is one fault at most
+        let excludes = self.fault.is_some() && other.fault.is_some();
+        let conflicts = self.footprint.conflicts_with(other.footprint);
+        !(is_same_process || excludes || conflicts)
     }
 }
 

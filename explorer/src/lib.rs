@@ -1,7 +1,8 @@
 //! Explores the interleavings of requests on the real code of session-core.
 //!
 //! A [`Case`] is a few concurrent requests: each a [`Script`] of calls on its session, sent by a
-//! browser, or by an attacker who knows the token that the browser began with. The explorer runs
+//! browser, by another device of the user, or by an attacker who knows the token that the browser
+//! began with; an administrator lists and ends sessions without a request. The explorer runs
 //! them in every order of their store calls, of sending them and of delivering their responses,
 //! with the faults that the case allows, and checks after each history that the
 //! [promises](Invariant) of the design hold. What it judges by are the records in the store, opened
@@ -33,10 +34,11 @@
 //! | `… -- --triples --seed 7 --minutes 10` | random histories of three requests |
 //! | `… -- --case 'anonymous: renew \| write'` | one case |
 //! | `… -- --case '…' --replay 0.2.1` | one history, as a table; a failure prints this command |
+//! | `… -- --users` | only what is about the sessions of a user |
 //! | `… -- --flaws` | stores that break their contract, which the explorer must notice |
 //! | `cargo run --release -p explorer --bin defects` | the same for defects of session-core |
 //!
-//! The gate runs about two million histories. The defects are in `explorer/defects`, and
+//! The gate runs about 2.2 million histories. The defects are in `explorer/defects`, and
 //! `docs/EXPLORER.md` shows which promise each of them breaks. `cargo xtask explore` passes its
 //! options to the first program, and `cargo xtask explore --defects` runs the second.
 //!
@@ -61,7 +63,9 @@
 //! * **A verb**: a variant of [`Verb`], its call in `verb.rs`, and what it promises in `claims.rs`.
 //! * **An invariant**: a file in `invariants/` and a line in `invariants.rs`.
 //! * **A configuration or a situation**: a variant in `case.rs`, and how it begins in `stage.rs`.
-//! * **Cases**: a part of the plan in `plan.rs`, with the share of it that the gate runs.
+//! * **A call on the sessions of a user**: a variant of [`Deed`].
+//! * **Cases**: a part of the plan in `plan.rs`, or those about the sessions of a user in `users.rs`,
+//!   with the share of it that the gate runs.
 
 mod acknowledged;
 mod browser;

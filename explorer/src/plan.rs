@@ -110,13 +110,13 @@ pub const SECTIONS: &[Section] = &[
     section(Part::AttackerFaults, "attacker, one fault", 29),
     section(Part::LongPairs, "long pairs", 499),
     section(Part::LongFaults, "long pairs, one fault", 5_003),
-    section(Part::Users, "users", 1).up_to(2_000),
+    section(Part::Users, "users", 1).up_to(500),
     section(Part::Limits, "users, limits", 1).up_to(1_000),
-    section(Part::UserTriples, "users, triples", 17).up_to(1_000),
-    section(Part::UsersFaults, "users, one fault", 5).up_to(1_000),
-    section(Part::LimitFaults, "users, limits, one fault", 7).up_to(1_000),
-    section(Part::UsersDue, "users, touch due", 7).up_to(500),
-    section(Part::ListedPairs, "users, any pairs", 97).up_to(500),
+    section(Part::UserTriples, "users, triples", 29).up_to(500),
+    section(Part::UsersFaults, "users, one fault", 11).up_to(500),
+    section(Part::LimitFaults, "users, limits, one fault", 17).up_to(500),
+    section(Part::UsersDue, "users, touch due", 11).up_to(200),
+    section(Part::ListedPairs, "users, any pairs", 97).up_to(200),
 ];
 
 const fn section(part: Part, name: &'static str, stride: usize) -> Section {

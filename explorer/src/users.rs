@@ -68,6 +68,10 @@ impl Default for Users {
                 admin(Deed::EndFirst(ANN)),
                 admin(Deed::Evict(ANN)),
                 browser(Verb::RemoveTag),
+                (
+                    Party::Browser,
+                    Script(vec![Verb::RemoveTag, Verb::Save, Verb::SetTag]),
+                ),
                 browser(Verb::Destroy),
                 browser(others),
                 browser(Verb::Write),

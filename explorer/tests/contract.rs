@@ -18,7 +18,7 @@ fn every_flaw_of_a_store_is_noticed() {
             Flaw::PutKeepsNonce | Flaw::RemoveIgnoresNonce => {
                 "logged_in,two_nodes,stale: set_tag | admin: list(sid)"
             }
-            Flaw::PutRenumbers => "logged_in,two_nodes: log_in(ann) | admin: end_all(ann)",
+            Flaw::PutRenumbers => "logged_in,two_nodes,evict=1: log_in(ann) | phone: log_in(ann)",
             Flaw::DestroyIgnoresVersion => "anonymous: log_in(ann) | attacker: destroy",
             Flaw::DestroyTakesAbsentForDone => {
                 "anonymous: require_unchanged destroy | require_unchanged destroy"

@@ -77,10 +77,9 @@ fn newest_stay(
     let only_logs_in = history.requests.iter().all(|request| {
         let mut verbs = request.script.0.iter();
         request.party != Party::Administrator
-            && verbs.all(|verb| match verb {
-                Verb::LogIn(_) => true,
-                Verb::Read | Verb::Write | Verb::Update | Verb::Wait | Verb::Touch => true,
-                _ => false,
+            && verbs.all(|verb| {
+                let writes = matches!(verb, Verb::Write | Verb::Update | Verb::Touch);
+                writes || matches!(verb, Verb::LogIn(_) | Verb::Read | Verb::Wait)
             })
     });
     let principals = history.requests.iter().flat_map(|request| request.logins());
@@ -139,13 +138,12 @@ fn evicts_the_oldest(
         return;
     }
     let whose = Whose::Of(principal);
-    let writes = history.applied.iter();
-    let own = writes.filter(|other| {
-        other.call.owner == call.owner && other.call.changed() && other.call.step < call.step
+    let writes = history.applied.iter().rev();
+    let mut own = writes.filter(|other| {
+        let is_earlier = other.call.step < call.step && !other.call.late;
+        other.call.owner == call.owner && other.call.changed() && is_earlier
     });
-    let own = own
-        .filter(|other| matches!(other.call.op, Op::Create | Op::Save))
-        .last();
+    let own = own.find(|other| matches!(other.call.op, Op::Create | Op::Save));
     let Some(own) = own.map(|own| own.call.id) else {
         return;
     };
