@@ -20,6 +20,7 @@ mod topology;
 mod updates;
 mod user_history;
 mod users;
+mod users_redis;
 mod users_worker;
 mod visits;
 mod worker;

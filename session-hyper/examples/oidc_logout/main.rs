@@ -20,13 +20,9 @@
 //! `provider.pem` has the public key (P-256) of the provider. A real service fetches the keys from
 //! the provider's `jwks_uri`, and logs users in after it has verified an ID token.
 
-use std::{
-    collections::HashMap,
-    error::Error,
-    net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod verifier;
+
+use std::{error::Error, net::Ipv4Addr, sync::Arc};
 
 use axum::{
     Form, Router,
@@ -35,27 +31,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, get_current_timestamp};
+use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use session_hyper::{
     MemoryStore, SessionLayer, Sessions, SigningKeys,
     axum::{Authenticated, Session, SessionRejection},
 };
 use tokio::net::TcpListener;
 
-/// This service at the provider: the audience of its tokens.
-const CLIENT_ID: &str = "shop";
-const ISSUER: &str = "https://id.example";
+use verifier::{Subject, Verifier};
+
 /// The tag with the session at the provider.
 const SID: &str = "sid";
-/// How old a logout token may be. §2.4 recommends that providers let it expire within two minutes.
-const MAX_AGE: Duration = Duration::from_secs(120);
-/// How far the clocks of provider and service may differ.
-const LEEWAY: Duration = Duration::from_secs(30);
-/// The member of `events` that makes a token a logout token (§2.4).
-const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -156,123 +144,22 @@ impl Provider {
     }
 }
 
-/// Whose sessions are to be ended.
-#[derive(Debug, PartialEq, Eq)]
-enum Subject {
-    /// Those that began with one session at the provider.
-    Session(String),
-    /// All sessions of a user.
-    User(String),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Logout {
-    subject: Subject,
-    jti: String,
-}
-
-/// The claims of a logout token that jsonwebtoken does not check.
-#[derive(Deserialize)]
-struct Claims {
-    iat: u64,
-    jti: String,
-    events: Map<String, Value>,
-    sid: Option<String>,
-    sub: Option<String>,
-    nonce: Option<Value>,
-}
-
-/// Verifies logout tokens (§2.6).
-struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
-    /// When the tokens that were accepted expire, by `jti`. Several instances share it in a
-    /// database; otherwise a token may be replayed once to each of them until it expires.
-    seen: Mutex<HashMap<String, u64>>,
-}
-
-impl Verifier {
-    fn new(key: DecodingKey) -> Self {
-        // the algorithm that is agreed with the provider, and never what a token says
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.leeway = LEEWAY.as_secs();
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[CLIENT_ID]);
-        validation.set_required_spec_claims(&["iss", "aud", "exp"]);
-        Self {
-            key,
-            validation,
-            seen: Mutex::default(),
-        }
-    }
-
-    /// Returns what to end, or why the token is invalid.
-    fn verify(&self, token: &str) -> Result<Logout, String> {
-        // the signature, `iss`, `aud` and `exp`
-        let token = decode::<Claims>(token, &self.key, &self.validation);
-        let token = token.map_err(|error| error.to_string())?;
-        // an ID token that is used as a logout token has another type (§2.4), if it has one
-        if let Some(typ) = &token.header.typ {
-            let typ = typ.to_ascii_lowercase();
-            if !["logout+jwt", "application/logout+jwt", "jwt"].contains(&typ.as_str()) {
-                return Err("typ is not logout+jwt".into());
-            }
-        }
-        let Claims {
-            iat,
-            jti,
-            events,
-            sid,
-            sub,
-            nonce,
-        } = token.claims;
-        let now = get_current_timestamp();
-        if iat > now + LEEWAY.as_secs() {
-            return Err("iat is in the future".into());
-        }
-        let expires_at = iat + MAX_AGE.as_secs() + LEEWAY.as_secs();
-        if expires_at <= now {
-            return Err("iat is too long ago".into());
-        }
-        if !events.get(EVENT).is_some_and(Value::is_object) {
-            return Err("events has no back-channel logout".into());
-        }
-        // an ID token has one, a logout token must not
-        if nonce.is_some() {
-            return Err("nonce is not allowed".into());
-        }
-        let subject = match (sid, sub) {
-            (Some(sid), _) => Subject::Session(sid),
-            (None, Some(sub)) => Subject::User(sub),
-            (None, None) => return Err("neither sid nor sub".into()),
-        };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|_, expires_at| *expires_at > now);
-        if seen.insert(jti.clone(), expires_at).is_some() {
-            return Err("jti was used before".into());
-        }
-        Ok(Logout { subject, jti })
-    }
-
-    /// Accepts the token once more, because its sessions could not be ended.
-    fn forget(&self, jti: &str) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.remove(jti);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, http::Request};
-    use jsonwebtoken::{EncodingKey, Header, encode};
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
     use rcgen::KeyPair;
+    use serde_json::Value;
     use session_core::{
         StoreErrorKind,
         testing::{Call, TestStore},
     };
     use tower::ServiceExt;
 
-    use super::*;
+    use super::{
+        verifier::{CLIENT_ID, EVENT, ISSUER},
+        *,
+    };
 
     /// A provider, and two instances of the service on one store.
     struct Test {
