@@ -57,8 +57,7 @@ fn login(history: &History<'_>, owner: usize, request: &RequestLog) -> Option<(S
     Some((token.id(), Whose::Of(principal)))
 }
 
-/// The session that a request has tagged. Who finds the tag there and does not log in writes
-/// nothing, and promises nothing.
+/// The session that a request has tagged.
 fn tag(history: &History<'_>, owner: usize, request: &RequestLog) -> Option<SessionId> {
     let (step, _) = request.finished.as_ref().filter(|_| request.is_ok())?;
     let mut last = request.calls.iter().rev();
@@ -79,16 +78,12 @@ fn tag(history: &History<'_>, owner: usize, request: &RequestLog) -> Option<Sess
     let view = history.record_at(id, *step)?;
     let mut writes = history.applied.iter();
     let has_written = writes.any(|applied| {
-        let was_tagged = applied
-            .before
-            .as_ref()
-            .is_some_and(|view| view.seen.is_tagged);
         let is_tagged = applied
             .after
             .as_ref()
             .is_some_and(|view| view.seen.is_tagged);
         let is_own = applied.call.owner == owner && applied.call.id == id;
-        is_own && applied.call.changed() && is_tagged && (!was_tagged || request.script.logs_in())
+        is_own && applied.call.changed() && is_tagged
     });
     (tags && has_written && view.seen.is_tagged).then_some(id)
 }

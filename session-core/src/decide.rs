@@ -89,9 +89,19 @@ pub(crate) struct Save<'s> {
     pub(crate) reissue: bool,
     /// The life of the session is extended by more than a little.
     pub(crate) extends: bool,
-    /// The session is listed under all that it can be found by, before the write is acknowledged,
-    /// and not only under what is new.
-    pub(crate) lists_all: bool,
+    /// What the session is listed under before the write is acknowledged.
+    pub(crate) lists: Lists<'s>,
+}
+
+/// What a session is listed under before a write of it is acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lists<'s> {
+    /// Nothing: it can be found by nothing new.
+    Nothing,
+    /// The tags that this draft sets, and what is new.
+    Tags(&'s Draft),
+    /// All that it can be found by.
+    All,
 }
 
 /// What a save does to the secrets of a session.
@@ -441,10 +451,15 @@ impl Context<'_> {
             only_extends: false,
             reissue: replaces_key || repeats_cookie && is_in_cookie(base),
             extends: self.extends_life(base, ttl),
-            // the index keeps a key for as long as it has heard of, so a longer life must not wait
-            lists_all: draft.login().is_some()
-                || draft.sets_tag()
-                || before.lifetime != after.lifetime,
+            // The request that added a principal may have failed before it was listed. And the index
+            // keeps a key for as long as it has heard of, so a longer life must not wait.
+            lists: if draft.login().is_some() || before.lifetime != after.lifetime {
+                Lists::All
+            } else if draft.sets_tag() {
+                Lists::Tags(draft)
+            } else {
+                Lists::Nothing
+            },
         })
     }
 
@@ -481,7 +496,7 @@ impl Context<'_> {
                 only_extends: true,
                 reissue,
                 extends: due,
-                lists_all: false,
+                lists: Lists::Nothing,
             });
         }
         let asked = base.touch_requested || self.facts.trigger == Trigger::Save;

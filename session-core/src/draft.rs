@@ -8,6 +8,7 @@ use crate::{
     body::Contents,
     clock::Millis,
     error::{SessionError, SessionErrorKind},
+    label::Label,
     op::{self, Op, Ops},
 };
 
@@ -46,9 +47,19 @@ impl Draft {
 
     /// Whether a tag was set, perhaps to the value that it has. It may not be listed yet.
     pub(crate) fn sets_tag(&self) -> bool {
-        self.ops
-            .iter()
-            .any(|op| matches!(op, Op::SetTag(_, Some(_))))
+        let sets_tag = |op: &Op| matches!(op, Op::SetTag(_, Some(_)));
+        self.ops.iter().any(sets_tag)
+    }
+
+    /// Whether this is a tag that was set.
+    pub(crate) fn sets(&self, label: &Label) -> bool {
+        match label {
+            Label::Principal(_) => false,
+            Label::Tag { name, .. } => self
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::SetTag(set, Some(_)) if **set == **name)),
+        }
     }
 
     /// Whether the application wrote anything. A write that changed nothing counts.

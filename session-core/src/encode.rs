@@ -6,9 +6,10 @@ use crate::{
     attempted::Attempted,
     body::{Body, Secrets},
     clock::Now,
-    decide::{Create, Save, SecretChange},
+    decide::{Create, Lists, Save, SecretChange},
     error::{SessionError, SessionErrorKind},
     indexing,
+    label::Label,
     record::{Record, Version},
     secret::Secret,
     shared::Shared,
@@ -29,7 +30,7 @@ pub(crate) fn create(
         ttl,
     } = create;
     let (config, id) = (&shared.config, token.id());
-    let listings = indexing::listings(config, id, None, contents, *ttl, now.wall)?;
+    let listings = indexing::listings(config, id, contents, |_| true, *ttl, now.wall)?;
     let body = Body {
         secrets: Secrets::one(token.secret().hash()),
         created_at: new.created_at,
@@ -71,11 +72,17 @@ pub(crate) fn save(
         only_extends,
         reissue,
         extends,
-        lists_all,
+        lists,
     } = save;
     let (config, id, listed_at) = (&shared.config, base.token.id(), base.body.listed_at);
-    let stored = (!lists_all).then(|| &**base.contents());
-    let listings = indexing::listings(config, id, stored, contents, *ttl, now.wall)?;
+    let listings = match lists {
+        Lists::Nothing => Vec::new(),
+        Lists::All => indexing::listings(config, id, contents, |_| true, *ttl, now.wall)?,
+        Lists::Tags(draft) => {
+            let must_list = |label: &Label| draft.sets(label) || !label.is_on(base.contents());
+            indexing::listings(config, id, contents, must_list, *ttl, now.wall)?
+        }
+    };
     let refreshes = indexing::is_refresh_due(config, contents, listed_at, *extends, now.wall);
     let renews = *secret != SecretChange::Keep;
     let token = match renews {

@@ -19,25 +19,20 @@ use crate::{
 /// best effort: if it misses one extension, its entry still outlives the session.
 const TTL_FACTOR: u32 = 2;
 
-/// What a write has to be listed under before it is acknowledged, the principal first: all labels
-/// of the contents, or those that the stored contents do not have.
+/// What a write has to be listed under before it is acknowledged, the principal first.
 pub(crate) fn listings(
     config: &Config,
     id: SessionId,
-    stored: Option<&Contents>,
     contents: &Contents,
+    must_list: impl Fn(&Label) -> bool,
     ttl: Duration,
     now: Millis,
 ) -> Result<Vec<Listing>, SessionError> {
-    let keeps_labels = stored.is_some_and(|stored| {
-        stored.principal == contents.principal && stored.tags == contents.tags
-    });
-    if config.index.is_none() || !contents.is_labelled() || keeps_labels {
+    if config.index.is_none() || !contents.is_labelled() {
         return Ok(Vec::new());
     }
-    let is_new = |label: &Label| !stored.is_some_and(|stored| label.is_on(stored));
-    let added = Label::all(contents).filter(is_new);
-    added
+    let labels = Label::all(contents).filter(must_list);
+    labels
         .map(|label| listing(config, label, id, ttl, now))
         .collect()
 }

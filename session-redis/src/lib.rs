@@ -96,8 +96,8 @@
 //!
 //! ```text
 //! ACL SETUSER app on >password resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval
-//!     +set +getrange +pexpire +unlink +hget +hincrby +hset +hlen +hdel
-//!     +hgetall +hrandfield +exists +unwatch +ping
+//!     +set +getrange +pexpire +unlink +hget +hincrby +hset +hlen +exists
+//!     +hdel +hgetall +hrandfield +unwatch +ping
 //! ```
 //!
 //! Scripts call `SET`, `GETRANGE`, `PEXPIRE` and most of the commands on hashes. A suspect

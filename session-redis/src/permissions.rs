@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(
             server_rules("redis://h"),
             "resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval +set +getrange \
-             +pexpire +unlink +hget +hincrby +hset +hlen +hdel +hgetall +hrandfield +exists \
+             +pexpire +unlink +hget +hincrby +hset +hlen +exists +hdel +hgetall +hrandfield \
              +unwatch +ping"
         );
         assert_eq!(

@@ -56,7 +56,7 @@ fn is_awaited(call: &IndexCall) -> bool {
 }
 
 /// How often a request has to wait for an index on another node: once for each label that it adds
-/// with a write, or has after a login.
+/// with a write, or has after a login, and for a tag that it sets again.
 fn most_listings(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
     if history.case.indexing != Some(Indexing::TwoNodes) {
         return 0;
@@ -67,13 +67,18 @@ fn most_listings(history: &History<'_>, owner: usize, request: &RequestLog) -> u
             .filter(|whose| whose.has(&view.seen))
             .count()
     };
+    let mut calls = request.calls.iter();
+    let sets_tag = calls.any(|called| matches!(called.verb, Verb::SetTag));
     let writes = history.applied.iter();
     let writes = writes.filter(|applied| applied.call.owner == owner && applied.call.changed());
     let most = writes.map(|applied| match (&applied.before, &applied.after) {
         (_, None) => 0,
         (None, Some(after)) => labels(after),
         (Some(_), Some(after)) if request.script.logs_in() => labels(after),
-        (Some(before), Some(after)) => labels(after).saturating_sub(labels(before)),
+        (Some(before), Some(after)) => {
+            let added = labels(after).saturating_sub(labels(before));
+            added.max(usize::from(sets_tag))
+        }
     });
     most.sum()
 }
