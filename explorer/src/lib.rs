@@ -72,6 +72,7 @@ mod browser;
 mod call;
 mod campaign;
 mod case;
+mod choose;
 mod claims;
 mod deed;
 mod directory;

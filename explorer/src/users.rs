@@ -2,8 +2,8 @@
 
 use crate::{
     case::{Case, Indexing, Limit, Situation},
+    choose::{SITUATIONS, pairs, pick, triple, triples, unordered},
     deed::Deed,
-    plan::{SITUATIONS, pairs, pick, triple, triples, unordered},
     principal::Principal,
     script::{Party, Script},
     verb::Verb,

@@ -226,7 +226,7 @@ impl<'s> InFlight<'s> {
         // what was absent was ended by somebody else
         if let (Some(Ended { id, reason }), true) = (ended, self.removes) {
             let principal = principal(self.removed.as_ref());
-            event::ended(&shared.config, id, reason, principal);
+            event::ended(shared.config.observer.as_ref(), id, reason, principal);
         }
         self.facts.committed = outcome.created || outcome.saved || outcome.touched;
         self.facts.due = self.progress.due();
@@ -239,7 +239,12 @@ impl<'s> InFlight<'s> {
         let state = &self.progress.state;
         if let Some(id) = state.token().map(SessionToken::id) {
             let principal = principal(state.contents());
-            event::written(&self.shared.config, id, &outcome, principal);
+            event::written(
+                self.shared.config.observer.as_ref(),
+                id,
+                &outcome,
+                principal,
+            );
         }
         // what was written made no difference, or the handler learns that it is lost
         let is_over = matches!(self.progress.state, State::Modified { .. })

@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    config::Config,
     id::SessionId,
     outcome::{EndReason, Outcome},
 };
@@ -62,14 +61,24 @@ impl fmt::Debug for SessionEvent<'_> {
 }
 
 /// Tells of a session that was ended.
-pub(crate) fn ended(config: &Config, id: SessionId, reason: EndReason, principal: Option<&str>) {
+pub(crate) fn ended(
+    observer: Option<&Observer>,
+    id: SessionId,
+    reason: EndReason,
+    principal: Option<&str>,
+) {
     tracing::info!(session.id = %id, reason = reason.as_str(), "session ended");
     let kind = SessionEventKind::Ended(reason);
-    tell(config, id, kind, principal);
+    tell(observer, id, kind, principal);
 }
 
 /// Tells of what a commit wrote.
-pub(crate) fn written(config: &Config, id: SessionId, outcome: &Outcome, principal: Option<&str>) {
+pub(crate) fn written(
+    observer: Option<&Observer>,
+    id: SessionId,
+    outcome: &Outcome,
+    principal: Option<&str>,
+) {
     if outcome.created || outcome.saved {
         let kind = outcome.kind().as_str();
         tracing::debug!(session.id = %id, kind, "session stored");
@@ -82,13 +91,18 @@ pub(crate) fn written(config: &Config, id: SessionId, outcome: &Outcome, princip
         (outcome.logged_in, SessionEventKind::LoggedIn),
     ] {
         if happened {
-            tell(config, id, kind, principal);
+            tell(observer, id, kind, principal);
         }
     }
 }
 
-fn tell(config: &Config, id: SessionId, kind: SessionEventKind, principal: Option<&str>) {
-    if let Some(observer) = &config.observer {
+fn tell(
+    observer: Option<&Observer>,
+    id: SessionId,
+    kind: SessionEventKind,
+    principal: Option<&str>,
+) {
+    if let Some(observer) = observer {
         observer(&SessionEvent {
             id,
             kind,

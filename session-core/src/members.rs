@@ -208,10 +208,15 @@ fn tell(
 ) {
     let Some(contents) = contents else {
         // nobody could have used it any more
-        event::ended(config, id, reason, None);
+        event::ended(config.observer.as_ref(), id, reason, None);
         return;
     };
-    event::ended(config, id, reason, contents.principal.as_deref());
+    event::ended(
+        config.observer.as_ref(),
+        id,
+        reason,
+        contents.principal.as_deref(),
+    );
     indexing::forget_but(config, id, &contents, removed);
 }
 

@@ -1,29 +1,24 @@
 //! A store inside the process: for one machine, for development and for tests.
 
+mod cache;
 mod index;
 
-use std::{
-    fmt,
-    hash::Hash,
-    sync::{Arc, Weak},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use moka::{
-    Expiry,
     ops::compute::{CompResult, Op},
-    policy::EvictionPolicy,
-    sync::{Cache, CacheBuilder},
+    sync::Cache,
 };
 
-use self::index::{Members, MemoryIndex};
+use self::{
+    cache::{ByTtl, Lives, cache, reclaim_periodically},
+    index::MemoryIndex,
+};
 use crate::{
     clock::{Clock, SystemClock},
     health::{Health, HealthPart, PartState},
     id::SessionId,
     index::AnyIndex,
-    listing::IndexKey,
     record::{Record, Version},
     store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
     store_error::StoreError,
@@ -34,10 +29,6 @@ const OVERHEAD_BYTES: usize = 256;
 const DEFAULT_CAPACITY_BYTES: u64 = 256 * 1024 * 1024;
 /// The part of the capacity that the index may take beside it.
 const INDEX_PART: u64 = 4;
-/// How often the memory of expired sessions is reclaimed.
-const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest life that the cache is told; it does not accept every `Duration`.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Keeps sessions in memory until they expire or the process ends.
 ///
@@ -90,7 +81,15 @@ impl MemoryStore {
         reclaims: bool,
     ) -> Self {
         let capacity_bytes = capacity_bytes / INDEX_PART;
-        let index = MemoryIndex::new(capacity_bytes, sessions.clone(), clock.clone(), reclaims);
+        let is_alive = {
+            let (sessions, clock) = (sessions.clone(), clock.clone());
+            move |id: &SessionId| {
+                let now = clock.monotonic();
+                let session = sessions.get(id);
+                session.is_some_and(|entry| entry.expires_at > now)
+            }
+        };
+        let index = MemoryIndex::new(capacity_bytes, is_alive, clock.clone(), reclaims);
         Self {
             sessions,
             index,
@@ -269,78 +268,9 @@ fn weigh(entry: &Entry) -> usize {
     entry.record.body().len() + OVERHEAD_BYTES
 }
 
-fn cache<K, V>(
-    capacity_bytes: u64,
-    weigh: impl Fn(&V) -> usize + Send + Sync + 'static,
-) -> CacheBuilder<K, V, Cache<K, V>>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    Cache::builder()
-        .max_capacity(capacity_bytes)
-        .weigher(move |_: &K, value: &V| u32::try_from(weigh(value)).unwrap_or(u32::MAX))
-        // the default policy may reject a new entry, which is a user who has just logged in
-        .eviction_policy(EvictionPolicy::lru())
-}
-
-/// Tells the cache when it may reclaim an entry. The store's clock decides which entries are
-/// returned.
-struct ByTtl;
-
-impl Expiry<SessionId, Entry> for ByTtl {
-    fn expire_after_create(&self, _: &SessionId, entry: &Entry, _: Instant) -> Option<Duration> {
-        Some(entry.ttl.min(MAX_TTL))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &SessionId,
-        entry: &Entry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.ttl.min(MAX_TTL))
-    }
-}
-
-impl Expiry<IndexKey, Members> for ByTtl {
-    fn expire_after_create(&self, _: &IndexKey, members: &Members, _: Instant) -> Option<Duration> {
-        Some(members.ttl.min(MAX_TTL))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &IndexKey,
-        members: &Members,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(members.ttl.min(MAX_TTL))
-    }
-}
-
-/// Starts a thread that reclaims expired entries, because the cache does so only when it is used.
-/// The thread ends with the store.
-fn reclaim_periodically<K, V>(cache: Weak<Cache<K, V>>)
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    let thread = thread::Builder::new()
-        .name("session-reclaim".into())
-        .spawn(move || {
-            while let Some(cache) = cache.upgrade() {
-                cache.run_pending_tasks();
-                drop(cache);
-                thread::sleep(RECLAIM_INTERVAL);
-            }
-        });
-    if let Err(error) = thread {
-        tracing::warn!(
-            %error,
-            "cannot start a thread; expired sessions are reclaimed only when the store is used"
-        );
+impl Lives for Entry {
+    fn ttl(&self) -> Duration {
+        self.ttl
     }
 }
 
@@ -445,7 +375,7 @@ mod tests {
     async fn a_full_store_forgets_the_oldest_session_and_keeps_the_newest() {
         let store = MemoryStore::with_capacity(50 * (1000 + OVERHEAD_BYTES as u64));
         for n in 0..200u8 {
-            create(&store, id(n), &record(n, 1000), MAX_TTL).await;
+            create(&store, id(n), &record(n, 1000), Duration::MAX).await;
             assert!(store.len() <= 50);
             assert!(
                 store.load(&id(n)).await.expect("memory").is_some(),

@@ -180,7 +180,7 @@ impl Sessions {
             .destroy(id, Destroy::any())
             .await
             .map_err(SessionError::from_write)?;
-        event::ended(&self.0, *id, EndReason::Revoked, None);
+        event::ended(self.0.observer.as_ref(), *id, EndReason::Revoked, None);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use moka::{
     sync::Cache,
 };
 
-use super::{ByTtl, Entry, cache, reclaim_periodically};
+use super::cache::{ByTtl, Lives, cache, reclaim_periodically};
 use crate::{
     clock::Clock,
     id::SessionId,
@@ -26,17 +26,17 @@ const CLEANED: usize = 64;
 #[derive(Clone)]
 pub(super) struct MemoryIndex {
     keys: Arc<Cache<IndexKey, Members>>,
-    sessions: Arc<Cache<SessionId, Entry>>,
+    is_alive: Arc<dyn Fn(&SessionId) -> bool + Send + Sync>,
     clock: Arc<dyn Clock>,
 }
 
 /// The sessions of one key.
 #[derive(Clone, Default)]
-pub(super) struct Members {
+struct Members {
     entries: Arc<BTreeMap<SessionId, IndexEntry>>,
     /// The highest sequence number given so far.
     highest: u64,
-    pub(super) ttl: Duration,
+    ttl: Duration,
     /// On the monotonic clock.
     expires_at: Duration,
 }
@@ -45,7 +45,7 @@ impl MemoryIndex {
     /// An index for these sessions. The cache reclaims expired keys if the clock is its own.
     pub(super) fn new(
         capacity_bytes: u64,
-        sessions: Arc<Cache<SessionId, Entry>>,
+        is_alive: impl Fn(&SessionId) -> bool + Send + Sync + 'static,
         clock: Arc<dyn Clock>,
         reclaims: bool,
     ) -> Self {
@@ -60,7 +60,7 @@ impl MemoryIndex {
         }
         Self {
             keys,
-            sessions,
+            is_alive: Arc::new(is_alive),
             clock,
         }
     }
@@ -102,18 +102,19 @@ impl MemoryIndex {
 
     /// Removes entries whose session has ended, of the oldest ones.
     fn remove_ended(&self, members: &mut Members) {
-        let now = self.clock.monotonic();
-        let is_alive = |id| {
-            let session = self.sessions.get(id);
-            session.is_some_and(|entry| entry.expires_at > now)
-        };
         let mut oldest: Vec<_> = members.entries.values().copied().collect();
         oldest.sort_unstable_by_key(|entry| entry.sequence);
         for entry in oldest.iter().take(CLEANED) {
-            if !is_alive(&entry.id) {
+            if !(self.is_alive)(&entry.id) {
                 Arc::make_mut(&mut members.entries).remove(&entry.id);
             }
         }
+    }
+}
+
+impl Lives for Members {
+    fn ttl(&self) -> Duration {
+        self.ttl
     }
 }
 

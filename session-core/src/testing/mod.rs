@@ -52,7 +52,6 @@
 
 mod clock;
 mod credentials;
-mod index;
 mod store;
 
 pub use clock::ManualClock;

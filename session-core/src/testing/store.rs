@@ -9,11 +9,11 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::index::TestIndex;
 use crate::{
     health::Health,
     id::SessionId,
-    index::AnyIndex,
+    index::{AnyIndex, Index},
+    listing::{IndexEntry, IndexKey, Listed, Listing, Nonce},
     memory::MemoryStore,
     record::Version,
     store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
@@ -198,7 +198,7 @@ impl<S: Store> TestStore<S> {
         }
     }
 
-    pub(super) async fn run<T>(
+    async fn run<T>(
         &self,
         call: Call,
         run: impl Future<Output = Result<T, StoreError>>,
@@ -279,6 +279,47 @@ impl<S: Store> Store for TestStore<S> {
     fn index(&self) -> Option<AnyIndex> {
         let index = self.inner.index()?;
         Some(AnyIndex::new(TestIndex::new(self.clone(), index)))
+    }
+}
+
+/// The index of a test store, which records every call and fails or waits as the store does.
+struct TestIndex<S> {
+    store: TestStore<S>,
+    inner: AnyIndex,
+}
+
+impl<S> TestIndex<S> {
+    fn new(store: TestStore<S>, inner: AnyIndex) -> Self {
+        Self { store, inner }
+    }
+}
+
+impl<S: Store> Index for TestIndex<S> {
+    async fn put(&self, listing: &Listing) -> Result<Listed, StoreError> {
+        self.store.run(Call::Put, self.inner.put(listing)).await
+    }
+
+    async fn entries(
+        &self,
+        key: &IndexKey,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<IndexEntry>, StoreError> {
+        let entries = self.inner.entries(key, after, limit);
+        self.store.run(Call::Entries, entries).await
+    }
+
+    async fn remove(&self, key: &IndexKey, id: &SessionId, nonce: Nonce) -> Result<(), StoreError> {
+        let remove = self.inner.remove(key, id, nonce);
+        self.store.run(Call::Remove, remove).await
+    }
+
+    fn refresh(&self, listing: Listing) {
+        self.inner.refresh(listing);
+    }
+
+    fn forget(&self, key: IndexKey, id: SessionId) {
+        self.inner.forget(key, id);
     }
 }
 
