@@ -28,8 +28,9 @@ async fn a_server_without_resp3_is_spoken_to_in_resp2() {
     let connections = list.lines().filter(|line| line.contains(" db=3 "));
     let connections: Vec<_> = connections.collect();
     assert!(!connections.is_empty(), "{list}");
+    // Redis 6.2 does not tell
     assert!(
-        connections.iter().all(|line| line.contains(" resp=2")),
+        connections.iter().all(|line| !line.contains(" resp=3")),
         "{list}"
     );
 
