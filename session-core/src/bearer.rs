@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::cookie_header::sensitive;
+
 /// The response header that carries a new token; empty if the session has ended.
 pub(crate) const SESSION_TOKEN: HeaderName = HeaderName::from_static("session-token");
 /// The request header that asks for a bearer session.
@@ -27,7 +29,7 @@ impl BearerToken {
         let mut ours = fields.filter(|field| token(field.as_bytes()).is_some());
         let first = ours.next()?;
         match ours.next() {
-            None => Some(Self::One(first.clone())),
+            None => Some(Self::One(sensitive(first))),
             Some(_) => Some(Self::Several),
         }
     }

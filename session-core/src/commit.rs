@@ -234,18 +234,22 @@ impl<'s> InFlight<'s> {
         result
     }
 
-    fn finish(&mut self) -> Outcome {
-        let outcome = self.progress.outcome;
+    /// Tells of what was written, once it is acknowledged.
+    fn tell(&self) {
+        if self.progress.unlisted.is_some() {
+            return;
+        }
+        let outcome = &self.progress.outcome;
         let state = &self.progress.state;
         if let Some(id) = state.token().map(SessionToken::id) {
             let principal = principal(state.contents());
-            event::written(
-                self.shared.config.observer.as_ref(),
-                id,
-                &outcome,
-                principal,
-            );
+            event::written(self.shared.config.observer.as_ref(), id, outcome, principal);
         }
+    }
+
+    fn finish(&mut self) -> Outcome {
+        let outcome = self.progress.outcome;
+        self.tell();
         // what was written made no difference, or the handler learns that it is lost
         let is_over = matches!(self.progress.state, State::Modified { .. })
             || outcome.lost == Some(Loss::Superseded);
@@ -443,7 +447,10 @@ pub(crate) async fn reload(shared: &Shared) -> Result<(), SessionError> {
         .stored_id()
         .ok_or_else(SessionError::gone)?;
     let current = lookup::load(&shared.config, &id).await?;
-    commit.apply(Answer::Reloaded(current.map(Box::new)))
+    let result = commit.apply(Answer::Reloaded(current.map(Box::new)));
+    // it may have settled a write
+    commit.tell();
+    result
 }
 
 fn is_conflict(answer: &Answer) -> bool {

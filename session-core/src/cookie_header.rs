@@ -18,9 +18,16 @@ pub(crate) fn fields(headers: &HeaderMap) -> Vec<HeaderValue> {
     };
     // usually there is only one
     let mut all = Vec::with_capacity(1);
-    all.push(first.clone());
-    all.extend(fields.cloned());
+    all.push(sensitive(first));
+    all.extend(fields.map(sensitive));
     all
+}
+
+/// A copy whose `Debug` output is redacted.
+pub(crate) fn sensitive(field: &HeaderValue) -> HeaderValue {
+    let mut field = field.clone();
+    field.set_sensitive(true);
+    field
 }
 
 /// The values of all cookies of this name, in the order sent, without quotes and percent-decoded.

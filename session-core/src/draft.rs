@@ -86,12 +86,11 @@ impl Draft {
         self.login = Some(login);
     }
 
-    /// The other changes, on contents that are those of `before` as far as the principal goes.
-    pub(crate) fn without_login(mut self, before: &Contents) -> Self {
+    /// Takes the login back; the other changes stay. `before` is who was logged in.
+    pub(crate) fn forget_login(&mut self, before: Option<&str>) {
         if self.login.take().is_some() {
-            Arc::make_mut(&mut self.contents).principal = before.principal.clone();
+            Arc::make_mut(&mut self.contents).principal = before.map(Box::from);
         }
-        self
     }
 
     /// Applies the same changes to other contents.

@@ -78,3 +78,22 @@ impl Presented {
         bearer.map(Cow::Borrowed).into_iter().chain(cookies)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header;
+
+    use super::*;
+
+    #[test]
+    fn debug_prints_no_token() {
+        for name in [header::COOKIE, header::AUTHORIZATION] {
+            let mut headers = HeaderMap::new();
+            let field = HeaderValue::from_static("Bearer b1.secret");
+            headers.insert(&name, field);
+            let presented = Presented::read(&headers, Transports::CookieAndBearer);
+            let printed = format!("{presented:?}");
+            assert!(!printed.contains("secret"), "{name}: {printed}");
+        }
+    }
+}

@@ -356,9 +356,9 @@ impl State {
         }
     }
 
-    /// When somebody last logged in.
-    pub(crate) fn authenticated_at(&self) -> Option<Millis> {
-        let draft = match self {
+    /// What the request has written and not committed.
+    pub(crate) fn draft(&self) -> Option<&Draft> {
+        match self {
             Self::New { draft, .. }
             | Self::Modified { draft, .. }
             | Self::Renewed { draft, .. }
@@ -369,8 +369,28 @@ impl State {
             | Self::Unmodified { .. }
             | Self::Destroyed { .. }
             | Self::Gone => None,
-        };
-        match draft.and_then(Draft::login) {
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn draft_mut(&mut self) -> Option<&mut Draft> {
+        match self {
+            Self::New { draft, .. }
+            | Self::Modified { draft, .. }
+            | Self::Renewed { draft, .. }
+            | Self::Regenerated { draft, .. }
+            | Self::Superseded { draft, .. }
+            | Self::InDoubt(Doubt::Save { draft, .. } | Doubt::Create { draft, .. }) => Some(draft),
+            Self::Uninitialized { .. }
+            | Self::Unmodified { .. }
+            | Self::Destroyed { .. }
+            | Self::Gone => None,
+        }
+    }
+
+    /// When somebody last logged in.
+    pub(crate) fn authenticated_at(&self) -> Option<Millis> {
+        match self.draft().and_then(Draft::login) {
             Some(login) => Some(login.at),
             None => self.base()?.body.authenticated_at,
         }

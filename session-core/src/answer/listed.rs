@@ -60,23 +60,7 @@ impl Applier<'_, '_> {
     /// The principal has as many sessions as allowed. The login is forgotten; what else the request
     /// wrote stays.
     pub(super) fn refused(&mut self, state: State) -> Result<(), SessionError> {
-        let state = match state {
-            State::New {
-                new,
-                draft,
-                retired,
-            } => {
-                let draft = draft.without_login(&new.initial);
-                State::New {
-                    new,
-                    draft,
-                    retired,
-                }
-            }
-            State::Renewed { base, draft } => {
-                let draft = draft.without_login(base.contents());
-                on_base(base, draft, false)
-            }
+        let mut state = match state {
             // what the login was to replace stays
             State::Regenerated {
                 retired: Some(retired),
@@ -86,43 +70,16 @@ impl Applier<'_, '_> {
                 base: retired.base,
                 discarded: false,
             },
-            State::Regenerated {
-                new,
-                draft,
-                retired,
-                progress,
-            } => {
-                let draft = draft.without_login(&new.initial);
-                State::Regenerated {
-                    new,
-                    draft,
-                    retired,
-                    progress,
-                }
+            State::Renewed { base, mut draft } => {
+                draft.forget_login(base.principal());
+                on_base(base, draft, false)
             }
-            State::Superseded {
-                token,
-                since,
-                new,
-                draft,
-                ended,
-            } => {
-                let draft = draft.without_login(&new.initial);
-                State::Superseded {
-                    token,
-                    since,
-                    new,
-                    draft,
-                    ended,
-                }
-            }
-            state @ (State::Uninitialized { .. }
-            | State::Unmodified { .. }
-            | State::Modified { .. }
-            | State::Destroyed { .. }
-            | State::InDoubt(_)
-            | State::Gone) => state,
+            state => state,
         };
+        // a session that is not stored yet belongs to nobody
+        if let Some(draft) = state.draft_mut() {
+            draft.forget_login(None);
+        }
         self.fail(state, Refusal::LimitReached)
     }
 

@@ -160,3 +160,19 @@ async fn of_two_logouts_one_ends_the_session() {
     }
     assert_eq!(log.kinds(), [SessionEventKind::Ended(EndReason::Destroyed)]);
 }
+
+/// A write in doubt that turns out to be applied when the session is read again.
+#[tokio::test]
+async fn a_session_that_a_reload_settles_is_told() {
+    let store = TestStore::default();
+    let (sessions, log) = observed(&store);
+    let request = post(&sessions, &Jar::default()).await;
+    request.session.insert("a", &1).expect("a write");
+    store.lose_answer(Call::Create);
+    store.fail(Call::Load, StoreErrorKind::Unavailable);
+    request.session.save().await.expect_err("in doubt");
+    assert_eq!(log.take(), []);
+    request.session.reload().await.expect("settled");
+    let _ = request.finish(&mut Jar::default()).await.expect("no fault");
+    assert_eq!(log.kinds(), [SessionEventKind::Created]);
+}
