@@ -3,11 +3,12 @@
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
+    changes::AnyChanges,
     health::Health,
     id::SessionId,
     index::AnyIndex,
-    record::Version,
-    store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    record::{Loaded, Version},
+    store::{Created, Destroy, Destroyed, Saved, Store, Touched, Write},
     store_error::StoreError,
 };
 
@@ -77,6 +78,10 @@ impl Store for AnyStore {
     fn index(&self) -> Option<AnyIndex> {
         self.0.index()
     }
+
+    fn changes(&self) -> Option<AnyChanges> {
+        self.0.changes()
+    }
 }
 
 impl fmt::Debug for AnyStore {
@@ -105,6 +110,7 @@ trait ErasedStore: Send + Sync {
     fn destroy<'a>(&'a self, id: &'a SessionId, options: Destroy) -> Operation<'a, Destroyed>;
     fn health<'a>(&'a self) -> Pin<Box<dyn Future<Output = Health> + Send + 'a>>;
     fn index(&self) -> Option<AnyIndex>;
+    fn changes(&self) -> Option<AnyChanges>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -144,5 +150,9 @@ impl<S: Store> ErasedStore for S {
 
     fn index(&self) -> Option<AnyIndex> {
         Store::index(self)
+    }
+
+    fn changes(&self) -> Option<AnyChanges> {
+        Store::changes(self)
     }
 }

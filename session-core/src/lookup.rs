@@ -10,8 +10,9 @@ use crate::{
     id::SessionId,
     log_limit,
     policy::OnDecodeError,
+    record::Loaded,
     state::{Base, Current, Since},
-    store::{Loaded, Store},
+    store::Store,
     store_error::StoreErrorKind,
     token::SessionToken,
 };

@@ -16,9 +16,9 @@ use crate::{
     listing::IndexEntry,
     lookup,
     outcome::EndReason,
-    record::Version,
+    record::{Loaded, Version},
     state::Current,
-    store::{Destroy, Destroyed, Loaded, Store},
+    store::{Destroy, Destroyed, Store},
     store_error::{StoreError, StoreErrorKind},
 };
 

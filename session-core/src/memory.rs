@@ -19,8 +19,8 @@ use crate::{
     health::{Health, HealthPart, PartState},
     id::SessionId,
     index::AnyIndex,
-    record::{Record, Version},
-    store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    record::{Loaded, Record, Version},
+    store::{Applied, Created, Destroy, Destroyed, Saved, Store, Touched, Write},
     store_error::StoreError,
 };
 

@@ -1,6 +1,6 @@
 //! What a store keeps under one id.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -71,6 +71,26 @@ impl fmt::Debug for Record {
             .field("version", &self.version)
             .field("body_bytes", &self.body.len())
             .finish()
+    }
+}
+
+/// A record that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The stored record.
+    pub record: Record,
+    /// The remaining time to live; `None` if the store keeps the record without a limit.
+    pub ttl: Option<Duration>,
+}
+
+impl Loaded {
+    /// Makes the result of a load.
+    pub fn new(record: Record, ttl: impl Into<Option<Duration>>) -> Self {
+        Self {
+            record,
+            ttl: ttl.into(),
+        }
     }
 }
 

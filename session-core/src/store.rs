@@ -7,11 +7,12 @@ use std::{
 };
 
 use crate::{
+    changes::AnyChanges,
     health::Health,
     id::SessionId,
     index::AnyIndex,
     listing::{Listed, Listing},
-    record::{Record, Version},
+    record::{Loaded, Record, Version},
     store_error::StoreError,
 };
 
@@ -95,6 +96,11 @@ pub trait Store: Send + Sync + 'static {
     fn index(&self) -> Option<AnyIndex> {
         None
     }
+
+    /// Returns what announces changes of records, if this store can.
+    fn changes(&self) -> Option<AnyChanges> {
+        None
+    }
 }
 
 /// A record to store.
@@ -148,26 +154,6 @@ impl Destroy {
     pub fn expecting(version: Version) -> Self {
         Self {
             expected: Some(version),
-        }
-    }
-}
-
-/// A record that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Loaded {
-    /// The stored record.
-    pub record: Record,
-    /// The remaining time to live; `None` if the store keeps the record without a limit.
-    pub ttl: Option<Duration>,
-}
-
-impl Loaded {
-    /// Makes the result of a load.
-    pub fn new(record: Record, ttl: impl Into<Option<Duration>>) -> Self {
-        Self {
-            record,
-            ttl: ttl.into(),
         }
     }
 }
@@ -277,5 +263,9 @@ impl<S: Store> Store for Arc<S> {
 
     fn index(&self) -> Option<AnyIndex> {
         S::index(self)
+    }
+
+    fn changes(&self) -> Option<AnyChanges> {
+        S::changes(self)
     }
 }

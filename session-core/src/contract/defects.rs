@@ -14,8 +14,8 @@ use super::fixtures::{LONG, SHORT};
 use crate::{
     id::SessionId,
     memory::MemoryStore,
-    record::{Record, Version},
-    store::{Applied, Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    record::{Loaded, Record, Version},
+    store::{Applied, Created, Destroy, Destroyed, Saved, Store, Touched, Write},
     store_error::StoreError,
 };
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::{
     entropy::{Entropy, OsEntropy},
     id::SessionId,
-    record::{Record, Version},
-    store::{Created, Destroyed, Loaded, Saved, Store, Touched, Write},
+    record::{Loaded, Record, Version},
+    store::{Created, Destroyed, Saved, Store, Touched, Write},
 };
 
 /// Nothing with this life expires during a check.

@@ -15,8 +15,8 @@ use crate::{
     index::{AnyIndex, Index},
     listing::{IndexEntry, IndexKey, Listed, Listing, Nonce},
     memory::MemoryStore,
-    record::Version,
-    store::{Created, Destroy, Destroyed, Loaded, Saved, Store, Touched, Write},
+    record::{Loaded, Version},
+    store::{Created, Destroy, Destroyed, Saved, Store, Touched, Write},
     store_error::{StoreError, StoreErrorKind},
 };
 
