@@ -51,6 +51,8 @@ pub(crate) enum Answer {
     Loaded(Option<Box<Current>>),
     /// The handler asked for the record.
     Reloaded(Option<Box<Current>>),
+    /// The record that `SessionHandle::load_fresh` read, after one that was kept.
+    Refreshed(Option<Box<Current>>),
     /// The principal may have one more session.
     Room,
     /// The principal has as many sessions as allowed; the login is not stored.
@@ -155,6 +157,7 @@ impl Progress {
             Answer::Destroyed(Purpose::Undo, result) => applier.undone(state, &result),
             Answer::Loaded(current) => applier.loaded(state, current.map(|current| *current)),
             Answer::Reloaded(current) => applier.reloaded(state, current.map(|current| *current)),
+            Answer::Refreshed(current) => applier.refreshed(state, current.map(|current| *current)),
             Answer::Room => applier.set(state),
             Answer::NoRoom => applier.refused(state),
             Answer::Listed(listed) => applier.listed(state, listed),

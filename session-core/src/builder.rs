@@ -17,6 +17,7 @@ use crate::{
     format::Native,
     id::SessionId,
     policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Policy, SessionLimit, WhenFull},
+    records::Records,
     request_scheme::Proxy,
     sessions::Sessions,
     sign::SigningKeys,
@@ -24,6 +25,9 @@ use crate::{
     timeouts::Timeouts,
     transports::Transports,
 };
+
+#[cfg(feature = "near-cache")]
+use crate::near_cache::{NearCache, NearRecords};
 
 /// The longest gap between two requests: OWASP Session Management Cheat Sheet, 15 to 30 minutes for
 /// common applications.
@@ -53,6 +57,8 @@ pub struct Builder {
     lists_sessions: bool,
     observer: Option<Observer>,
     load_mode: Option<LoadModeFn>,
+    #[cfg(feature = "near-cache")]
+    near_cache: Option<NearCache>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
 }
@@ -90,6 +96,8 @@ impl Sessions {
             lists_sessions: true,
             observer: None,
             load_mode: None,
+            #[cfg(feature = "near-cache")]
+            near_cache: None,
             entropy: Arc::new(OsEntropy),
             clock: Arc::new(SystemClock),
         }
@@ -298,6 +306,24 @@ impl Builder {
         }
     }
 
+    /// Keeps loaded sessions in the process, so that a read costs no round trip to the store.
+    /// [`guide::near_cache`](crate::guide::near_cache) has the whole story.
+    ///
+    /// The store announces every change, and a kept session is served only while it does. What this
+    /// relaxes: after a logout, renewal or write on *another* instance, this one may serve the
+    /// session as it was for as long as one message takes, and at most for
+    /// [the lease](NearCache::lease) if the network fails. On the instance that made the change, it
+    /// is in effect at once. Writes are compared with what is stored as ever, so no update is lost,
+    /// and a token that a kept session does not confirm is looked up in the store.
+    /// [`SessionHandle::load_fresh`](crate::SessionHandle::load_fresh) asks the store.
+    #[cfg(feature = "near-cache")]
+    pub fn near_cache(self, options: NearCache) -> Self {
+        Self {
+            near_cache: Some(options),
+            ..self
+        }
+    }
+
     /// Replaces the clocks, for tests.
     pub fn clock(self, clock: impl Clock) -> Self {
         Self {
@@ -348,8 +374,15 @@ impl Builder {
             (Some(_), None) => return Err(ConfigError::NoIndex { option }),
             (Some(_) | None, _) => {}
         }
+        #[cfg(feature = "near-cache")]
+        let near = match self.near_cache {
+            Some(options) => Some(near_records(options, &self.store)?),
+            None => None,
+        };
+        #[cfg(not(feature = "near-cache"))]
+        let near = None;
         Ok(Sessions::new(Config {
-            store: self.store,
+            records: Records::new(self.store, near),
             index,
             keys,
             cookie: Arc::new(CookieSpec::check(self.cookie)?),
@@ -366,6 +399,19 @@ impl Builder {
             format: Box::new(Native),
             contention: ContentionLocks::default(),
         }))
+    }
+}
+
+#[cfg(feature = "near-cache")]
+fn near_records(options: NearCache, store: &AnyStore) -> Result<NearRecords, ConfigError> {
+    let zero = |option| Err(ConfigError::Zero { option });
+    match (options, store.changes()) {
+        (NearCache { max_bytes: 0, .. }, _) => zero("near_cache.max_bytes"),
+        (NearCache { lease, .. }, _) if lease.is_zero() => zero("near_cache.lease"),
+        (_, None) => Err(ConfigError::NoChanges {
+            option: "near_cache",
+        }),
+        (_, Some(changes)) => Ok(NearRecords::new(options, changes)),
     }
 }
 

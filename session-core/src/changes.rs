@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -93,6 +93,47 @@ pub trait Listener: Send + Sync + 'static {
 
     /// A feed has ended. Changes of what was loaded through it are not announced any more.
     fn interrupted(&self) {}
+}
+
+/// The listeners of a store, for its implementation of [`Changes`]. Clones share them.
+#[derive(Clone, Default)]
+pub struct Listeners(Arc<RwLock<Vec<Weak<dyn Listener>>>>);
+
+impl Listeners {
+    /// Adds a listener. Those that do not exist any more are removed.
+    pub fn add(&self, listener: Weak<dyn Listener>) {
+        let mut listeners = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
+    }
+
+    /// Whether somebody listens.
+    pub fn any(&self) -> bool {
+        let listeners = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        listeners.iter().any(|listener| listener.strong_count() > 0)
+    }
+
+    /// Calls [`Listener::changed`] of each.
+    pub fn changed(&self, id: &SessionId) {
+        self.each(|listener| listener.changed(id));
+    }
+
+    /// Calls [`Listener::interrupted`] of each.
+    pub fn interrupted(&self) {
+        self.each(|listener| listener.interrupted());
+    }
+
+    fn each(&self, call: impl Fn(&dyn Listener)) {
+        let listeners = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let living = listeners.iter().filter_map(Weak::upgrade);
+        living.for_each(|listener| call(&*listener));
+    }
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listeners")
+    }
 }
 
 /// Any [`Changes`]. Clones share them.

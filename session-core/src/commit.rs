@@ -22,7 +22,7 @@ use crate::{
     record::{Loaded, Version},
     shared::Shared,
     state::State,
-    store::{Created, Destroy, Destroyed, Saved, Store, Touched, Write},
+    store::{Created, Destroy, Destroyed, Saved, Touched, Write},
     store_error::{StoreError, StoreErrorKind},
     token::SessionToken,
     verbs::Verb,
@@ -125,7 +125,7 @@ async fn run(shared: &Shared, trigger: Trigger) -> Result<Outcome, SessionError>
             Step::Touch { base, ttl, reissue } => {
                 let (id, version) = (base.token.id(), base.version);
                 let contents = Arc::clone(base.contents());
-                let result = config.store.touch(&id, version, ttl).await;
+                let result = config.records.touch(&id, version, ttl).await;
                 let change = commit.touched(&id, result)?;
                 if matches!(change, Ok(Change::Applied(_))) {
                     indexing::refresh(config, id, &contents, &[], ttl, now.wall);
@@ -278,7 +278,7 @@ impl<'s> InFlight<'s> {
         let id = attempted.token.id();
         self.pending = Pending::Create(attempted.clone());
         let write = Write::new(&attempted.record, attempted.ttl).listed(&attempted.listings);
-        let result = match self.shared.config.store.create(&id, write).await {
+        let result = match self.shared.config.records.create(&id, write).await {
             Ok(Created::Created(applied)) => Ok(Creation::Applied(applied)),
             Ok(Created::Taken) => {
                 tracing::warn!(session.id = %id, "id of a new session is taken");
@@ -295,7 +295,7 @@ impl<'s> InFlight<'s> {
         let write = Write::new(&attempted.record, attempted.ttl).listed(&attempted.listings);
         // a save without an expected version is none
         let expected = attempted.expected.unwrap_or(attempted.record.version());
-        let result = match self.shared.config.store.save(&id, expected, write).await {
+        let result = match self.shared.config.records.save(&id, expected, write).await {
             Ok(Saved::Saved(applied)) => Ok(Change::Applied(applied)),
             Ok(Saved::Conflict(current)) => Ok(self.conflict(&id, current)?),
             Ok(Saved::Gone) => Ok(Change::Gone),
@@ -332,7 +332,7 @@ impl<'s> InFlight<'s> {
         self.pending = Pending::Destroy(purpose);
         self.removed = contents;
         let options = expected.map_or_else(Destroy::any, Destroy::expecting);
-        let result = match self.shared.config.store.destroy(&id, options).await {
+        let result = match self.shared.config.records.destroy(&id, options).await {
             Ok(Destroyed::Destroyed(applied)) => Ok(Change::Applied(applied)),
             Ok(Destroyed::Conflict(current)) => Ok(self.conflict(&id, current)?),
             Ok(Destroyed::Gone) => Ok(Change::Gone),
@@ -451,6 +451,18 @@ pub(crate) async fn reload(shared: &Shared) -> Result<(), SessionError> {
     // it may have settled a write
     commit.tell();
     result
+}
+
+/// Asks the store about a session that was opened by what was kept in the process.
+pub(crate) async fn refresh(shared: &Shared) -> Result<(), SessionError> {
+    let _lock = shared.cell.commit_lock().await;
+    let kept = shared.cell.read(|state| state.kept_id());
+    let Some(id) = kept else {
+        return Ok(());
+    };
+    let mut commit = InFlight::begin(shared, Trigger::Save);
+    let current = lookup::load(&shared.config, &id).await?;
+    commit.apply(Answer::Refreshed(current.map(Box::new)))
 }
 
 fn is_conflict(answer: &Answer) -> bool {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::{Extensions, Uri, request::Parts};
 
 use crate::{
-    any_store::AnyStore,
     clock::{Clock, Now},
     contention::ContentionLocks,
     cookie_options::CookieOptions,
@@ -16,6 +15,7 @@ use crate::{
     id::SessionId,
     index::AnyIndex,
     policy::{LoadMode, Policy},
+    records::Records,
     request_scheme::Proxy,
     sign::SigningKeys,
     transports::Transports,
@@ -27,7 +27,7 @@ pub(crate) type LoadModeFn = Arc<dyn Fn(&Parts) -> LoadMode + Send + Sync>;
 pub(crate) type OriginalUri = Arc<dyn Fn(&Extensions) -> Option<Uri> + Send + Sync>;
 
 pub(crate) struct Config {
-    pub(crate) store: AnyStore,
+    pub(crate) records: Records,
     /// Lists the sessions, if the store can and the application wants it.
     pub(crate) index: Option<AnyIndex>,
     pub(crate) keys: SigningKeys,

@@ -60,6 +60,12 @@ pub enum ConfigError {
         /// The option.
         option: &'static str,
     },
+    /// An option that needs a store that announces changes.
+    #[error("{option} needs a store that announces changes, and this one does not")]
+    NoChanges {
+        /// The option.
+        option: &'static str,
+    },
     /// Sessions would expire between two touches although they are in use.
     #[error("touch_after = {touch_after:?} must be shorter than idle_timeout = {idle_timeout:?}")]
     TouchAfter {

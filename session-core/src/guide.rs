@@ -15,6 +15,9 @@ pub mod bearer {}
 #[doc = include_str!("../docs/users.md")]
 pub mod users {}
 
+#[doc = include_str!("../docs/near_cache.md")]
+pub mod near_cache {}
+
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
 

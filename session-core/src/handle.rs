@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use tracing::Instrument;
 
 use crate::{
+    commit,
     config::Config,
     cookie_spec::CookieSpec,
     draft::Draft,
@@ -136,6 +137,37 @@ impl SessionHandle {
         self.load_with(LoadMode::Peek).await
     }
 
+    /// Loads the session from the store, even if the near cache
+    /// ([`near_cache`](crate::Builder::near_cache)) could answer. For the moments that matter, such
+    /// as a payment: a session that has ended on another instance an instant ago is not opened.
+    /// Without a near cache this is [`load`](Self::load).
+    ///
+    /// If the request has loaded its session from the cache before, it is read again, and what the
+    /// request has written since is kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load). If the request has loaded its session from the cache before and it
+    /// has ended since, [`Gone`](SessionErrorKind::Gone), or
+    /// [`Superseded`](SessionErrorKind::Superseded) if the token does not open it any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_core::{SessionError, SessionHandle};
+    /// # async fn pay(account: &str) {}
+    /// async fn checkout(handle: &SessionHandle) -> Result<(), SessionError> {
+    ///     let session = handle.load_fresh().await?;
+    ///     if let Some(account) = session.principal() {
+    ///         pay(&account).await;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn load_fresh(&self) -> Result<Session, SessionError> {
+        self.load_with(LoadMode::Fresh).await
+    }
+
     /// Loads the session in a certain mode, whatever the option
     /// [`load_mode`](crate::Builder::load_mode) says. If it is loaded already, the request extends
     /// its life if any of the loads does.
@@ -165,19 +197,18 @@ impl SessionHandle {
         inner
             .accessed
             .store(inner.start.in_scope, Ordering::Relaxed);
-        let extends = match mode {
-            LoadMode::Normal | LoadMode::Fresh => true,
-            LoadMode::Peek => false,
-        };
         let load = || {
             inner
                 .start
-                .load(extends)
+                .load(mode)
                 .instrument(tracing::debug_span!("session.load"))
         };
         let session = inner.session.get_or_try_init(load).await?;
-        if extends {
+        if mode.extends() {
             session.shared().cell.extend_life();
+        }
+        if mode == LoadMode::Fresh {
+            commit::refresh(session.shared()).await?;
         }
         if inner.closed.load(Ordering::SeqCst) {
             // loaded after the response was committed: it can be read
@@ -256,7 +287,7 @@ impl fmt::Debug for SessionHandle {
 impl RequestStart {
     /// The first signed token that opens a session wins; one that is superseded counts if none
     /// does.
-    async fn load(&self, extends: bool) -> Result<Session, SessionError> {
+    async fn load(&self, mode: LoadMode) -> Result<Session, SessionError> {
         if let Some(reason) = &self.invalid {
             return Err(SessionError::new(SessionErrorKind::Config, reason.as_str()));
         }
@@ -273,7 +304,7 @@ impl RequestStart {
             signed_by_old_key,
         } in self.to_look_up()
         {
-            match lookup::look_up(&self.config, &token, Some(transport), extends).await? {
+            match lookup::look_up(&self.config, &token, Some(transport), mode).await? {
                 Lookup::Found(base) => {
                     let state = State::Unmodified {
                         base,

@@ -60,17 +60,19 @@
 //! * [`guide::bearer`] explains sessions of apps, whose tokens travel in the `Authorization` header.
 //! * [`guide::users`] explains the sessions of a user: to list, end and limit them, and to ask for
 //!   the password again.
+//! * [`guide::near_cache`] explains reads without a round trip, and what they relax.
 //! * [`guide::security`] lists what is protected, and what is left to the application.
 //! * [`guide::testing`] shows how to test a service that uses sessions.
 //! * [`guide::errors`] lists every kind of error, its status, and what to do about it.
 //! * [`Builder`] lists the options, and [`CookieOptions`] those of the cookie.
-//! * [`Store`] is the contract of a store; `contract!` (feature `contract`) tests one.
+//! * [`Store`] is the contract of a store, [`Index`] and [`Changes`] are what it may offer besides; `contract!` (feature `contract`) tests one.
 //!
 //! # Features
 //!
 //! | feature | effect |
 //! |---|---|
 //! | `memory` (default) | `MemoryStore`, a bounded store in the process |
+//! | `near-cache` (default) | [`Builder::near_cache`], reads without a round trip |
 //! | `contract` | `contract!`, the test suite for implementations of [`Store`] |
 //! | `testing` | `testing`, a store that fails on command and a clock that is moved by hand; `Sessions::test_cookie` and `test_bearer`, the credentials of sessions for tests |
 
@@ -123,11 +125,17 @@ mod lookup;
 mod members;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "near-cache")]
+mod near_cache;
+#[cfg(not(feature = "near-cache"))]
+#[path = "no_near_cache.rs"]
+mod near_cache;
 mod op;
 mod outcome;
 mod policy;
 mod presented;
 mod record;
+mod records;
 mod request_context;
 mod request_scheme;
 mod response;
@@ -154,7 +162,7 @@ pub use adapter::{TryFinish, Unfinished};
 pub use any_store::AnyStore;
 pub use body::Transport;
 pub use builder::Builder;
-pub use changes::{AnyChanges, AnyFeed, Changes, Feed, Listener, Watched};
+pub use changes::{AnyChanges, AnyFeed, Changes, Feed, Listener, Listeners, Watched};
 pub use clock::{Clock, SystemClock};
 pub use config_error::ConfigError;
 pub use cookie_options::{CookieOptions, Priority, SameSite, Secure};
@@ -170,6 +178,8 @@ pub use listing::{IndexEntry, IndexKey, Listed, Listing, Nonce};
 pub use log_limit::LogLimit;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
+#[cfg(feature = "near-cache")]
+pub use near_cache::{NearCache, NearCacheStats};
 pub use outcome::{EndReason, Ended, Loss, Outcome, OutcomeKind};
 pub use policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Unset, WhenFull};
 pub use record::{Loaded, Record, Version};

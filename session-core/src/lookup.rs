@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use crate::{
     body::Transport,
+    changes::{Changes, Watched},
     clock::Now,
     config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     log_limit,
-    policy::OnDecodeError,
+    near_cache::NearRecords,
+    policy::{LoadMode, OnDecodeError},
     record::Loaded,
     state::{Base, Current, Since},
-    store::Store,
-    store_error::StoreErrorKind,
+    store_error::{StoreError, StoreErrorKind},
     token::SessionToken,
 };
 
@@ -28,16 +29,36 @@ pub(crate) enum Lookup {
     NotFound,
 }
 
-/// Looks a token up in the store. One that a client presents opens only a session of the transport
-/// that it came by.
+/// Looks a token up. One that a client presents opens only a session of the transport that it came
+/// by.
+///
+/// A record that is kept in the process may only confirm the token. Whatever speaks against the
+/// token, the store is asked.
 pub(crate) async fn look_up(
     config: &Config,
     token: &SessionToken,
     transport: Option<Transport>,
-    extends: bool,
+    mode: LoadMode,
 ) -> Result<Lookup, SessionError> {
     let id = token.id();
-    let current = match load(config, &id).await {
+    let now = config.now();
+    let presented = Presented {
+        token,
+        transport,
+        extends: mode.extends(),
+    };
+    let near = config.records.near();
+    if let (Some(near), LoadMode::Normal | LoadMode::Peek) = (near, mode)
+        && let Some(kept) = near.get(&id, now.monotonic)
+        && let Judgement::Opens(base) = presented.judge(config, kept, now)
+    {
+        return Ok(Lookup::Found(base.kept()));
+    }
+    let read = match near {
+        Some(near) => load_and_keep(config, near, &id).await,
+        None => load(config, &id).await,
+    };
+    let current = match read {
         Ok(Some(current)) => current,
         Ok(None) => {
             tracing::debug!(session.id = %id, "session not found");
@@ -53,32 +74,62 @@ pub(crate) async fn look_up(
         }
         Err(error) => return Err(error),
     };
-    if transport.is_some_and(|transport| transport != current.body.transport) {
-        tracing::info!(session.id = %id, "session token was presented on another transport");
-        return Ok(Lookup::NotFound);
-    }
     let now = config.now();
-    let absolute = config
-        .policy
-        .timeouts
-        .absolute(&current.body.contents.lifetime);
-    if absolute.is_some_and(|absolute| current.body.age(now.wall) >= absolute) {
-        tracing::debug!(session.id = %id, "session is past its absolute timeout");
-        return Ok(Lookup::NotFound);
-    }
-    let base = Base::read(
-        token.clone(),
-        Current {
+    Ok(match presented.judge(config, current, now) {
+        Judgement::Opens(base) => Lookup::Found(Arc::new(base)),
+        Judgement::Superseded(base) => {
+            tracing::info!(session.id = %id, "session token is superseded or has a wrong secret");
+            Lookup::Superseded(since(config, &base, now))
+        }
+        Judgement::OtherTransport => {
+            tracing::info!(session.id = %id, "session token was presented on another transport");
+            Lookup::NotFound
+        }
+        Judgement::TooOld => {
+            tracing::debug!(session.id = %id, "session is past its absolute timeout");
+            Lookup::NotFound
+        }
+    })
+}
+
+/// A token, and how it was presented.
+struct Presented<'t> {
+    token: &'t SessionToken,
+    transport: Option<Transport>,
+    extends: bool,
+}
+
+/// What a record says about a token.
+enum Judgement {
+    Opens(Base),
+    Superseded(Base),
+    OtherTransport,
+    TooOld,
+}
+
+impl Presented<'_> {
+    fn judge(&self, config: &Config, current: Current, now: Now) -> Judgement {
+        let body = &current.body;
+        if self
+            .transport
+            .is_some_and(|transport| transport != body.transport)
+        {
+            return Judgement::OtherTransport;
+        }
+        let absolute = config.policy.timeouts.absolute(&body.contents.lifetime);
+        if absolute.is_some_and(|absolute| body.age(now.wall) >= absolute) {
+            return Judgement::TooOld;
+        }
+        let current = Current {
             seen_at: now.monotonic,
             ..current
-        },
-        extends,
-    );
-    if base.is_superseded() {
-        tracing::info!(session.id = %id, "session token is superseded or has a wrong secret");
-        return Ok(Lookup::Superseded(since(config, &base, now)));
+        };
+        let base = Base::read(self.token.clone(), current, self.extends);
+        match base.is_superseded() {
+            true => Judgement::Superseded(base),
+            false => Judgement::Opens(base),
+        }
     }
-    Ok(Lookup::Found(base))
 }
 
 /// The time of the renewal comes from the clock of the instance that wrote it; one in the future
@@ -92,17 +143,42 @@ fn since(config: &Config, base: &Base, now: Now) -> Since {
     }
 }
 
-/// Reads and decodes a record.
+/// Reads a record from the store, and decodes it.
 pub(crate) async fn load(config: &Config, id: &SessionId) -> Result<Option<Current>, SessionError> {
-    match config.store.load(id).await {
+    match config.records.load(id).await {
         Ok(Some(loaded)) => decode(config, id, loaded).map(Some),
         Ok(None) => Ok(None),
-        Err(error) if error.kind() == StoreErrorKind::Corrupt => Err(SessionError::with_source(
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// The same, and keeps the record if its next change is announced.
+async fn load_and_keep(
+    config: &Config,
+    near: &NearRecords,
+    id: &SessionId,
+) -> Result<Option<Current>, SessionError> {
+    let ticket = near.begin(id, &*config.clock);
+    let Watched { loaded, feed } = near.changes().load(id).await.map_err(unreadable)?;
+    let Some(loaded) = loaded else {
+        return Ok(None);
+    };
+    let body_bytes = loaded.record.body().len();
+    let current = decode(config, id, loaded)?;
+    if let Some(feed) = feed {
+        near.keep(*id, ticket, current.clone(), body_bytes, feed);
+    }
+    Ok(Some(current))
+}
+
+fn unreadable(error: StoreError) -> SessionError {
+    match error.kind() {
+        StoreErrorKind::Corrupt => SessionError::with_source(
             SessionErrorKind::Corrupt,
             "stored session cannot be decoded",
             error,
-        )),
-        Err(error) => Err(error.into()),
+        ),
+        _ => error.into(),
     }
 }
 
@@ -155,7 +231,7 @@ mod tests {
             (Some(Transport::Cookie), true),
             (Some(Transport::Bearer), false),
         ] {
-            let lookup = look_up(sessions.config(), &token, transport, true).await;
+            let lookup = look_up(sessions.config(), &token, transport, LoadMode::Normal).await;
             let found = matches!(lookup, Ok(Lookup::Found(_)));
             assert_eq!(found, opens, "{transport:?}");
         }

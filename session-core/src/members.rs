@@ -18,7 +18,7 @@ use crate::{
     outcome::EndReason,
     record::{Loaded, Version},
     state::Current,
-    store::{Destroy, Destroyed, Store},
+    store::{Destroy, Destroyed},
     store_error::{StoreError, StoreErrorKind},
 };
 
@@ -83,7 +83,7 @@ pub(crate) async fn living(
 }
 
 async fn find(config: &Config, label: &Label, id: &SessionId) -> Result<Found, SessionError> {
-    match config.store.load(id).await {
+    match config.records.load(id).await {
         Ok(Some(loaded)) => Ok(found(config, label, id, loaded)),
         Ok(None) => Ok(Found::Absent),
         Err(error) if error.kind() == StoreErrorKind::Corrupt => Ok(Found::Corrupt(error)),
@@ -175,7 +175,11 @@ async fn end_and_forget(
                 return Ok(ended.is_some());
             }
         };
-        match config.store.destroy(id, Destroy::expecting(version)).await {
+        match config
+            .records
+            .destroy(id, Destroy::expecting(version))
+            .await
+        {
             Ok(Destroyed::Destroyed(_)) => {
                 tell(config, *id, reason, contents, removed);
                 return Ok(true);

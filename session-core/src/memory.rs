@@ -1,6 +1,7 @@
 //! A store inside the process: for one machine, for development and for tests.
 
 mod cache;
+mod changes;
 mod index;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -12,9 +13,11 @@ use moka::{
 
 use self::{
     cache::{ByTtl, Lives, cache, reclaim_periodically},
+    changes::MemoryChanges,
     index::MemoryIndex,
 };
 use crate::{
+    changes::{AnyChanges, Listeners},
     clock::{Clock, SystemClock},
     health::{Health, HealthPart, PartState},
     id::SessionId,
@@ -39,6 +42,7 @@ const INDEX_PART: u64 = 4;
 pub struct MemoryStore {
     sessions: Arc<Cache<SessionId, Entry>>,
     index: MemoryIndex,
+    listeners: Listeners,
     clock: Arc<dyn Clock>,
 }
 
@@ -93,6 +97,7 @@ impl MemoryStore {
         Self {
             sessions,
             index,
+            listeners: Listeners::default(),
             clock,
         }
     }
@@ -130,16 +135,20 @@ impl MemoryStore {
         id: &SessionId,
         decide: impl FnOnce(Option<Entry>, Duration) -> (Op<Entry>, T),
     ) -> T {
-        let mut answer = None;
+        let (mut answer, mut changes) = (None, false);
         let _: CompResult<_, _> = self.sessions.entry_by_ref(id).and_compute_with(|entry| {
             let now = self.clock.monotonic();
             let live = entry
                 .map(|entry| entry.into_value())
                 .filter(|entry| entry.expires_at > now);
             let (op, value) = decide(live, now);
+            changes = !matches!(op, Op::Nop);
             answer = Some(value);
             op
         });
+        if changes {
+            self.listeners.changed(id);
+        }
         answer.unwrap_or_else(|| unreachable!("the cache calls the closure exactly once"))
     }
 
@@ -246,6 +255,10 @@ impl Store for MemoryStore {
 
     fn index(&self) -> Option<AnyIndex> {
         Some(AnyIndex::new(self.index.clone()))
+    }
+
+    fn changes(&self) -> Option<AnyChanges> {
+        Some(AnyChanges::new(MemoryChanges(self.clone())))
     }
 }
 

@@ -77,6 +77,16 @@ pub enum LoadMode {
     Fresh,
 }
 
+impl LoadMode {
+    /// Whether a request that loads so extends the session's life.
+    pub(crate) fn extends(self) -> bool {
+        match self {
+            Self::Normal | Self::Fresh => true,
+            Self::Peek => false,
+        }
+    }
+}
+
 /// The options that express-session has under the same names. All are off by default, and
 /// [`Builder`](crate::Builder) describes them.
 ///

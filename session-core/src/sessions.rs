@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 
 use http::{Request, Response, Uri, request::Parts};
 
+#[cfg(feature = "near-cache")]
+use crate::near_cache::NearCacheStats;
 use crate::{
     commit,
     config::Config,
@@ -26,7 +28,7 @@ use crate::{
     session::Session,
     shared::Shared,
     state::State,
-    store::{Destroy, Store},
+    store::Destroy,
     token::SessionToken,
 };
 
@@ -149,7 +151,7 @@ impl Sessions {
     ///
     /// As [`SessionHandle::load`].
     pub async fn open(&self, token: &SessionToken) -> Result<Option<Session>, SessionError> {
-        match lookup::look_up(&self.0, token, None, true).await? {
+        match lookup::look_up(&self.0, token, None, LoadMode::Normal).await? {
             Lookup::Found(base) => {
                 let (cookie, transport) = (self.0.cookie.clone(), base.body.transport);
                 let request = RequestContext::outside(cookie, token.id(), transport);
@@ -176,12 +178,18 @@ impl Sessions {
     pub async fn end(&self, id: &SessionId) -> Result<(), SessionError> {
         let _ = self
             .0
-            .store
+            .records
             .destroy(id, Destroy::any())
             .await
             .map_err(SessionError::from_write)?;
         event::ended(self.0.observer.as_ref(), *id, EndReason::Revoked, None);
         Ok(())
+    }
+
+    /// Returns what the near cache has done so far; `None` if there is none.
+    #[cfg(feature = "near-cache")]
+    pub fn near_cache_stats(&self) -> Option<NearCacheStats> {
+        self.0.records.near().map(|near| near.stats())
     }
 
     /// Reports whether the store can serve, for a readiness probe. A store that was not used yet
@@ -202,7 +210,7 @@ impl Sessions {
     /// }
     /// ```
     pub async fn health(&self) -> Health {
-        self.0.store.health().await
+        self.0.records.health().await
     }
 }
 

@@ -102,6 +102,8 @@ pub(crate) struct Base {
     pub(crate) touch_requested: bool,
     /// This request has written it already.
     pub(crate) written: bool,
+    /// It was kept in the process, and what is stored may be newer.
+    kept: bool,
 }
 
 impl Base {
@@ -125,9 +127,19 @@ impl Base {
     }
 
     /// A record that was read with this token.
-    pub(crate) fn read(token: SessionToken, current: Current, extends: bool) -> Arc<Self> {
+    pub(crate) fn read(token: SessionToken, current: Current, extends: bool) -> Self {
         let superseded = !current.body.secrets.contain(&token.secret().hash());
-        Arc::new(Self::with(token, current, superseded, extends))
+        Self::with(token, current, superseded, extends)
+    }
+
+    /// The same, of a record that was kept in the process.
+    pub(crate) fn kept(self) -> Arc<Self> {
+        Arc::new(Self { kept: true, ..self })
+    }
+
+    /// Whether what is stored may be newer than what was read.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// A record that this request has written.
@@ -161,6 +173,7 @@ impl Base {
             extends,
             touch_requested: false,
             written: false,
+            kept: false,
         }
     }
 
@@ -172,6 +185,7 @@ impl Base {
         base.body = current.body;
         base.ttl = current.ttl;
         base.seen_at = current.seen_at;
+        base.kept = false;
         self
     }
 }
@@ -325,6 +339,13 @@ impl State {
             Self::InDoubt(Doubt::Create { attempted, .. }) => Some(attempted.token.id()),
             state => state.base().map(|base| base.token.id()),
         }
+    }
+
+    /// The id of the session, if it was opened by a record that was kept in the process and nothing
+    /// has compared that with the store since.
+    pub(crate) fn kept_id(&self) -> Option<SessionId> {
+        let base = self.base().filter(|base| base.is_kept())?;
+        Some(base.token.id())
     }
 
     /// The id of the record that this request has stored, or read.

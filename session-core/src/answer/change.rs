@@ -98,8 +98,8 @@ impl Applier<'_, '_> {
             return Base::wrote(attempted, self.context.now);
         };
         let mut base = Base::read(attempted.token.clone(), current, true);
-        Arc::make_mut(&mut base).written = true;
-        base
+        base.written = true;
+        Arc::new(base)
     }
 
     /// A concurrent request changed the session first: applies this one's changes to what it wrote,

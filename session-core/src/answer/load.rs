@@ -137,7 +137,7 @@ impl Applier<'_, '_> {
         };
         match draft.rebase(&current.body.contents, self.context.policy.max_bytes) {
             Ok(draft) => {
-                let base = Base::read(token, current, true);
+                let base = Arc::new(Base::read(token, current, true));
                 self.set(State::Renewed { base, draft })
             }
             Err(error) => {
@@ -241,6 +241,64 @@ impl Applier<'_, '_> {
         let base = base.on(current);
         let draft = Draft::of(base.contents().clone());
         self.set(on_base(base, draft, renews))
+    }
+}
+
+impl Applier<'_, '_> {
+    /// What was kept in the process is compared with what is stored. The token must open that; what
+    /// the handler wrote is applied to it. If the session has ended, nothing changes.
+    pub(super) fn refreshed(
+        &mut self,
+        state: State,
+        current: Option<Current>,
+    ) -> Result<(), SessionError> {
+        let opened = match (&state, &current) {
+            (
+                State::Unmodified { base, .. }
+                | State::Modified { base, .. }
+                | State::Renewed { base, .. },
+                Some(current),
+            ) => opens(base, current),
+            (State::Unmodified { .. } | State::Modified { .. } | State::Renewed { .. }, None) => {
+                Err(SessionError::gone())
+            }
+            (
+                State::Uninitialized { .. }
+                | State::New { .. }
+                | State::Regenerated { .. }
+                | State::Destroyed { .. }
+                | State::Superseded { .. }
+                | State::InDoubt(_)
+                | State::Gone,
+                _,
+            ) => Ok(()),
+        };
+        if let Err(error) = opened {
+            self.progress.state = state;
+            return Err(error);
+        }
+        match (state, current) {
+            (State::Unmodified { base, discarded }, Some(current)) => {
+                let base = base.on(current);
+                self.set(State::Unmodified { base, discarded })
+            }
+            (State::Modified { base, draft }, Some(current)) => {
+                self.rebase(base, draft, false, current)
+            }
+            (State::Renewed { base, draft }, Some(current)) => {
+                self.rebase(base, draft, true, current)
+            }
+            (state, _) => self.set(state),
+        }
+    }
+}
+
+/// Whether the token of a request opens what is stored now.
+fn opens(base: &Base, current: &Current) -> Result<(), SessionError> {
+    readable(base, current)?;
+    match current.body.secrets.contain(&base.token.secret().hash()) {
+        true => Ok(()),
+        false => Err(SessionError::superseded()),
     }
 }
 

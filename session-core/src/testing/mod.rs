@@ -50,6 +50,7 @@
 //! # }
 //! ```
 
+mod changes;
 mod clock;
 mod credentials;
 mod store;

@@ -9,7 +9,9 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+use super::changes::{Relay, TestChanges};
 use crate::{
+    changes::AnyChanges,
     health::Health,
     id::SessionId,
     index::{AnyIndex, Index},
@@ -54,6 +56,7 @@ pub struct TestStore<S = MemoryStore> {
     yields: bool,
     /// The index is not written together with the records.
     splits_index: bool,
+    relay: Arc<Relay>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +100,7 @@ impl<S> Clone for TestStore<S> {
             shared: self.shared.clone(),
             yields: self.yields,
             splits_index: self.splits_index,
+            relay: self.relay.clone(),
         }
     }
 }
@@ -115,6 +119,7 @@ impl<S: Store> TestStore<S> {
             shared: Arc::default(),
             yields: false,
             splits_index: false,
+            relay: Arc::default(),
         }
     }
 
@@ -174,6 +179,28 @@ impl<S: Store> TestStore<S> {
         gate
     }
 
+    /// Holds back what the store announces from now on.
+    pub fn hold_announcements(&self) {
+        self.relay.hold();
+    }
+
+    /// Delivers the announcements that were held back, in order, and holds back no more. Returns
+    /// how many there were.
+    pub fn deliver_announcements(&self) -> usize {
+        self.relay.deliver()
+    }
+
+    /// Ends the feed of all records that were loaded so far, as a broken connection does.
+    /// Announcements that were held back are lost.
+    pub fn interrupt_feed(&self) {
+        self.relay.interrupt();
+    }
+
+    /// Lets the feed give no sign of life for so long.
+    pub fn silence_feed(&self, silence: Duration) {
+        self.relay.set_silence(silence);
+    }
+
     /// How many faults have not been injected yet, because their operation was not called.
     ///
     /// A test that ends with such a fault has not shown what it claims.
@@ -198,7 +225,7 @@ impl<S: Store> TestStore<S> {
         }
     }
 
-    async fn run<T>(
+    pub(super) async fn run<T>(
         &self,
         call: Call,
         run: impl Future<Output = Result<T, StoreError>>,
@@ -279,6 +306,15 @@ impl<S: Store> Store for TestStore<S> {
     fn index(&self) -> Option<AnyIndex> {
         let index = self.inner.index()?;
         Some(AnyIndex::new(TestIndex::new(self.clone(), index)))
+    }
+
+    fn changes(&self) -> Option<AnyChanges> {
+        let (inner, relay) = (self.inner.changes()?, self.relay.clone());
+        Some(AnyChanges::new(TestChanges::new(
+            self.clone(),
+            inner,
+            relay,
+        )))
     }
 }
 

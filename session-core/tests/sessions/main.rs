@@ -12,6 +12,7 @@ mod lifecycle;
 mod lifetimes;
 mod logins;
 mod lookup;
+mod near_cache;
 mod peek;
 mod superseded;
 mod test_kit;

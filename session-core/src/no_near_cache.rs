@@ -1,0 +1,36 @@
+//! Stands in for the near cache in a build without the feature `near-cache`: there is none.
+
+use std::time::Duration;
+
+use crate::{
+    changes::{AnyChanges, AnyFeed},
+    clock::Clock,
+    id::SessionId,
+    state::Current,
+};
+
+pub(crate) enum NearRecords {}
+
+pub(crate) struct Ticket;
+
+impl NearRecords {
+    pub(crate) fn changes(&self) -> &AnyChanges {
+        match *self {}
+    }
+
+    pub(crate) fn get(&self, _: &SessionId, _: Duration) -> Option<Current> {
+        match *self {}
+    }
+
+    pub(crate) fn begin(&self, _: &SessionId, _: &dyn Clock) -> Ticket {
+        match *self {}
+    }
+
+    pub(crate) fn keep(&self, _: SessionId, _: Ticket, _: Current, _: usize, _: AnyFeed) {
+        match *self {}
+    }
+
+    pub(crate) fn changed(&self, _: &SessionId) {
+        match *self {}
+    }
+}
