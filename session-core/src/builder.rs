@@ -24,6 +24,7 @@ use crate::{
     store::Store,
     timeouts::Timeouts,
     transports::Transports,
+    watchers::Watchers,
 };
 
 #[cfg(feature = "near-cache")]
@@ -381,6 +382,7 @@ impl Builder {
         };
         #[cfg(not(feature = "near-cache"))]
         let near = None;
+        let watchers = Watchers::new(self.store.changes());
         Ok(Sessions::new(Config {
             records: Records::new(self.store, near),
             index,
@@ -398,6 +400,7 @@ impl Builder {
             clock: self.clock,
             format: Box::new(Native),
             contention: ContentionLocks::default(),
+            watchers,
         }))
     }
 }

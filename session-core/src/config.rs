@@ -19,6 +19,7 @@ use crate::{
     request_scheme::Proxy,
     sign::SigningKeys,
     transports::Transports,
+    watchers::Watchers,
 };
 
 pub(crate) type IdSource = Arc<dyn Fn(&Parts) -> Result<SessionId, EntropyError> + Send + Sync>;
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) format: Box<dyn Format>,
     pub(crate) contention: ContentionLocks,
+    pub(crate) watchers: Watchers,
 }
 
 impl Config {

@@ -157,6 +157,8 @@ mod token;
 mod transports;
 mod unlisted;
 mod verbs;
+mod watch;
+mod watchers;
 
 pub use adapter::{TryFinish, Unfinished};
 pub use any_store::AnyStore;
@@ -194,3 +196,4 @@ pub use store_error::{StoreError, StoreErrorKind};
 pub use timeouts::Timeouts;
 pub use token::{ParseTokenError, SessionToken};
 pub use transports::Transports;
+pub use watch::Watch;

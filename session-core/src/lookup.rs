@@ -171,7 +171,8 @@ async fn load_and_keep(
     Ok(Some(current))
 }
 
-fn unreadable(error: StoreError) -> SessionError {
+/// What an error of a load means.
+pub(crate) fn unreadable(error: StoreError) -> SessionError {
     match error.kind() {
         StoreErrorKind::Corrupt => SessionError::with_source(
             SessionErrorKind::Corrupt,

@@ -173,6 +173,7 @@
 #[cfg(feature = "axum")]
 pub mod axum;
 mod body;
+mod ended;
 mod error_response;
 mod ext;
 mod future;
@@ -185,6 +186,7 @@ mod service;
 pub mod store;
 
 pub use body::SessionBody;
+pub use ended::SessionExt;
 pub use error_response::{error_response, status_code};
 pub use ext::SessionRequestExt;
 pub use future::SessionFuture;

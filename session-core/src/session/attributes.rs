@@ -14,6 +14,7 @@ use crate::{
     timeouts::{LifetimeOverrides, Timeouts},
     token::SessionToken,
     verbs::Verb,
+    watch::Watch,
 };
 
 impl Session {
@@ -53,6 +54,12 @@ impl Session {
     /// ```
     pub fn token(&self) -> Option<SessionToken> {
         self.shared().cell.read(|state| state.token().cloned())
+    }
+
+    /// Begins to watch whether the session ends, here or on another instance. For adapters;
+    /// applications await `ended` of their adapter.
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.shared().config.clone(), self.id(), self.principal())
     }
 
     /// Returns how the token of the session travels. Only a token in a cookie is attached by the

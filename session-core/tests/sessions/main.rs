@@ -20,3 +20,4 @@ mod unchanged;
 mod updates;
 mod users;
 mod visit;
+mod watching;

@@ -3,6 +3,7 @@
 mod bearer;
 #[cfg(feature = "metrics")]
 mod counters;
+mod ended;
 #[cfg(feature = "axum")]
 mod extractors;
 #[cfg(feature = "axum")]
