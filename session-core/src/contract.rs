@@ -18,6 +18,7 @@
 //! applied, and that `create` is not repeated after a lost reply.
 
 mod cancellation;
+mod changes;
 mod contents;
 mod create;
 mod destroy;
@@ -31,6 +32,7 @@ mod touch;
 use std::{future::Future, time::Duration};
 
 pub use cancellation::*;
+pub use changes::*;
 pub use contents::*;
 pub use create::*;
 pub use destroy::*;
@@ -121,6 +123,24 @@ macro_rules! index_contract {
     };
 }
 
+/// Tests what a store announces against the contract of [`Changes`](crate::Changes). As
+/// [`contract!`](crate::contract!) otherwise.
+///
+/// That a feed ends when announcements may be missing needs faults that only the author of a store
+/// can inject, and tests of its own.
+#[macro_export]
+macro_rules! changes_contract {
+    ($make_store:expr) => {
+        $crate::contract!(@tests $make_store;
+            a_watched_load_returns_the_record
+            every_change_of_a_loaded_record_is_announced
+            every_listener_hears_of_a_change
+            what_is_kept_is_what_is_stored
+            a_feed_gives_signs_of_life
+        );
+    };
+}
+
 /// Runs one check on a `tokio` runtime with two threads. Panics if it does not end.
 #[doc(hidden)]
 pub fn run(check: impl Future<Output = ()>) {
@@ -140,5 +160,7 @@ fn run_within(limit: Duration, check: impl Future<Output = ()>) {
     });
 }
 
+#[cfg(all(test, feature = "memory"))]
+mod change_defects;
 #[cfg(all(test, feature = "memory"))]
 mod defects;

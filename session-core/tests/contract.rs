@@ -10,6 +10,7 @@ mod a_memory_store {
     use super::*;
 
     session_core::contract!(|| async { MemoryStore::new() });
+    session_core::changes_contract!(|| async { MemoryStore::new() });
 }
 
 mod a_shared_store {
@@ -22,6 +23,7 @@ mod an_erased_store {
     use super::*;
 
     session_core::contract!(|| async { AnyStore::new(MemoryStore::new()) });
+    session_core::changes_contract!(|| async { AnyStore::new(MemoryStore::new()) });
 }
 
 mod a_shared_erased_store {
