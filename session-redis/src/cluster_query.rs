@@ -14,8 +14,11 @@ use crate::{
     slot_map::{SlotRange, is_state_ok, parse_slots},
 };
 
+/// The command that asks a node for the state of the cluster.
+pub(crate) const CLUSTER_INFO: [&str; 2] = ["CLUSTER", "INFO"];
+
 /// The commands that ask a node for the map.
-pub(crate) const QUERIES: [[&str; 2]; 2] = [["CLUSTER", "INFO"], ["CLUSTER", "SLOTS"]];
+pub(crate) const QUERIES: [[&str; 2]; 2] = [CLUSTER_INFO, ["CLUSTER", "SLOTS"]];
 
 /// How long one node may take before the next is asked too.
 pub(crate) const STAGGER: Duration = Duration::from_millis(100);

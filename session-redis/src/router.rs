@@ -14,8 +14,10 @@ use crate::{
     config::RedisConfig,
     connector::Source,
     failure::{Failure, RetryAction},
-    health, metrics,
-    node::{FailedAttempt, Node},
+    health,
+    listeners::Listeners,
+    metrics,
+    node::{Answered, FailedAttempt, Node},
     reply::{Reply, Values},
     retry::{Attempts, Next, Target},
     topology::Topology,
@@ -35,9 +37,9 @@ enum Nodes {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Arc<RedisConfig>) -> Self {
+    pub(crate) fn new(config: &Arc<RedisConfig>, listeners: &Arc<Listeners>) -> Self {
         metrics::describe();
-        let one = |source| Nodes::One(Node::single(source, config));
+        let one = |source| Nodes::One(Node::single(source, config, listeners));
         let nodes = match &config.topology {
             Topology::Standalone(address) => one(Source::Tcp(address.clone())),
             Topology::Unix(path) => one(Source::Unix(path.clone())),
@@ -45,7 +47,10 @@ impl Router {
                 sentinels: sentinels.clone(),
                 service: service.clone(),
             }),
-            Topology::Cluster(seeds) => Nodes::Cluster(Cluster::new(seeds.clone(), config.clone())),
+            Topology::Cluster(seeds) => {
+                let (config, listeners) = (config.clone(), listeners.clone());
+                Nodes::Cluster(Cluster::new(seeds.clone(), config, listeners))
+            }
         };
         Self {
             nodes,
@@ -57,9 +62,10 @@ impl Router {
     pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
         let deadline = self.deadline();
         match self.attempt(&command, &SendMode::default(), deadline).await {
-            Ok(values) => Ok(Reply {
+            Ok(Answered { values, feed }) => Ok(Reply {
                 values,
                 in_doubt: false,
+                feed,
             }),
             // boxed, because it is rare and would enlarge the future of every operation
             Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
@@ -80,6 +86,7 @@ impl Router {
                 Ok(values) => Ok(Reply {
                     values,
                     in_doubt: false,
+                    feed: None,
                 }),
                 Err(failed) => self.retry(*command, failed, deadline).await,
             };
@@ -168,7 +175,7 @@ impl Router {
         command: &Command<'_>,
         mode: &SendMode,
         deadline: Instant,
-    ) -> Result<Values, FailedAttempt> {
+    ) -> Result<Answered, FailedAttempt> {
         let cluster = match &self.nodes {
             Nodes::One(node) => return node.attempt(command, mode, deadline).await,
             Nodes::Cluster(cluster) => cluster,
@@ -220,10 +227,11 @@ impl Router {
             }
             metrics::retried(&failure.retry_action());
             failed = match self.attempt(&command, attempts.mode(), deadline).await {
-                Ok(values) => {
+                Ok(Answered { values, feed }) => {
                     return Ok(Reply {
                         values,
                         in_doubt: attempts.in_doubt(),
+                        feed,
                     });
                 }
                 Err(failed) => failed,
