@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_logged_once() {
+        let listeners = Listeners::new("");
+        assert!(listeners.is_first_refusal());
+        assert!(!listeners.is_first_refusal());
+    }
+
+    #[test]
     fn a_listener_that_is_gone_is_forgotten() {
         let listeners = Listeners::new("");
         assert!(!listeners.is_on());
