@@ -164,10 +164,10 @@ mod tests {
         let (master, slave) = (role("master"), role("slave"));
         let good = Beat::Good { epoch: None };
         assert_eq!(read(&[Value::Okay, master.clone()], false, false), good);
-        assert_eq!(read(&[master.clone()], true, false), good);
+        assert_eq!(read(std::slice::from_ref(&master), true, false), good);
         assert_eq!(end(read(&[slave], true, false)), Some(FeedEnd::NotPrimary));
         assert_eq!(
-            end(read(&[master.clone()], false, false)),
+            end(read(std::slice::from_ref(&master), false, false)),
             Some(FeedEnd::NoReply),
             "tracking is not confirmed"
         );

@@ -30,10 +30,10 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 50, 200])]
     instances: Vec<usize>,
     /// The number of sessions
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 1000)]
     sessions: usize,
     /// How often each of them is read and written
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
 
@@ -43,7 +43,7 @@ const BATCH: usize = 32;
 /// The bytes of a record.
 const BYTES: usize = 300;
 /// An echo of this ends the replies to a pipeline.
-const END: &str = "end-of-the-replies";
+const END: &[u8] = b"end-of-the-replies";
 /// How long a pipeline may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -232,7 +232,9 @@ impl Client {
     /// Sends commands as one pipeline, and waits for the replies.
     async fn send(&mut self, commands: &[String]) -> Result<(), Failure> {
         let mut text = commands.join("\r\n");
-        text.push_str(&format!("\r\nECHO {END}\r\n"));
+        text.push_str("\r\nECHO ");
+        text.push_str(&String::from_utf8_lossy(END));
+        text.push_str("\r\n");
         self.write.write_all(text.as_bytes()).await?;
         match timeout(LIMIT, self.ends.recv()).await {
             Ok(Some(())) => Ok(()),
@@ -254,14 +256,15 @@ impl Client {
 
 /// Reads whatever comes, line by line.
 async fn drain(read: OwnedReadHalf, ends: mpsc::UnboundedSender<()>, pushes: Arc<AtomicU64>) {
-    let mut lines = BufReader::new(read).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        match &*line {
+    let (mut read, mut line) = (BufReader::new(read), Vec::new());
+    while let Ok(1..) = read.read_until(b'\n', &mut line).await {
+        match line.trim_ascii_end() {
             END if ends.send(()).is_err() => return,
-            "invalidate" => {
+            b"invalidate" => {
                 pushes.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}
         }
+        line.clear();
     }
 }
