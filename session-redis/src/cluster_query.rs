@@ -11,11 +11,8 @@ use crate::{
     failure::Failure,
     node::Node,
     reply::Values,
-    slot_map::{SlotRange, is_state_ok, parse_slots},
+    slot_map::{CLUSTER_INFO, SlotRange, is_state_ok, parse_slots},
 };
-
-/// The command that asks a node for the state of the cluster.
-pub(crate) const CLUSTER_INFO: [&str; 2] = ["CLUSTER", "INFO"];
 
 /// The commands that ask a node for the map.
 pub(crate) const QUERIES: [[&str; 2]; 2] = [CLUSTER_INFO, ["CLUSTER", "SLOTS"]];

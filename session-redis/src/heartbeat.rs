@@ -18,12 +18,11 @@ use redis::{Pipeline, Value};
 use tokio::time::{sleep_until, timeout};
 
 use crate::{
-    cluster_query::CLUSTER_INFO,
     connection::WeakConnection,
     failure::Failure,
     feed::FeedEnd,
     role::{ROLE, is_primary_role},
-    slot_map::{current_epoch, is_state_ok},
+    slot_map::{CLUSTER_INFO, current_epoch, is_state_ok},
     tracking::Tracking,
 };
 

@@ -7,7 +7,7 @@ use session_core::{IndexKey, Listing, Nonce, Record, SessionId, Version, Write};
 
 use crate::{
     batcher::ASKING,
-    cluster_query::{CLUSTER_INFO, QUERIES},
+    cluster_query::QUERIES,
     command::{CACHING, Command, Operation},
     config::RedisConfig,
     connection::CHECK,
@@ -18,6 +18,7 @@ use crate::{
     script::ScriptForm,
     sentinel::SENTINEL_MASTER,
     sentinel_subscription::{CHANNELS, SUBSCRIBE},
+    slot_map::CLUSTER_INFO,
     topology::Topology,
 };
 

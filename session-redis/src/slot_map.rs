@@ -11,6 +11,9 @@ use crate::address::Address;
 /// How many slots a cluster has.
 pub(crate) const SLOTS: u16 = 16384;
 
+/// The command that asks a node for the state of the cluster.
+pub(crate) const CLUSTER_INFO: [&str; 2] = ["CLUSTER", "INFO"];
+
 /// Returns the slot of a key.
 pub(crate) fn slot(key: &str) -> u16 {
     State::<XMODEM>::calculate(hashed_part(key).as_bytes()) % SLOTS
