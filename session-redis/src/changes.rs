@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use session_core::{Changes, Listener, SessionId, StoreError, Watched};
 
 use crate::{
+    announcer::Announcer,
     command::{Command, Operation},
     config::RedisConfig,
-    listeners::Listeners,
     router::Router,
 };
 
@@ -16,19 +16,19 @@ use crate::{
 pub(crate) struct RedisChanges {
     router: Arc<Router>,
     config: Arc<RedisConfig>,
-    listeners: Arc<Listeners>,
+    announcer: Arc<Announcer>,
 }
 
 impl RedisChanges {
     pub(crate) fn new(
         router: Arc<Router>,
         config: Arc<RedisConfig>,
-        listeners: Arc<Listeners>,
+        announcer: Arc<Announcer>,
     ) -> Self {
         Self {
             router,
             config,
-            listeners,
+            announcer,
         }
     }
 }
@@ -41,6 +41,6 @@ impl Changes for RedisChanges {
     }
 
     fn listen(&self, listener: Weak<dyn Listener>) {
-        self.listeners.add(listener);
+        self.announcer.add(listener);
     }
 }

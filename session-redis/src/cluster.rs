@@ -20,13 +20,13 @@ use tokio::{
 
 use crate::{
     address::Address,
+    announcer::Announcer,
     backoff::{exponential, jitter},
     cluster_map::{Map, Serving},
     cluster_query::{Candidate, STAGGER, ask_nodes},
     command::SendMode,
     config::RedisConfig,
     failure::Failure,
-    listeners::Listeners,
     metrics,
     node::{Node, NodeState},
     slot_map::{SlotRange, slot},
@@ -41,7 +41,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// A cluster.
 pub(crate) struct Cluster {
     config: Arc<RedisConfig>,
-    listeners: Arc<Listeners>,
+    announcer: Arc<Announcer>,
     seeds: Vec<Address>,
     map: watch::Sender<Arc<Map>>,
     /// Every node that the map or a redirection names.
@@ -70,11 +70,11 @@ impl Cluster {
     pub(crate) fn new(
         seeds: Vec<Address>,
         config: Arc<RedisConfig>,
-        listeners: Arc<Listeners>,
+        announcer: Arc<Announcer>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             config,
-            listeners,
+            announcer,
             seeds,
             map: watch::Sender::new(Arc::new(Map::empty())),
             nodes: Mutex::default(),
@@ -222,7 +222,7 @@ impl Cluster {
         let mut nodes = self.lock_nodes();
         let node = nodes.get(address).cloned();
         node.unwrap_or_else(|| {
-            let node = Node::of_cluster(address.clone(), &self.config, &self.listeners);
+            let node = Node::of_cluster(address.clone(), &self.config, &self.announcer);
             nodes.insert(address.clone(), node.clone());
             node
         })

@@ -379,7 +379,7 @@ impl Connector {
             server: place.address.endpoint().to_string(),
             tracks: false,
         };
-        if tracking.listeners().is_on() {
+        if tracking.announcer().is_on() {
             heartbeat.beat().await;
         }
         if !tracking.is_over() {

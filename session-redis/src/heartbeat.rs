@@ -60,7 +60,7 @@ enum Beat {
 impl Heartbeat {
     /// Waits until somebody listens. Then sends heartbeats, until the connection is closed.
     pub(crate) async fn run(mut self) {
-        self.tracking.listeners().switched_on().await;
+        self.tracking.announcer().switched_on().await;
         loop {
             let next = Instant::now() + HEARTBEAT;
             self.beat().await;

@@ -216,6 +216,7 @@
 
 mod address;
 mod admission;
+mod announcer;
 mod backoff;
 mod batcher;
 mod breaker;
@@ -244,7 +245,6 @@ mod index;
 mod index_entry;
 mod index_script;
 mod limit;
-mod listeners;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     address::Address,
     admission::{Admission, Permit, Priority},
+    announcer::Announcer,
     batcher::Batcher,
     breaker::{Active, Breaker, BreakerConfig},
     command::{Command, SendMode},
@@ -25,7 +26,6 @@ use crate::{
     connector::{Connector, Source},
     failure::{Failure, RetryAction},
     feed::{ConnectionFeed, FeedEnd},
-    listeners::Listeners,
     metrics::NodeMetrics,
     node_connection::{NodeConnection, Peers},
     reply::{Values, take_replies, take_tracked},
@@ -91,26 +91,26 @@ impl Node {
     pub(crate) fn single(
         source: Source,
         config: &Arc<RedisConfig>,
-        listeners: &Arc<Listeners>,
+        announcer: &Arc<Announcer>,
     ) -> Arc<Self> {
-        Self::new(source, None, config, listeners)
+        Self::new(source, None, config, announcer)
     }
 
     /// A node of a cluster.
     pub(crate) fn of_cluster(
         address: Address,
         config: &Arc<RedisConfig>,
-        listeners: &Arc<Listeners>,
+        announcer: &Arc<Announcer>,
     ) -> Arc<Self> {
         let source = Source::Tcp(address.clone());
-        Self::new(source, Some(address), config, listeners)
+        Self::new(source, Some(address), config, announcer)
     }
 
     fn new(
         source: Source,
         member: Option<Address>,
         config: &Arc<RedisConfig>,
-        listeners: &Arc<Listeners>,
+        announcer: &Arc<Announcer>,
     ) -> Arc<Self> {
         let breaker = BreakerConfig {
             failures: config.breaker_failures,
@@ -131,7 +131,7 @@ impl Node {
                     node.leave_old_primary();
                 }
             });
-            let tracking = NodeTracking::new(listeners.clone(), metrics.clone());
+            let tracking = NodeTracking::new(announcer.clone(), metrics.clone());
             let connector = Connector::new(source, config.clone(), on_change, tracking);
             let connector = Arc::new(connector);
             let connection = |number| {

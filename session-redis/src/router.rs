@@ -7,6 +7,7 @@ use session_core::{Health, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    announcer::Announcer,
     backoff::jitter,
     cluster::Cluster,
     cluster_map::Serving,
@@ -14,9 +15,7 @@ use crate::{
     config::RedisConfig,
     connector::Source,
     failure::{Failure, RetryAction},
-    health,
-    listeners::Listeners,
-    metrics,
+    health, metrics,
     node::{Answered, FailedAttempt, Node},
     reply::{Reply, Values},
     retry::{Attempts, Next, Target},
@@ -37,9 +36,9 @@ enum Nodes {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Arc<RedisConfig>, listeners: &Arc<Listeners>) -> Self {
+    pub(crate) fn new(config: &Arc<RedisConfig>, announcer: &Arc<Announcer>) -> Self {
         metrics::describe();
-        let one = |source| Nodes::One(Node::single(source, config, listeners));
+        let one = |source| Nodes::One(Node::single(source, config, announcer));
         let nodes = match &config.topology {
             Topology::Standalone(address) => one(Source::Tcp(address.clone())),
             Topology::Unix(path) => one(Source::Unix(path.clone())),
@@ -48,8 +47,8 @@ impl Router {
                 service: service.clone(),
             }),
             Topology::Cluster(seeds) => {
-                let (config, listeners) = (config.clone(), listeners.clone());
-                Nodes::Cluster(Cluster::new(seeds.clone(), config, listeners))
+                let (config, announcer) = (config.clone(), announcer.clone());
+                Nodes::Cluster(Cluster::new(seeds.clone(), config, announcer))
             }
         };
         Self {

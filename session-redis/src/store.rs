@@ -8,12 +8,12 @@ use session_core::{
 };
 
 use crate::{
+    announcer::Announcer,
     changes::RedisChanges,
     command::{Command, Operation},
     config::RedisConfig,
     connect_error::ConnectError,
     index::RedisIndex,
-    listeners::Listeners,
     router::Router,
     scan::Scan,
     topology::Topology,
@@ -37,7 +37,7 @@ pub struct RedisStore {
     router: Arc<Router>,
     config: Arc<RedisConfig>,
     index: RedisIndex,
-    listeners: Arc<Listeners>,
+    announcer: Arc<Announcer>,
 }
 
 impl RedisStore {
@@ -102,13 +102,13 @@ impl RedisStore {
         #[cfg(feature = "tls")]
         config.check_tls()?;
         let config = Arc::new(config);
-        let listeners = Listeners::new(&config.prefix);
-        let router = Arc::new(Router::new(&config, &listeners));
+        let announcer = Announcer::new(&config.prefix);
+        let router = Arc::new(Router::new(&config, &announcer));
         Ok(Self {
             index: RedisIndex::new(router.clone(), config.clone()),
             router,
             config,
-            listeners,
+            announcer,
         })
     }
 
@@ -277,7 +277,7 @@ impl Store for RedisStore {
     /// Nothing is tracked, and nothing more is sent, before somebody listens.
     fn changes(&self) -> Option<AnyChanges> {
         let (router, config) = (self.router.clone(), self.config.clone());
-        let changes = RedisChanges::new(router, config, self.listeners.clone());
+        let changes = RedisChanges::new(router, config, self.announcer.clone());
         Some(AnyChanges::new(changes))
     }
 }

@@ -12,14 +12,14 @@ use std::{
 use redis::Value;
 
 use crate::{
+    announcer::Announcer,
     feed::{ConnectionFeed, FeedEnd},
-    listeners::Listeners,
     metrics::NodeMetrics,
 };
 
 /// The feed of one connection.
 pub(crate) struct Tracking {
-    listeners: Arc<Listeners>,
+    announcer: Arc<Announcer>,
     metrics: NodeMetrics,
     state: Mutex<State>,
 }
@@ -38,16 +38,16 @@ enum State {
 }
 
 impl Tracking {
-    fn new(listeners: Arc<Listeners>, metrics: NodeMetrics) -> Self {
+    fn new(announcer: Arc<Announcer>, metrics: NodeMetrics) -> Self {
         Self {
-            listeners,
+            announcer,
             metrics,
             state: Mutex::new(State::Waiting),
         }
     }
 
-    pub(crate) fn listeners(&self) -> &Listeners {
-        &self.listeners
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.announcer
     }
 
     /// The feed that is alive.
@@ -108,7 +108,7 @@ impl Tracking {
     /// The server does not announce changes to this user, or not at all. The store works without.
     pub(crate) fn refuse(&self, server: impl fmt::Display, failure: impl fmt::Display) {
         self.finish(FeedEnd::Refused);
-        if self.listeners.is_first_refusal() {
+        if self.announcer.is_first_refusal() {
             tracing::warn!(
                 %server,
                 %failure,
@@ -123,7 +123,7 @@ impl Tracking {
             cause = end.name(),
             "changes are not announced for the moment"
         );
-        self.listeners.interrupted();
+        self.announcer.interrupted();
     }
 
     /// The server has sent an invalidation: of some keys, or of all.
@@ -133,8 +133,8 @@ impl Tracking {
         };
         for key in keys {
             let is_session = match key {
-                Value::BulkString(key) => self.listeners.changed(key),
-                Value::SimpleString(key) => self.listeners.changed(key.as_bytes()),
+                Value::BulkString(key) => self.announcer.changed(key),
+                Value::SimpleString(key) => self.announcer.changed(key.as_bytes()),
                 _ => false,
             };
             if is_session {
@@ -157,16 +157,16 @@ impl fmt::Debug for Tracking {
 /// The feeds of the connections to one node.
 #[derive(Debug)]
 pub(crate) struct NodeTracking {
-    listeners: Arc<Listeners>,
+    announcer: Arc<Announcer>,
     metrics: NodeMetrics,
     /// With the generation of each connection.
     connections: Mutex<Vec<(u64, Weak<Tracking>)>>,
 }
 
 impl NodeTracking {
-    pub(crate) fn new(listeners: Arc<Listeners>, metrics: NodeMetrics) -> Self {
+    pub(crate) fn new(announcer: Arc<Announcer>, metrics: NodeMetrics) -> Self {
         Self {
-            listeners,
+            announcer,
             metrics,
             connections: Mutex::default(),
         }
@@ -174,7 +174,7 @@ impl NodeTracking {
 
     /// What a new connection of this generation announces: nothing yet.
     pub(crate) fn of_connection(&self, generation: u64) -> Arc<Tracking> {
-        let tracking = Tracking::new(self.listeners.clone(), self.metrics.clone());
+        let tracking = Tracking::new(self.announcer.clone(), self.metrics.clone());
         let tracking = Arc::new(tracking);
         let mut connections = self.connections();
         connections.retain(|(_, known)| known.strong_count() > 0);
@@ -245,9 +245,9 @@ mod tests {
     fn node() -> (NodeTracking, Arc<Counts>) {
         let counts = Arc::new(Counts::default());
         let weak: Weak<Counts> = Arc::downgrade(&counts);
-        let listeners = Listeners::new("session:");
-        listeners.add(weak);
-        let node = NodeTracking::new(listeners, NodeMetrics::new("node"));
+        let announcer = Announcer::new("session:");
+        announcer.add(weak);
+        let node = NodeTracking::new(announcer, NodeMetrics::new("node"));
         (node, counts)
     }
 
