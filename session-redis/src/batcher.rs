@@ -34,7 +34,9 @@ use crate::{
     admission::Permit,
     connection::Connection,
     failure::Failure,
+    feed::ConnectionFeed,
     reply::{Values, take_replies},
+    tracking::Tracking,
 };
 
 /// The most operations in one pipeline. Replies are handed out when the last one has arrived, and
@@ -55,6 +57,7 @@ pub(crate) struct Batcher {
     // out those that were dropped.
     queue: mpsc::UnboundedSender<Queued>,
     shared: Arc<Shared>,
+    tracking: Option<Arc<Tracking>>,
     runtime: runtime::Id,
 }
 
@@ -107,10 +110,12 @@ impl Batcher {
             in_flight: AtomicUsize::new(0),
             progress: AtomicU64::new(0),
         });
+        let tracking = connection.tracking().cloned();
         tokio::spawn(collect(queued, connection, shared.clone()));
         Self {
             queue,
             shared,
+            tracking,
             runtime: Handle::current().id(),
         }
     }
@@ -118,6 +123,18 @@ impl Batcher {
     /// Whether nothing is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         !self.shared.is_busy()
+    }
+
+    /// What announces changes of what is read on the connection from now on.
+    pub(crate) fn feed(&self) -> Option<Arc<ConnectionFeed>> {
+        self.tracking.as_ref()?.feed()
+    }
+
+    /// The server does not track what is read.
+    pub(crate) fn refuse_tracking(&self, server: impl fmt::Display, failure: &Failure) {
+        if let Some(tracking) = &self.tracking {
+            tracking.refuse(server, failure);
+        }
     }
 
     /// Sends commands once, and waits for their replies for `limit` at most. An error among them is

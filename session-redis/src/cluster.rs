@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     address::Address,
+    announcer::Announcer,
     backoff::{exponential, jitter},
     cluster_map::{Map, Serving},
     cluster_query::{Candidate, STAGGER, ask_nodes},
@@ -40,6 +41,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// A cluster.
 pub(crate) struct Cluster {
     config: Arc<RedisConfig>,
+    announcer: Arc<Announcer>,
     seeds: Vec<Address>,
     map: watch::Sender<Arc<Map>>,
     /// Every node that the map or a redirection names.
@@ -65,9 +67,14 @@ struct Refreshing {
 }
 
 impl Cluster {
-    pub(crate) fn new(seeds: Vec<Address>, config: Arc<RedisConfig>) -> Arc<Self> {
+    pub(crate) fn new(
+        seeds: Vec<Address>,
+        config: Arc<RedisConfig>,
+        announcer: Arc<Announcer>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             config,
+            announcer,
             seeds,
             map: watch::Sender::new(Arc::new(Map::empty())),
             nodes: Mutex::default(),
@@ -123,6 +130,7 @@ impl Cluster {
     /// A node says that another one serves the slot of a key.
     pub(crate) fn moved(&self, key: &str, to: Address) {
         let slot = slot(key);
+        let mut before = None;
         self.map.send_if_modified(|map| {
             // a new map, which may drop nodes that it does not name, comes before or after
             let node = self.node_at(&to);
@@ -130,9 +138,13 @@ impl Cluster {
             if known.is_some_and(|known| Arc::ptr_eq(known, &node)) {
                 return false;
             }
+            before = known.cloned();
             *map = Arc::new(map.with(slot, node));
             true
         });
+        if let Some(before) = before {
+            before.on_lost_slots();
+        }
         self.refresh();
     }
 
@@ -210,7 +222,7 @@ impl Cluster {
         let mut nodes = self.lock_nodes();
         let node = nodes.get(address).cloned();
         node.unwrap_or_else(|| {
-            let node = Node::of_cluster(address.clone(), &self.config);
+            let node = Node::of_cluster(address.clone(), &self.config, &self.announcer);
             nodes.insert(address.clone(), node.clone());
             node
         })
@@ -235,7 +247,7 @@ impl Cluster {
 
     /// Uses a new map. Returns whether it has changed anything.
     fn apply(&self, fetched: Result<Vec<SlotRange>, Failure>) -> bool {
-        let mut changed = false;
+        let (mut changed, mut losers) = (false, Vec::new());
         self.map.send_modify(|map| {
             *map = Arc::new(match fetched {
                 Ok(ranges) => {
@@ -246,6 +258,7 @@ impl Cluster {
                     // the others are closed when their last operation is done
                     self.lock_nodes().retain(|_, node| new.names(node));
                     changed = !map.is_same(&new);
+                    losers = map.losers(&new);
                     map.succeeded(new)
                 }
                 Err(failure) => {
@@ -254,6 +267,9 @@ impl Cluster {
                 }
             });
         });
+        for node in losers {
+            node.on_lost_slots();
+        }
         changed
     }
 

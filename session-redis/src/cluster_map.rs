@@ -125,6 +125,22 @@ impl Map {
         }
     }
 
+    /// The nodes that serve a slot here and not in a newer map.
+    pub(crate) fn losers(&self, newer: &Self) -> Vec<Arc<Node>> {
+        let mut losers: Vec<Arc<Node>> = Vec::new();
+        for slot in 0..SLOTS {
+            let (before, after) = (self.node(slot), newer.node(slot));
+            let Some(before) = before.filter(|_| before.map(Arc::as_ptr) != after.map(Arc::as_ptr))
+            else {
+                continue;
+            };
+            if !losers.iter().any(|known| Arc::ptr_eq(known, before)) {
+                losers.push(before.clone());
+            }
+        }
+        losers
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let nodes = |map: &Self, slot| map.node(slot).map(Arc::as_ptr);
         (0..SLOTS).all(|slot| nodes(self, slot) == nodes(other, slot))

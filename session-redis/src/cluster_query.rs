@@ -11,11 +11,11 @@ use crate::{
     failure::Failure,
     node::Node,
     reply::Values,
-    slot_map::{SlotRange, is_state_ok, parse_slots},
+    slot_map::{CLUSTER_INFO, SlotRange, is_state_ok, parse_slots},
 };
 
 /// The commands that ask a node for the map.
-pub(crate) const QUERIES: [[&str; 2]; 2] = [["CLUSTER", "INFO"], ["CLUSTER", "SLOTS"]];
+pub(crate) const QUERIES: [[&str; 2]; 2] = [CLUSTER_INFO, ["CLUSTER", "SLOTS"]];
 
 /// How long one node may take before the next is asked too.
 pub(crate) const STAGGER: Duration = Duration::from_millis(100);

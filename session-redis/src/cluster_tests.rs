@@ -19,7 +19,8 @@ fn address(port: u16) -> Address {
 
 fn cluster(seed: u16) -> Arc<Cluster> {
     let config = RedisConfig::cluster(["h"]).expect("an address");
-    Cluster::new(vec![address(seed)], Arc::new(config))
+    let announcer = Announcer::new(&config.prefix);
+    Cluster::new(vec![address(seed)], Arc::new(config), announcer)
 }
 
 /// One node serves all slots.

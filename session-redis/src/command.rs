@@ -16,6 +16,9 @@ use crate::{
 /// The most digits of an integer argument.
 const INTEGER_DIGITS: usize = 20;
 
+/// The command that asks for the next one to be tracked.
+pub(crate) const CACHING: [&str; 2] = ["CLIENT", "CACHING"];
+
 /// The longest life that Redis is given, in milliseconds. Redis adds the time of day and rejects
 /// the sum if it overflows.
 const MAX_TTL_MS: u64 = i64::MAX as u64 / 2;
@@ -36,6 +39,8 @@ pub(crate) struct Command<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation<'a> {
     Load,
+    /// A load after which the server announces the next change.
+    TrackedLoad,
     Create(Write<'a>),
     Save {
         expected: Version,
@@ -95,7 +100,7 @@ impl<'a> Command<'a> {
     /// The name of the operation, for log lines.
     pub(crate) fn name(&self) -> &'static str {
         match self.operation {
-            Operation::Load => "load",
+            Operation::Load | Operation::TrackedLoad => "load",
             Operation::Create(_) => "create",
             Operation::Save { .. } => "save",
             Operation::Touch { .. } => "touch",
@@ -111,6 +116,7 @@ impl<'a> Command<'a> {
     pub(crate) fn writes(&self) -> bool {
         match self.operation {
             Operation::Load
+            | Operation::TrackedLoad
             | Operation::Entries
             | Operation::SomeEntries { .. }
             | Operation::Exists => false,
@@ -133,6 +139,7 @@ impl<'a> Command<'a> {
         match self.operation {
             Operation::Create(_) => false,
             Operation::Load
+            | Operation::TrackedLoad
             | Operation::Save { .. }
             | Operation::Touch { .. }
             | Operation::Destroy { .. }
@@ -141,6 +148,22 @@ impl<'a> Command<'a> {
             | Operation::Entries
             | Operation::SomeEntries { .. }
             | Operation::Exists => true,
+        }
+    }
+
+    /// Whether the server is to announce the next change of what is read.
+    pub(crate) fn is_tracked(&self) -> bool {
+        matches!(self.operation, Operation::TrackedLoad)
+    }
+
+    /// The same command, which the server need not remember.
+    pub(crate) fn untracked(self) -> Self {
+        match self.operation {
+            Operation::TrackedLoad => Self {
+                operation: Operation::Load,
+                ..self
+            },
+            _ => self,
         }
     }
 
@@ -160,6 +183,11 @@ impl<'a> Command<'a> {
     pub(crate) fn commands(&self, form: ScriptForm) -> Vec<Cmd> {
         match self.operation {
             Operation::Load => vec![self.on_key("GET"), self.on_key("PTTL")],
+            Operation::TrackedLoad => {
+                let mut caching = redis::cmd(CACHING[0]);
+                caching.arg(CACHING[1]).arg("YES");
+                vec![caching, self.on_key("GET"), self.on_key("PTTL")]
+            }
             Operation::Create(write) => {
                 let record = StoredRecord(write.record);
                 let room = record.len() + INTEGER_DIGITS;
@@ -316,6 +344,11 @@ mod tests {
         let expected = version();
         assert_sends(Operation::Load, form, "GET k PTTL k");
         assert_sends(
+            Operation::TrackedLoad,
+            form,
+            "CLIENT CACHING YES GET k PTTL k",
+        );
+        assert_sends(
             Operation::Create(write),
             form,
             &format!("EVALSHA {} 1 k \u{2}versionBbody 5", hash(&script::CREATE)),
@@ -372,6 +405,7 @@ mod tests {
         let write = Write::new(&record, ttl);
         for (operation, writes, repeatable) in [
             (Operation::Load, false, true),
+            (Operation::TrackedLoad, false, true),
             (Operation::Create(write), true, false),
             (Operation::Save { expected, write }, true, true),
             (Operation::Touch { expected, ttl }, true, true),

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use redis::{
 };
 use tokio::{task::AbortHandle, time::timeout};
 
-use crate::{failure::Failure, stream::BoxStream};
+use crate::{failure::Failure, stream::BoxStream, tracking::Tracking};
 
 /// What a check sends.
 pub(crate) const CHECK: [&str; 2] = ["UNWATCH", "PING"];
@@ -28,12 +28,26 @@ static CHECKS: LazyLock<RedisResult<Manager>> = LazyLock::new(|| Manager::new("r
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     requests: MultiplexedConnection,
-    _driver: Arc<Driver>,
+    driver: Arc<Driver>,
 }
+
+/// A connection that is open for as long as others use it.
+#[derive(Debug)]
+pub(crate) struct WeakConnection(MultiplexedConnection);
 
 /// The task that writes requests and reads replies.
 #[derive(Debug)]
-struct Driver(AbortHandle);
+struct Driver {
+    task: AbortHandle,
+    tracked: OnceLock<Tracked>,
+}
+
+/// What the connection announces, and the task that makes sure of it.
+#[derive(Debug)]
+struct Tracked {
+    tracking: Arc<Tracking>,
+    task: AbortHandle,
+}
 
 impl Connection {
     /// Agrees with the server on the protocol, authenticates, and serves the connection on the
@@ -47,8 +61,27 @@ impl Connection {
         let (requests, driver) = connected.await?;
         Ok(Self {
             requests,
-            _driver: Arc::new(Driver(tokio::spawn(driver).abort_handle())),
+            driver: Arc::new(Driver {
+                task: tokio::spawn(driver).abort_handle(),
+                tracked: OnceLock::new(),
+            }),
         })
+    }
+
+    /// The same connection, for a task that must not keep it open.
+    pub(crate) fn downgrade(&self) -> WeakConnection {
+        WeakConnection(self.requests.clone())
+    }
+
+    /// Keeps what the connection announces, and a task that ends with the connection.
+    pub(crate) fn track(&self, tracking: Arc<Tracking>, task: AbortHandle) {
+        // a connection is tracked once, when it is made
+        let _ = self.driver.tracked.set(Tracked { tracking, task });
+    }
+
+    /// What the connection announces, if it can.
+    pub(crate) fn tracking(&self) -> Option<&Arc<Tracking>> {
+        self.driver.tracked.get().map(|tracked| &tracked.tracking)
     }
 
     /// Sends a command, and returns what the server replies if that is not an error.
@@ -58,12 +91,7 @@ impl Connection {
 
     /// Sends a pipeline, and returns a reply to each of its commands. Some may be errors.
     pub(crate) async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let count = pipeline.len();
-        match self.requests.send_packed_commands(pipeline, 0, count).await {
-            Ok(values) if values.len() == count => Ok(values),
-            Ok(_) => Err(Failure::unexpected_reply()),
-            Err(error) => Err(Failure::from_command(&error)),
-        }
+        send(&mut self.requests, pipeline).await
     }
 
     /// Makes sure that the server replies.
@@ -79,6 +107,25 @@ impl Connection {
     }
 }
 
+impl WeakConnection {
+    /// As [`Connection::send`].
+    pub(crate) async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
+        send(&mut self.0, pipeline).await
+    }
+}
+
+async fn send(
+    requests: &mut MultiplexedConnection,
+    pipeline: &Pipeline,
+) -> Result<Vec<Value>, Failure> {
+    let count = pipeline.len();
+    match requests.send_packed_commands(pipeline, 0, count).await {
+        Ok(values) if values.len() == count => Ok(values),
+        Ok(_) => Err(Failure::unexpected_reply()),
+        Err(error) => Err(Failure::from_command(&error)),
+    }
+}
+
 /// The error of a connection that is not made in time.
 pub(crate) fn timed_out() -> redis::RedisError {
     io::Error::from(io::ErrorKind::TimedOut).into()
@@ -86,7 +133,10 @@ pub(crate) fn timed_out() -> redis::RedisError {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        if let Some(tracked) = self.tracked.get() {
+            tracked.task.abort();
+        }
     }
 }
 

@@ -10,12 +10,16 @@ use crate::{
     config::{RedisConfig, Role},
     connection::Connection,
     credentials::Credentials,
-    endpoint::{Endpoint, OnDisconnect, Resp3Refused},
+    endpoint::{Endpoint, Resp3Refused},
     failure::Failure,
+    heartbeat::Heartbeat,
+    pushes::{OnDisconnect, Pushes},
     reauthentication::{Reauthenticate, Reauthentication},
     role::is_primary,
     sentinel::{OnChange, Sentinels},
     sentinel_watcher::Watching,
+    topology::Topology,
+    tracking::{NodeTracking, Tracking},
 };
 
 /// Where the server of a node is.
@@ -61,6 +65,7 @@ pub(crate) struct Connector {
     config: Arc<RedisConfig>,
     server: Server,
     resp3_refused: Resp3Refused,
+    tracking: NodeTracking,
 }
 
 /// How the address of the server is known.
@@ -123,7 +128,12 @@ impl ServerAddress {
 
 impl Connector {
     /// `on_change` is called when connections lead to a server that is no longer the primary.
-    pub(crate) fn new(source: Source, config: Arc<RedisConfig>, on_change: OnChange) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        config: Arc<RedisConfig>,
+        on_change: OnChange,
+        tracking: NodeTracking,
+    ) -> Self {
         let server = match &source {
             Source::Tcp(address) => Server::Fixed(ServerAddress::Tcp(address.clone())),
             Source::Unix(path) => Server::Fixed(ServerAddress::Unix(path.clone())),
@@ -141,7 +151,13 @@ impl Connector {
             config,
             server,
             resp3_refused: Resp3Refused::default(),
+            tracking,
         }
+    }
+
+    /// What the shared connections announce.
+    pub(crate) fn tracking(&self) -> &NodeTracking {
+        &self.tracking
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -157,14 +173,14 @@ impl Connector {
     }
 
     /// How long one attempt to connect takes at most, about: to get credentials, to ask sentinels,
-    /// to connect with either protocol, and to check the result.
+    /// to connect with either protocol, to check the result, and to track.
     pub(crate) fn longest_attempt(&self) -> Duration {
         let RedisConfig {
             connect_timeout,
             response_timeout,
             ..
         } = &*self.config;
-        (*connect_timeout * 5).saturating_add(*response_timeout * 2)
+        (*connect_timeout * 5).saturating_add(*response_timeout * 3)
     }
 
     /// Whether a message reports a connection that the server closes.
@@ -330,19 +346,46 @@ impl Connector {
     ) -> Result<Connection, Failure> {
         let (endpoint, config) = (place.address.endpoint(), &*self.config);
         let knew = self.resp3_refused.get();
+        let tracking = on_disconnect.map(|_| self.tracking.of_connection(place.generation));
+        let pushes = on_disconnect.zip(tracking.as_ref());
+        let pushes = pushes.map(|(to, tracking)| Pushes::new(to.clone(), tracking.clone()));
         let connected = endpoint
             .connect_as(
                 config,
                 Role::Server,
                 credentials,
                 &self.resp3_refused,
-                on_disconnect,
+                pushes,
             )
             .await;
         if !knew && self.resp3_refused.get() {
             tracing::info!(server = %endpoint, "Redis refuses RESP3, so RESP2 is used");
         }
-        connected
+        let connection = connected?;
+        if let Some(tracking) = tracking {
+            self.track(&connection, tracking, place).await;
+        }
+        Ok(connection)
+    }
+
+    /// Begins to track what is read on a new connection, before anything is. If nobody listens, it
+    /// begins when somebody does.
+    async fn track(&self, connection: &Connection, tracking: Arc<Tracking>, place: &Place) {
+        let mut heartbeat = Heartbeat {
+            connection: connection.downgrade(),
+            tracking: tracking.clone(),
+            in_cluster: matches!(self.config.topology, Topology::Cluster(_)),
+            response_timeout: self.config.response_timeout,
+            server: place.address.endpoint().to_string(),
+            tracks: false,
+        };
+        if tracking.announcer().is_on() {
+            heartbeat.beat().await;
+        }
+        if !tracking.is_over() {
+            let task = tokio::spawn(heartbeat.run());
+            connection.track(tracking, task.abort_handle());
+        }
     }
 
     /// Asks the connection that will be used, so that the role cannot change in between.

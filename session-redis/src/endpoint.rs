@@ -3,15 +3,12 @@
 use std::{
     fmt,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use redis::{
-    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
-    RedisError, aio::PubSub,
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
+    aio::PubSub,
 };
 use tokio::time::timeout;
 
@@ -21,15 +18,13 @@ use crate::{
     connection::{Connection, timed_out},
     credentials::Credentials,
     failure::Failure,
+    pushes::Pushes,
     stream::{BoxStream, connect_tcp, connect_unix},
 };
 
 /// How many pipelines the redis crate queues for a connection at most. What is in flight is limited
 /// before.
 const MAX_BUFFER: usize = 65_536;
-
-/// Called when the server closes a connection.
-pub(crate) type OnDisconnect = Arc<dyn Fn() + Send + Sync>;
 
 /// A place to connect to.
 #[derive(Clone, Copy, Debug)]
@@ -71,21 +66,21 @@ impl Endpoint<'_> {
             .await
     }
 
-    /// Connects with these credentials.
+    /// Connects with these credentials. A server that refuses RESP3 sends no messages.
     pub(crate) async fn connect_as(
         &self,
         config: &RedisConfig,
         role: Role,
         credentials: &Credentials,
         resp3_refused: &Resp3Refused,
-        on_disconnect: Option<&OnDisconnect>,
+        mut pushes: Option<Pushes>,
     ) -> Result<Connection, Failure> {
         loop {
             let protocol = match resp3_refused.get() {
                 true => ProtocolVersion::RESP2,
                 false => ProtocolVersion::RESP3,
             };
-            let driver = driver_config(config, protocol, on_disconnect.cloned());
+            let driver = driver_config(config, protocol, pushes.take());
             let info = connection_info(config, role, credentials, protocol);
             let connect = async {
                 let stream = self.open(config, role).await?;
@@ -163,19 +158,16 @@ fn connection_info(
 fn driver_config(
     config: &RedisConfig,
     protocol: ProtocolVersion,
-    on_disconnect: Option<OnDisconnect>,
+    pushes: Option<Pushes>,
 ) -> AsyncConnectionConfig {
     let driver = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(config.max_in_flight.min(MAX_BUFFER));
-    match (protocol, on_disconnect) {
+    match (protocol, pushes) {
         (ProtocolVersion::RESP2, _) | (_, None) => driver,
-        // the redis crate reports a closed connection as a push message, before a request fails
-        (_, Some(on_disconnect)) => driver.set_push_sender(move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                on_disconnect();
-            }
+        (_, Some(pushes)) => driver.set_push_sender(move |push: PushInfo| {
+            pushes.receive(&push);
             Ok::<(), ()>(())
         }),
     }

@@ -80,9 +80,10 @@
 //! | load | `GET` and `PTTL` in one pipeline | 1 |
 //! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
 //! | destroy of any version | `UNLINK` | 1 |
+//! | load of [`Changes`](session_core::Changes) | `CLIENT CACHING YES`, `GET` and `PTTL` in one pipeline | 1 |
 //! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command but `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a
+//! Every command but these two of `CLIENT` and `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a
 //! cluster. The value is a format byte `0x02`, the version of the record in 8 bytes, and its body.
 //! Any other value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is
 //! left as it is.
@@ -107,6 +108,8 @@
 //! * Sentinel, to check that a server is a primary: `+role`
 //! * a cluster, to find the nodes and to follow slots that move:
 //!   `+cluster|info +cluster|slots +asking`
+//! * [changes](#changes): `+client|tracking +client|caching +role`, see
+//!   [`RedisConfig::changes_acl_rules`]
 //! * the tools of an operator, [`RedisStore::scan`] and [`RedisStore::count`]: `+scan`, see
 //!   [`RedisConfig::operator_acl_rules`]
 //!
@@ -148,6 +151,35 @@
 //! believed when a majority of the configured ones has reported only lower epochs for 30 seconds,
 //! or at once if the remembered primary is one no more.
 //!
+//! # Changes
+//!
+//! [`Store::changes`](session_core::Store::changes) announces changes of sessions: by this store, by
+//! other instances, and by hand. It needs RESP3; a store whose server refuses that announces
+//! nothing, and works otherwise.
+//!
+//! With the first listener, the store sends `CLIENT TRACKING ON OPTIN` on the connections that it
+//! has and on those that it makes. Redis then remembers each key that is read after `CLIENT CACHING
+//! YES`, which a load of [`Changes`](session_core::Changes) sends, and announces its next change on
+//! the same connection. Other loads and all writes are sent as ever, and cost Redis nothing more.
+//!
+//! Announcements and replies arrive in one order. Every 500 ms each connection asks for the `ROLE`
+//! of its server, and in a cluster for `CLUSTER INFO`; while the replies are as they should be, no
+//! announcement is missing that is older than the question. Whoever accepts a feed that has been
+//! silent for a while should accept at least four times that, two seconds.
+//!
+//! A feed ends if
+//!
+//! * its connection is lost or replaced,
+//! * a heartbeat gets no reply within `response_timeout`. A missed reply to anything else does not
+//!   end it: the heartbeat on the same connection decides,
+//! * Redis forgets what it tracks, as it does with `FLUSHALL`,
+//! * the server is not a primary, or sentinels name another one,
+//! * the cluster is down or has a new epoch, or slots have moved away from the node.
+//!
+//! The next good heartbeat on the connection begins another feed, for loads from then on. A primary
+//! that was cut off from its replicas and sentinels, but not from this instance, is trusted until
+//! it notices, as it is for loads.
+//!
 //! # Health
 //!
 //! [`Store::health`](session_core::Store::health), which
@@ -176,15 +208,20 @@
 //! | `session_redis_redirects_total` | counter, replies | `node`, `kind` | `moved` or `ask`, by the node that replied so |
 //! | `session_redis_retries_total` | counter, attempts | `cause` | sent again because of `connection_lost`, `connection_closed`, `read_only`, `script_missing` or `cluster_unsettled` |
 //! | `session_redis_map_refreshes_total` | counter, requests | `result` | requests for the map of the cluster: `changed`, `unchanged` or `failed` |
+//! | `session_redis_feeds` | gauge, connections | `node` | connections that announce changes |
+//! | `session_redis_announcements_total` | counter, changes | `node` | changes of sessions that the server has announced |
+//! | `session_redis_feed_ends_total` | counter, feeds | `node`, `cause` | feeds that have ended: `connection_lost`, `no_reply`, `flushed`, `not_primary`, `cluster_changed`, or `refused`: the user may not track |
 //!
 //! An operation whose future is dropped is not measured, except for its wait.
 
 mod address;
 mod admission;
+mod announcer;
 mod backoff;
 mod batcher;
 mod breaker;
 mod breaker_cell;
+mod changes;
 mod cluster;
 mod cluster_map;
 mod cluster_query;
@@ -197,11 +234,13 @@ mod connector;
 mod credentials;
 mod endpoint;
 mod failure;
+mod feed;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod glob;
 mod health;
+mod heartbeat;
 mod index;
 mod index_entry;
 mod index_script;
@@ -214,6 +253,7 @@ mod metrics;
 mod node;
 mod node_connection;
 mod permissions;
+mod pushes;
 mod reauthentication;
 mod reply;
 mod retry;
@@ -233,6 +273,7 @@ mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod tracking;
 mod unshared;
 mod url;
 

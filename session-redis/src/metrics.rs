@@ -15,6 +15,7 @@ use session_core::StoreErrorKind;
 use crate::{
     breaker::Phase,
     failure::{Failure, RetryAction},
+    feed::FeedEnd,
 };
 
 const DURATION: &str = "session_redis_operation_duration_seconds";
@@ -30,6 +31,19 @@ const OVERLOADS: &str = "session_redis_overloads_total";
 const REDIRECTS: &str = "session_redis_redirects_total";
 const RETRIES: &str = "session_redis_retries_total";
 const MAP_REFRESHES: &str = "session_redis_map_refreshes_total";
+
+const ANNOUNCEMENTS: &str = "session_redis_announcements_total";
+const FEEDS: &str = "session_redis_feeds";
+const FEED_ENDS: &str = "session_redis_feed_ends_total";
+
+const FEED_END_CAUSES: [FeedEnd; 6] = [
+    FeedEnd::ConnectionLost,
+    FeedEnd::NoReply,
+    FeedEnd::Flushed,
+    FeedEnd::NotPrimary,
+    FeedEnd::ClusterChanged,
+    FeedEnd::Refused,
+];
 
 const OPERATIONS: [&str; 5] = ["load", "create", "save", "touch", "destroy"];
 
@@ -92,6 +106,21 @@ pub(crate) fn describe() {
         Unit::Count,
         "Requests for the map of the cluster"
     );
+    describe_counter!(
+        ANNOUNCEMENTS,
+        Unit::Count,
+        "Changes of sessions that the server has announced"
+    );
+    describe_gauge!(
+        FEEDS,
+        Unit::Count,
+        "Connections that announce changes of sessions"
+    );
+    describe_counter!(
+        FEED_ENDS,
+        Unit::Count,
+        "Connections that stopped announcing changes, for the moment or for good"
+    );
 }
 
 /// The metrics of one node.
@@ -116,6 +145,10 @@ struct Handles {
     overloads: Counter,
     moved: Counter,
     ask: Counter,
+    announcements: Counter,
+    feeds: Gauge,
+    /// For each of [`FEED_END_CAUSES`].
+    feed_ends: [Counter; FEED_END_CAUSES.len()],
 }
 
 /// When an attempt began.
@@ -163,6 +196,10 @@ impl NodeMetrics {
             overloads: counter!(OVERLOADS, labels(&[])),
             moved: redirects("moved"),
             ask: redirects("ask"),
+            announcements: counter!(ANNOUNCEMENTS, labels(&[])),
+            feeds: gauge!(FEEDS, labels(&[])),
+            feed_ends: FEED_END_CAUSES
+                .map(|end| counter!(FEED_ENDS, labels(&[("cause", end.name())]))),
         }))
     }
 
@@ -268,6 +305,25 @@ impl NodeMetrics {
     /// A breaker has opened.
     pub(crate) fn breaker_opened(&self) {
         self.0.breaker_openings.increment(1);
+    }
+
+    /// The server has announced the change of a session.
+    pub(crate) fn announced(&self) {
+        self.0.announcements.increment(1);
+    }
+
+    /// A connection announces changes from now on.
+    pub(crate) fn feed_began(&self) {
+        self.0.feeds.increment(1);
+    }
+
+    /// A connection does not announce changes any more.
+    pub(crate) fn feed_ended(&self, end: FeedEnd) {
+        self.0.feeds.decrement(1);
+        let index = FEED_END_CAUSES.iter().position(|other| *other == end);
+        if let Some(counter) = index.and_then(|index| self.0.feed_ends.get(index)) {
+            counter.increment(1);
+        }
     }
 }
 

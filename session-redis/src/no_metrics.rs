@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     breaker::Phase,
     failure::{Failure, RetryAction},
+    feed::FeedEnd,
 };
 
 pub(crate) fn describe() {}
@@ -45,6 +46,12 @@ impl NodeMetrics {
     pub(crate) fn connect_failed(&self) {}
 
     pub(crate) fn breaker_opened(&self) {}
+
+    pub(crate) fn announced(&self) {}
+
+    pub(crate) fn feed_began(&self) {}
+
+    pub(crate) fn feed_ended(&self, _: FeedEnd) {}
 }
 
 pub(crate) fn retried(_: &RetryAction) {}

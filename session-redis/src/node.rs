@@ -18,17 +18,20 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     address::Address,
     admission::{Admission, Permit, Priority},
+    announcer::Announcer,
     batcher::Batcher,
     breaker::{Active, Breaker, BreakerConfig},
     command::{Command, SendMode},
     config::RedisConfig,
     connector::{Connector, Source},
     failure::{Failure, RetryAction},
+    feed::{ConnectionFeed, FeedEnd},
     metrics::NodeMetrics,
     node_connection::{NodeConnection, Peers},
-    reply::{Values, take_replies},
+    reply::{Values, take_replies, take_tracked},
     retry::Target,
     script::ScriptForm,
+    tracking::NodeTracking,
     unshared::{UnsharedConnection, UnsharedConnections},
 };
 
@@ -42,6 +45,14 @@ pub(crate) struct Node {
     admission: Arc<Admission>,
     metrics: NodeMetrics,
     response_timeout: Duration,
+}
+
+/// The replies to an attempt.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) values: Values,
+    /// What announces the next change of what was read.
+    pub(crate) feed: Option<Arc<ConnectionFeed>>,
 }
 
 /// An attempt that failed, and on what, if it was sent.
@@ -77,16 +88,30 @@ pub(crate) enum NodeState {
 
 impl Node {
     /// The node of a store that has only one.
-    pub(crate) fn single(source: Source, config: &Arc<RedisConfig>) -> Arc<Self> {
-        Self::new(source, None, config)
+    pub(crate) fn single(
+        source: Source,
+        config: &Arc<RedisConfig>,
+        announcer: &Arc<Announcer>,
+    ) -> Arc<Self> {
+        Self::new(source, None, config, announcer)
     }
 
     /// A node of a cluster.
-    pub(crate) fn of_cluster(address: Address, config: &Arc<RedisConfig>) -> Arc<Self> {
-        Self::new(Source::Tcp(address.clone()), Some(address), config)
+    pub(crate) fn of_cluster(
+        address: Address,
+        config: &Arc<RedisConfig>,
+        announcer: &Arc<Announcer>,
+    ) -> Arc<Self> {
+        let source = Source::Tcp(address.clone());
+        Self::new(source, Some(address), config, announcer)
     }
 
-    fn new(source: Source, member: Option<Address>, config: &Arc<RedisConfig>) -> Arc<Self> {
+    fn new(
+        source: Source,
+        member: Option<Address>,
+        config: &Arc<RedisConfig>,
+        announcer: &Arc<Announcer>,
+    ) -> Arc<Self> {
         let breaker = BreakerConfig {
             failures: config.breaker_failures,
             connect_timeout: config.connect_timeout,
@@ -106,7 +131,9 @@ impl Node {
                     node.leave_old_primary();
                 }
             });
-            let connector = Arc::new(Connector::new(source, config.clone(), on_change));
+            let tracking = NodeTracking::new(announcer.clone(), metrics.clone());
+            let connector = Connector::new(source, config.clone(), on_change, tracking);
+            let connector = Arc::new(connector);
             let connection = |number| {
                 let (connector, admission) = (connector.clone(), admission.clone());
                 let metrics = metrics.clone();
@@ -150,9 +177,16 @@ impl Node {
 
     /// Replaces all connections to a server that is no longer the primary.
     fn leave_old_primary(&self) {
+        let generation = self.connector.generation();
+        self.connector.tracking().leave_old_primary(generation);
         for connection in &self.connections {
             connection.leave_old_primary();
         }
+    }
+
+    /// Slots of the cluster have moved to other nodes. Loads from now on can be announced again.
+    pub(crate) fn on_lost_slots(&self) {
+        self.connector.tracking().end_feeds(FeedEnd::ClusterChanged);
     }
 
     /// Sends a command once.
@@ -161,7 +195,7 @@ impl Node {
         command: &Command<'_>,
         mode: &SendMode,
         deadline: Instant,
-    ) -> Result<Values, FailedAttempt> {
+    ) -> Result<Answered, FailedAttempt> {
         self.connector.keep_watching();
         let started = self.metrics.start();
         let result = self.send(command, mode, deadline).await;
@@ -255,13 +289,32 @@ impl Node {
         command: &Command<'_>,
         mode: &SendMode,
         deadline: Instant,
-    ) -> Result<Values, FailedAttempt> {
+    ) -> Result<Answered, FailedAttempt> {
         let (selection, permit) = self.admit(command.priority(), deadline).await?;
         let limit = self.limit(deadline);
-        let commands = command.commands(mode.script);
         let batcher = &selection.active.connection;
         let asking = mode.asking.is_some();
-        let result = batcher.send(commands, asking, limit, Some(permit)).await;
+        let feed = match command.is_tracked() && !asking {
+            // of the connection that will answer, before anything is sent on it
+            true => batcher.feed(),
+            false => None,
+        };
+        let result = if feed.is_some() {
+            let commands = command.commands(mode.script);
+            let sent = batcher.send_all(commands, asking, limit, Some(permit));
+            let values = sent.await.and_then(take_tracked);
+            values.map(|(values, tracked)| {
+                if let Err(failure) = &tracked {
+                    batcher.refuse_tracking(self.source(), failure);
+                }
+                let feed = feed.filter(|_| tracked.is_ok());
+                Answered { values, feed }
+            })
+        } else {
+            let commands = command.untracked().commands(mode.script);
+            let sent = batcher.send(commands, asking, limit, Some(permit));
+            sent.await.map(|values| Answered { values, feed: None })
+        };
         result.map_err(|failure| {
             tracing::debug!(
                 operation = command.name(),
@@ -310,6 +363,7 @@ impl Node {
         let replaced = match failure.retry_action() {
             RetryAction::FindPrimary => {
                 let replaced = connection.on_readonly(active);
+                self.connector.tracking().end_feeds(FeedEnd::NotPrimary);
                 if replaced {
                     // the retry must not find another connection to the same server
                     for peer in &self.connections {

@@ -21,8 +21,8 @@ use crate::{
     breaker::{Action, Active, Breaker, BreakerConfig, Event, Notice, Phase},
     breaker_cell::{Applied, BreakerCell},
     connector::{Connected, Connector, ServerConnection},
-    endpoint::OnDisconnect,
     metrics::NodeMetrics,
+    pushes::OnDisconnect,
 };
 
 /// The connections to the same server.

@@ -8,15 +8,17 @@ use session_core::{IndexKey, Listing, Nonce, Record, SessionId, Version, Write};
 use crate::{
     batcher::ASKING,
     cluster_query::QUERIES,
-    command::{Command, Operation},
+    command::{CACHING, Command, Operation},
     config::RedisConfig,
     connection::CHECK,
     glob::escaped,
+    heartbeat::TRACKING,
     role::ROLE,
     scan::SCAN,
     script::ScriptForm,
     sentinel::SENTINEL_MASTER,
     sentinel_subscription::{CHANNELS, SUBSCRIBE},
+    slot_map::CLUSTER_INFO,
     topology::Topology,
 };
 
@@ -74,6 +76,29 @@ impl RedisConfig {
                 }
                 permit(&[ASKING]);
             }
+        }
+        rules
+    }
+
+    /// Returns the ACL rules of a user whose sessions are announced when they change: those of
+    /// [`acl_rules`](Self::acl_rules), and what [`RedisStore::changes`] needs. A user without them
+    /// can do everything else; the store logs once that nothing is announced.
+    ///
+    /// [`RedisStore::changes`]: session_core::Store::changes
+    pub fn changes_acl_rules(&self) -> Vec<String> {
+        let mut rules = self.acl_rules();
+        let mut permit = |words: &[&str]| {
+            let rule = permission(words);
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        };
+        permit(&TRACKING);
+        permit(&CACHING);
+        permit(&[ROLE]);
+        match &self.topology {
+            Topology::Standalone(_) | Topology::Unix(_) | Topology::Sentinel { .. } => {}
+            Topology::Cluster(_) => permit(&CLUSTER_INFO),
         }
         rules
     }
@@ -226,6 +251,17 @@ mod tests {
         );
         let operator = config("redis://h").operator_acl_rules().join(" ");
         assert_eq!(operator, server_rules("redis://h") + " +scan");
+        for (url, more) in [
+            ("redis://h", " +client|tracking +client|caching +role"),
+            ("redis+sentinel://h/s", " +client|tracking +client|caching"),
+            (
+                "redis+cluster://h",
+                " +client|tracking +client|caching +role",
+            ),
+        ] {
+            let changes = config(url).changes_acl_rules().join(" ");
+            assert_eq!(changes, server_rules(url) + more);
+        }
         assert_eq!(config("redis://h").sentinel_acl_rules(), [""; 0]);
         assert_eq!(config("redis+cluster://h").sentinel_acl_rules(), [""; 0]);
     }
@@ -274,6 +310,9 @@ mod tests {
             }
             rules.extend(topologies.map(additional));
             rules.push(permission(&[SCAN]));
+            let changes = config("redis://h").changes_acl_rules().join(" ");
+            let changes = changes.strip_prefix(&rules[0]).expect("the same first");
+            rules.push(changes.trim().to_owned());
             for rules in &rules[2..] {
                 assert!(page.contains(&format!("`{rules}`")), "{rules}:\n{page}");
             }

@@ -18,17 +18,18 @@
 //!
 //! In doubt means an error of kind [`Timeout`](StoreErrorKind::Timeout).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::Value;
 use session_core::{
-    Applied, Created, Destroyed, IndexEntry, Listed, Loaded, Saved, StoreError, StoreErrorKind,
-    Touched,
+    AnyFeed, Applied, Created, Destroyed, IndexEntry, Listed, Loaded, Saved, StoreError,
+    StoreErrorKind, Touched, Watched,
 };
 use smallvec::SmallVec;
 
 use crate::{
     failure::Failure,
+    feed::ConnectionFeed,
     index_entry,
     stored_record::{DecodeError, decode},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Reply {
     pub(crate) values: Values,
     /// An earlier attempt of this write may have been applied.
     pub(crate) in_doubt: bool,
+    /// What announces the next change of what was read.
+    pub(crate) feed: Option<Arc<ConnectionFeed>>,
 }
 
 /// What a script replies.
@@ -55,6 +58,12 @@ impl Reply {
     /// Reads the replies to `GET` and `PTTL`.
     pub(crate) fn into_loaded(self) -> Result<Option<Loaded>, StoreError> {
         found(self.values).map_err(|error| error.into_store_error(false))
+    }
+
+    /// Reads the same replies, of a load that may be tracked.
+    pub(crate) fn into_watched(mut self) -> Result<Watched, StoreError> {
+        let feed = self.feed.take().map(AnyFeed::of);
+        Ok(Watched::new(self.into_loaded()?, feed))
     }
 
     pub(crate) fn into_created(self) -> Result<Created, StoreError> {
@@ -203,6 +212,20 @@ pub(crate) fn take_replies(values: Values) -> Result<Values, Failure> {
         .collect()
 }
 
+/// Returns the replies to a tracked load without the first one, and whether that says that the load
+/// is tracked. If it is not, the record was read all the same.
+pub(crate) fn take_tracked(mut values: Values) -> Result<(Values, Result<(), Failure>), Failure> {
+    if values.is_empty() {
+        return Err(Failure::unexpected_reply());
+    }
+    let tracked = match values.remove(0).extract_error() {
+        Ok(Value::Okay) => Ok(()),
+        Ok(_) => Err(Failure::unexpected_reply()),
+        Err(error) => Err(Failure::from_command(&error)),
+    };
+    Ok((take_replies(values)?, tracked))
+}
+
 /// The reply cannot be read.
 #[derive(Debug, PartialEq)]
 enum ReplyError {
@@ -314,6 +337,7 @@ mod tests {
         let reply = || Reply {
             values: Values::from_iter([row.value.clone()]),
             in_doubt: row.in_doubt,
+            feed: None,
         };
         assert_eq!(kind(reply().into_created()), row.created);
         assert_eq!(kind(reply().into_saved()), row.saved);
@@ -401,6 +425,7 @@ mod tests {
             let reply = || Reply {
                 values: Values::from_vec(values.clone()),
                 in_doubt: false,
+                feed: None,
             };
             for error in [
                 reply().into_created().err(),

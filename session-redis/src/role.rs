@@ -15,7 +15,15 @@ pub(crate) const ROLE: &str = "ROLE";
 pub(crate) async fn is_primary(connection: &mut Connection) -> Result<bool, Failure> {
     let reply = connection.query(&redis::cmd(ROLE)).await;
     match reply.map_err(|error| Failure::from_connecting(&error))? {
-        Value::Array(role) => Ok(role.first() == Some(&Value::BulkString(b"master".into()))),
+        role @ Value::Array(_) => Ok(is_primary_role(&role)),
         _ => Err(Failure::unavailable("unexpected reply")),
+    }
+}
+
+/// Whether this reply to `ROLE` is one of a primary.
+pub(crate) fn is_primary_role(reply: &Value) -> bool {
+    match reply {
+        Value::Array(role) => role.first() == Some(&Value::BulkString(b"master".into())),
+        _ => false,
     }
 }

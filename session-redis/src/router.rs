@@ -7,6 +7,7 @@ use session_core::{Health, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    announcer::Announcer,
     backoff::jitter,
     cluster::Cluster,
     cluster_map::Serving,
@@ -15,7 +16,7 @@ use crate::{
     connector::Source,
     failure::{Failure, RetryAction},
     health, metrics,
-    node::{FailedAttempt, Node},
+    node::{Answered, FailedAttempt, Node},
     reply::{Reply, Values},
     retry::{Attempts, Next, Target},
     topology::Topology,
@@ -35,9 +36,9 @@ enum Nodes {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Arc<RedisConfig>) -> Self {
+    pub(crate) fn new(config: &Arc<RedisConfig>, announcer: &Arc<Announcer>) -> Self {
         metrics::describe();
-        let one = |source| Nodes::One(Node::single(source, config));
+        let one = |source| Nodes::One(Node::single(source, config, announcer));
         let nodes = match &config.topology {
             Topology::Standalone(address) => one(Source::Tcp(address.clone())),
             Topology::Unix(path) => one(Source::Unix(path.clone())),
@@ -45,7 +46,10 @@ impl Router {
                 sentinels: sentinels.clone(),
                 service: service.clone(),
             }),
-            Topology::Cluster(seeds) => Nodes::Cluster(Cluster::new(seeds.clone(), config.clone())),
+            Topology::Cluster(seeds) => {
+                let (config, announcer) = (config.clone(), announcer.clone());
+                Nodes::Cluster(Cluster::new(seeds.clone(), config, announcer))
+            }
         };
         Self {
             nodes,
@@ -57,9 +61,10 @@ impl Router {
     pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
         let deadline = self.deadline();
         match self.attempt(&command, &SendMode::default(), deadline).await {
-            Ok(values) => Ok(Reply {
+            Ok(Answered { values, feed }) => Ok(Reply {
                 values,
                 in_doubt: false,
+                feed,
             }),
             // boxed, because it is rare and would enlarge the future of every operation
             Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
@@ -80,6 +85,7 @@ impl Router {
                 Ok(values) => Ok(Reply {
                     values,
                     in_doubt: false,
+                    feed: None,
                 }),
                 Err(failed) => self.retry(*command, failed, deadline).await,
             };
@@ -168,7 +174,7 @@ impl Router {
         command: &Command<'_>,
         mode: &SendMode,
         deadline: Instant,
-    ) -> Result<Values, FailedAttempt> {
+    ) -> Result<Answered, FailedAttempt> {
         let cluster = match &self.nodes {
             Nodes::One(node) => return node.attempt(command, mode, deadline).await,
             Nodes::Cluster(cluster) => cluster,
@@ -220,10 +226,11 @@ impl Router {
             }
             metrics::retried(&failure.retry_action());
             failed = match self.attempt(&command, attempts.mode(), deadline).await {
-                Ok(values) => {
+                Ok(Answered { values, feed }) => {
                     return Ok(Reply {
                         values,
                         in_doubt: attempts.in_doubt(),
+                        feed,
                     });
                 }
                 Err(failed) => failed,

@@ -12,7 +12,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn router(url: &str) -> Router {
     let url = format!("{url}?connections=1");
-    Router::new(&Arc::new(RedisConfig::from_url(&url).expect("a URL")))
+    let config = RedisConfig::from_url(&url).expect("a URL");
+    Router::new(&Arc::new(config), &Announcer::new("session:"))
 }
 
 fn version(version: &[u8; 8]) -> Version {

@@ -11,6 +11,9 @@ use crate::address::Address;
 /// How many slots a cluster has.
 pub(crate) const SLOTS: u16 = 16384;
 
+/// The command that asks a node for the state of the cluster.
+pub(crate) const CLUSTER_INFO: [&str; 2] = ["CLUSTER", "INFO"];
+
 /// Returns the slot of a key.
 pub(crate) fn slot(key: &str) -> u16 {
     State::<XMODEM>::calculate(hashed_part(key).as_bytes()) % SLOTS
@@ -80,14 +83,22 @@ pub(crate) fn parse_slots(reply: &Value, replied: &Address) -> Option<Vec<SlotRa
 
 /// Whether a node that replied so to `CLUSTER INFO` is in touch with the majority of the cluster.
 pub(crate) fn is_state_ok(info: &Value) -> bool {
+    field_of_info(info, "cluster_state:").is_some_and(|state| state == "ok")
+}
+
+/// The epoch of the cluster, as a node knows it that replied so to `CLUSTER INFO`.
+pub(crate) fn current_epoch(info: &Value) -> Option<u64> {
+    field_of_info(info, "cluster_current_epoch:")?.parse().ok()
+}
+
+/// The value of a field in the reply to `CLUSTER INFO`, by its name and the colon.
+fn field_of_info(info: &Value, name: &str) -> Option<String> {
     let text = match info {
-        Value::VerbatimString { text, .. } => Some(text.clone()),
-        info => text(info),
+        Value::VerbatimString { text, .. } => text.clone(),
+        info => text(info)?,
     };
-    text.is_some_and(|text| {
-        text.lines()
-            .any(|line| line.trim_end() == "cluster_state:ok")
-    })
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim_end().to_owned())
 }
 
 fn number(value: &Value) -> Option<u16> {

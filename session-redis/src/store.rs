@@ -3,11 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use session_core::{
-    AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId, Store,
-    StoreError, Touched, Version, Write,
+    AnyChanges, AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId,
+    Store, StoreError, Touched, Version, Write,
 };
 
 use crate::{
+    announcer::Announcer,
+    changes::RedisChanges,
     command::{Command, Operation},
     config::RedisConfig,
     connect_error::ConnectError,
@@ -35,6 +37,7 @@ pub struct RedisStore {
     router: Arc<Router>,
     config: Arc<RedisConfig>,
     index: RedisIndex,
+    announcer: Arc<Announcer>,
 }
 
 impl RedisStore {
@@ -99,11 +102,13 @@ impl RedisStore {
         #[cfg(feature = "tls")]
         config.check_tls()?;
         let config = Arc::new(config);
-        let router = Arc::new(Router::new(&config));
+        let announcer = Announcer::new(&config.prefix);
+        let router = Arc::new(Router::new(&config, &announcer));
         Ok(Self {
             index: RedisIndex::new(router.clone(), config.clone()),
             router,
             config,
+            announcer,
         })
     }
 
@@ -264,6 +269,16 @@ impl Store for RedisStore {
 
     fn index(&self) -> Option<AnyIndex> {
         Some(AnyIndex::new(self.index.clone()))
+    }
+
+    /// Redis announces changes of the sessions that it is asked to remember (`CLIENT TRACKING`).
+    /// The [documentation of the crate](crate#changes) says when a feed ends.
+    ///
+    /// Nothing is tracked, and nothing more is sent, before somebody listens.
+    fn changes(&self) -> Option<AnyChanges> {
+        let (router, config) = (self.router.clone(), self.config.clone());
+        let changes = RedisChanges::new(router, config, self.announcer.clone());
+        Some(AnyChanges::new(changes))
     }
 }
 

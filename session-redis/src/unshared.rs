@@ -134,7 +134,7 @@ mod tests {
     use test_support::{Redis, eventually};
 
     use super::*;
-    use crate::{config::RedisConfig, connector::Source, node::Node};
+    use crate::{announcer::Announcer, config::RedisConfig, connector::Source, node::Node};
 
     fn node(server: &Redis) -> Arc<Node> {
         let config = RedisConfig::from_url(&server.url()).expect("a URL");
@@ -142,7 +142,8 @@ mod tests {
             host: "127.0.0.1".to_owned(),
             port: server.port(),
         };
-        Node::single(Source::Tcp(address), &Arc::new(config))
+        let announcer = Announcer::new(&config.prefix);
+        Node::single(Source::Tcp(address), &Arc::new(config), &announcer)
     }
 
     fn soon() -> Instant {

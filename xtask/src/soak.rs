@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-pub(crate) const SCENARIOS: [&str; 8] = [
+pub(crate) const SCENARIOS: [&str; 9] = [
     "updates",
     "outage",
     "races",
@@ -14,6 +14,7 @@ pub(crate) const SCENARIOS: [&str; 8] = [
     "overload",
     "users",
     "sizing",
+    "tracking",
 ];
 
 /// Runs one scenario with its options, or all of them.

@@ -10,7 +10,9 @@ use session_redis::{RedisConfig, RedisStore};
 use test_support::{Cluster, Redis, Sentinels, eventually};
 
 use crate::{
-    assert_fails, create, destroyed, id, load, record, saved,
+    assert_fails,
+    changes::{feed_of, listen, watch},
+    create, destroyed, id, load, record, saved,
     topologies::{migrate, session_of_first_node},
     touched, write,
 };
@@ -223,6 +225,71 @@ async fn one_server_gets_the_permitted_commands_and_no_others() {
         assert_permitted(&store).await;
         assert_nothing_denied([&server]);
         assert_sent(&config.acl_rules(), [&server], &[]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_announced_with_the_permitted_commands_and_no_others() {
+    let (server, cluster) = (Redis::start(), Cluster::start());
+    let of_server = format!("redis://app:pw@{}?response_timeout=200ms", server.addr());
+    let of_cluster = cluster.url().replace("://", "://app:pw@");
+    let (session, slot) = session_of_first_node(&cluster);
+    for (url, servers) in [
+        (of_server, vec![&server]),
+        (
+            format!("{of_cluster}?response_timeout=200ms"),
+            cluster.nodes.iter().collect(),
+        ),
+    ] {
+        let config = config(&url);
+        for server in &servers {
+            permit(server, &config.changes_acl_rules());
+            reset_sent(server);
+        }
+        let store = open(&config).await;
+        let (changes, _heard) = listen(&store);
+        feed_of(&changes, &session).await;
+        for _ in 0..30 {
+            assert_permitted(&store).await;
+        }
+        force_check(&store, servers[0], &session).await;
+        if servers.len() > 1 {
+            create(&store, &session, &record(b"1")).await;
+            migrate(&cluster, &session, &slot);
+            watch(&changes, &session).await;
+        }
+        assert_nothing_denied(servers.iter().copied());
+        assert_sent(&config.changes_acl_rules(), servers, OF_RESHARDING);
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_track_is_told_of_no_change_and_can_do_the_rest() {
+    let server = Redis::start();
+    let config = config(&format!("redis://app:pw@{}", server.addr()));
+    let rules = config.changes_acl_rules();
+    let more: Vec<_> = rules[config.acl_rules().len()..].to_vec();
+    assert_eq!(more.len(), 3, "{more:?}");
+    for missing in more {
+        let rest: Vec<_> = rules.iter().filter(|rule| **rule != missing).collect();
+        permit(&server, &rest);
+        let store = open(&config).await;
+        let (changes, heard) = listen(&store);
+        // to be denied `CLIENT CACHING` takes a load on a connection that tracks
+        eventually("it is denied", async || {
+            watch(&changes, &id()).await;
+            let name = missing[1..].split('|').next().expect("a name");
+            let mut log = denied(&server).into_iter();
+            log.any(|entry| format!("{entry:?}").contains(name))
+        })
+        .await;
+        assert_permitted(&store).await;
+        let (id, first) = (id(), record(b"1"));
+        create(&store, &id, &first).await;
+        let watched = watch(&changes, &id).await;
+        assert_eq!(watched.loaded.expect("a session").record, first);
+        assert!(watched.feed.is_none(), "without {missing}");
+        drop(heard);
     }
 }
 

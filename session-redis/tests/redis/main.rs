@@ -1,6 +1,7 @@
 //! The store on real servers, and on a fake one that misbehaves on request.
 
 mod acl;
+mod changes;
 mod commands;
 mod contract;
 mod credentials;

@@ -7,7 +7,11 @@ use session_redis::{RedisConfig, RedisStore};
 use test_support::{Cluster, Redis, eventually, recorder::Recorded};
 use tokio::task::JoinSet;
 
-use crate::{Operation, create, id, record};
+use crate::{
+    Operation,
+    changes::{feed_of, listen},
+    create, id, record,
+};
 
 const GAUGES: [&str; 4] = [
     "session_redis_in_flight",
@@ -65,6 +69,43 @@ async fn operations_are_measured_and_every_gauge_ends_at_zero() {
         GAUGES.iter().all(|name| recorded.sum(name, &[]) == 0.0)
     })
     .await;
+}
+
+#[tokio::test]
+async fn announcements_and_the_ends_of_feeds_are_counted() {
+    let recorded = Recorded::default();
+    let _recorder = metrics::set_default_local_recorder(&recorded);
+    let server = Redis::start();
+    let node = format!("node={}", server.addr());
+    let store = lazy(&server.url());
+    let (changes, _heard) = listen(&store);
+    let id = id();
+    feed_of(&changes, &id).await;
+    eventually("both connections have a feed", async || {
+        recorded.sum("session_redis_feeds", &[&node]) == 2.0
+    })
+    .await;
+    create(&store, &id, &record(b"1")).await;
+    eventually("a change is announced", async || {
+        recorded.sum("session_redis_announcements_total", &[&node]) == 1.0
+    })
+    .await;
+    let ends = |cause: &str| {
+        let cause = format!("cause={cause}");
+        recorded.sum("session_redis_feed_ends_total", &[&cause, &node])
+    };
+    let () = server.command(&["FLUSHALL"]);
+    eventually("both feeds end", async || ends("flushed") == 2.0).await;
+    eventually("others begin", async || {
+        recorded.sum("session_redis_feeds", &[&node]) == 2.0
+    })
+    .await;
+    drop((store, changes));
+    eventually("they end with the store", async || {
+        ends("connection_lost") == 2.0
+    })
+    .await;
+    assert_eq!(recorded.sum("session_redis_feeds", &[]), 0.0);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use session_core::{
-    AnyIndex, Created, Destroy, Destroyed, Loaded, Saved, SessionId, Store, StoreError, Touched,
-    Version, Write,
+    AnyChanges, AnyIndex, Created, Destroy, Destroyed, Loaded, Saved, SessionId, Store, StoreError,
+    Touched, Version, Write,
 };
 use session_redis::RedisStore;
 
@@ -45,5 +45,9 @@ impl<T: Send + Sync + 'static> Store for WithServer<T> {
 
     fn index(&self) -> Option<AnyIndex> {
         self.0.index()
+    }
+
+    fn changes(&self) -> Option<AnyChanges> {
+        self.0.changes()
     }
 }

@@ -17,6 +17,7 @@ mod races;
 mod recovery;
 mod sizing;
 mod topology;
+mod tracking;
 mod updates;
 mod user_history;
 mod users;
@@ -52,6 +53,8 @@ enum Scenario {
     UsersWorker(users_worker::Options),
     /// The memory, replication, snapshots and expiry of sessions
     Sizing(sizing::Options),
+    /// What it costs Redis to announce changes of sessions to instances
+    Tracking(tracking::Options),
     /// One of the processes of `updates` and `outage`, which start it
     #[command(hide = true)]
     Worker(worker::Options),
@@ -69,6 +72,7 @@ async fn main() -> ExitCode {
         Scenario::Users(options) => users::run(&options).await,
         Scenario::UsersWorker(options) => users_worker::run(&options).await,
         Scenario::Sizing(options) => sizing::run(&options).await,
+        Scenario::Tracking(options) => tracking::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
     };
     match done {
