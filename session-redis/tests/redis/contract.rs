@@ -21,6 +21,7 @@ mod standalone {
 
     session_core::contract!(store);
     session_core::index_contract!(store);
+    session_core::changes_contract!(store);
 }
 
 mod sentinel {
@@ -38,6 +39,7 @@ mod sentinel {
 
     session_core::contract!(store);
     session_core::index_contract!(store);
+    session_core::changes_contract!(store);
 }
 
 mod cluster {
@@ -55,4 +57,5 @@ mod cluster {
 
     session_core::contract!(store);
     session_core::index_contract!(store);
+    session_core::changes_contract!(store);
 }
