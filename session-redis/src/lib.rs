@@ -83,10 +83,10 @@
 //! | load of [`Changes`](session_core::Changes) | `CLIENT CACHING YES`, `GET` and `PTTL` in one pipeline | 1 |
 //! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command but these two of `CLIENT` and `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a
-//! cluster. The value is a format byte `0x02`, the version of the record in 8 bytes, and its body.
-//! Any other value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is
-//! left as it is.
+//! Every command but `CLIENT CACHING` and `SCAN` names one key, `{prefix}{session id}`, so the same
+//! commands work in a cluster. The value is a format byte `0x02`, the version of the record in 8
+//! bytes, and its body. Any other value is an error of kind
+//! [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it is.
 //!
 //! The store needs Redis 6.2 or Valkey 7.2.
 //!
@@ -153,9 +153,9 @@
 //!
 //! # Changes
 //!
-//! [`Store::changes`](session_core::Store::changes) announces changes of sessions: by this store, by
-//! other instances, and by hand. It needs RESP3; a store whose server refuses that announces
-//! nothing, and works otherwise.
+//! [`Store::changes`](session_core::Store::changes) announces changes of sessions, whoever makes
+//! them: this store, other instances, or an operator. It needs RESP3. If the server refuses that,
+//! the store announces nothing, and works otherwise.
 //!
 //! With the first listener, the store sends `CLIENT TRACKING ON OPTIN` on the connections that it
 //! has and on those that it makes. Redis then remembers each key that is read after `CLIENT CACHING

@@ -5,6 +5,7 @@ mod changes;
 mod commands;
 mod contract;
 mod credentials;
+mod feeds;
 mod health;
 mod lost_replies;
 #[cfg(feature = "metrics")]
