@@ -258,7 +258,10 @@ impl Store for MemoryStore {
     }
 
     fn changes(&self) -> Option<AnyChanges> {
-        Some(AnyChanges::new(MemoryChanges(self.clone())))
+        Some(AnyChanges::new(MemoryChanges {
+            store: self.clone(),
+            listeners: self.listeners.clone(),
+        }))
     }
 }
 

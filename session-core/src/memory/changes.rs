@@ -2,28 +2,30 @@
 
 use std::{sync::Weak, time::Duration};
 
-use super::MemoryStore;
 use crate::{
-    changes::{AnyFeed, Changes, Feed, Listener, Watched},
+    changes::{AnyFeed, Changes, Feed, Listener, Listeners, Watched},
     id::SessionId,
     store::Store,
     store_error::StoreError,
 };
 
 /// Announces the changes of a store, in the thread that makes them.
-pub(super) struct MemoryChanges(pub(super) MemoryStore);
+pub(super) struct MemoryChanges<S> {
+    pub(super) store: S,
+    pub(super) listeners: Listeners,
+}
 
 /// A feed that does not end before the process.
 struct Uninterrupted;
 
-impl Changes for MemoryChanges {
+impl<S: Store> Changes for MemoryChanges<S> {
     async fn load(&self, id: &SessionId) -> Result<Watched, StoreError> {
-        let loaded = self.0.load(id).await?;
+        let loaded = self.store.load(id).await?;
         Ok(Watched::new(loaded, Some(AnyFeed::new(Uninterrupted))))
     }
 
     fn listen(&self, listener: Weak<dyn Listener>) {
-        self.0.listeners.add(listener);
+        self.listeners.add(listener);
     }
 }
 

@@ -50,9 +50,9 @@
 //! # }
 //! ```
 
-mod changes;
 mod clock;
 mod credentials;
+mod relay;
 mod store;
 
 pub use clock::ManualClock;

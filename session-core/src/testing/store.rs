@@ -3,15 +3,15 @@
 use std::{
     collections::VecDeque,
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::sync::Semaphore;
 
-use super::changes::{Relay, TestChanges};
+use super::relay::Relay;
 use crate::{
-    changes::AnyChanges,
+    changes::{AnyChanges, Changes, Listener, Watched},
     health::Health,
     id::SessionId,
     index::{AnyIndex, Index},
@@ -225,7 +225,7 @@ impl<S: Store> TestStore<S> {
         }
     }
 
-    pub(super) async fn run<T>(
+    async fn run<T>(
         &self,
         call: Call,
         run: impl Future<Output = Result<T, StoreError>>,
@@ -309,12 +309,8 @@ impl<S: Store> Store for TestStore<S> {
     }
 
     fn changes(&self) -> Option<AnyChanges> {
-        let (inner, relay) = (self.inner.changes()?, self.relay.clone());
-        Some(AnyChanges::new(TestChanges::new(
-            self.clone(),
-            inner,
-            relay,
-        )))
+        let (store, inner) = (self.clone(), self.inner.changes()?);
+        Some(AnyChanges::new(TestChanges { store, inner }))
     }
 }
 
@@ -356,6 +352,26 @@ impl<S: Store> Index for TestIndex<S> {
 
     fn forget(&self, key: IndexKey, id: SessionId) {
         self.inner.forget(key, id);
+    }
+}
+
+/// The changes of a test store, which records every load, and passes on announcements on command.
+struct TestChanges<S> {
+    store: TestStore<S>,
+    inner: AnyChanges,
+}
+
+impl<S: Store> Changes for TestChanges<S> {
+    async fn load(&self, id: &SessionId) -> Result<Watched, StoreError> {
+        let (store, relay) = (&self.store, &self.store.relay);
+        let number = relay.number();
+        let watched = store.run(Call::Load, self.inner.load(id)).await?;
+        let feed = watched.feed.map(|inner| relay.feed(inner, number));
+        Ok(Watched::new(watched.loaded, feed))
+    }
+
+    fn listen(&self, listener: Weak<dyn Listener>) {
+        self.store.relay.listen(&self.inner, listener);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The changes of a test store, which arrive late or not at all on command.
+//! Passes on the announcements of a store late, or not at all, on command.
 
 use std::{
     mem,
@@ -6,12 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Call, TestStore};
 use crate::{
-    changes::{AnyChanges, AnyFeed, Changes, Feed, Listener, Listeners, Watched},
+    changes::{AnyChanges, AnyFeed, Changes, Feed, Listener, Listeners},
     id::SessionId,
-    store::Store,
-    store_error::StoreError,
 };
 
 /// Passes on what the store inside announces.
@@ -59,6 +56,29 @@ impl Relay {
         self.shared().silence = silence;
     }
 
+    /// The number of the feed that a load gets which begins now.
+    pub(super) fn number(&self) -> u64 {
+        self.shared().ended
+    }
+
+    /// A feed that ends as the one inside does, or with the next interruption after this number.
+    pub(super) fn feed(self: &Arc<Self>, inner: AnyFeed, number: u64) -> AnyFeed {
+        AnyFeed::new(TestFeed {
+            inner,
+            relay: self.clone(),
+            number,
+        })
+    }
+
+    /// Passes on what the store inside announces, to this listener too.
+    pub(super) fn listen(self: &Arc<Self>, inner: &AnyChanges, listener: Weak<dyn Listener>) {
+        self.listeners.add(listener);
+        if !mem::replace(&mut self.shared().listens, true) {
+            let relay: Arc<dyn Listener> = self.clone();
+            inner.listen(Arc::downgrade(&relay));
+        }
+    }
+
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,50 +98,11 @@ impl Listener for Relay {
     }
 }
 
-/// The changes of a test store.
-pub(super) struct TestChanges<S> {
-    store: TestStore<S>,
-    inner: AnyChanges,
-    relay: Arc<Relay>,
-}
-
-impl<S> TestChanges<S> {
-    pub(super) fn new(store: TestStore<S>, inner: AnyChanges, relay: Arc<Relay>) -> Self {
-        Self {
-            store,
-            inner,
-            relay,
-        }
-    }
-}
-
-impl<S: Store> Changes for TestChanges<S> {
-    async fn load(&self, id: &SessionId) -> Result<Watched, StoreError> {
-        let number = self.relay.shared().ended;
-        let watched = self.store.run(Call::Load, self.inner.load(id)).await?;
-        let feed = watched.feed.map(|inner| {
-            let relay = self.relay.clone();
-            AnyFeed::new(TestFeed {
-                inner,
-                relay,
-                number,
-            })
-        });
-        Ok(Watched::new(watched.loaded, feed))
-    }
-
-    fn listen(&self, listener: Weak<dyn Listener>) {
-        self.relay.listeners.add(listener);
-        if !mem::replace(&mut self.relay.shared().listens, true) {
-            let relay: Arc<dyn Listener> = self.relay.clone();
-            self.inner.listen(Arc::downgrade(&relay));
-        }
-    }
-}
-
+/// A feed that ends with the interruption of its relay.
 struct TestFeed {
     inner: AnyFeed,
     relay: Arc<Relay>,
+    /// How many feeds had ended when it began.
     number: u64,
 }
 
