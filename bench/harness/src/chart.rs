@@ -20,11 +20,11 @@ const HEAD: usize = 58;
 const STYLE: &str = "\
     text { font: 12px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #1f2328 }
     .title { font-size: 16px; font-weight: 600 } .route { font-size: 13px; font-weight: 600 } .small { fill: #59636e; font-size: 11px }
-    .ours { fill: #0969da } .peer { fill: #afb8c1 } .anchor { fill: #bf8700 } .plain { fill: #7d8590 } .grid { stroke: #d1d9e0 }
+    .ours { fill: #0969da } .peer { fill: #afb8c1 } .anchor { fill: #bf8700 } .plain { fill: #7d8590 } .token { fill: #8250df } .grid { stroke: #d1d9e0 }
     .back { fill: #ffffff }
     @media (prefers-color-scheme: dark) {
       text { fill: #f0f6fc } .small { fill: #9198a1 }
-      .ours { fill: #4493f8 } .peer { fill: #57606a } .anchor { fill: #d29922 } .plain { fill: #7d8590 } .grid { stroke: #3d444d }
+      .ours { fill: #4493f8 } .peer { fill: #57606a } .anchor { fill: #d29922 } .plain { fill: #7d8590 } .token { fill: #ab7df8 } .grid { stroke: #3d444d }
       .back { fill: #0d1117 }
     }";
 
@@ -82,6 +82,7 @@ pub(crate) fn draw(results: &Results) -> String {
         (Role::Ours, "this project"),
         (Role::Peer, "peers"),
         (Role::Anchor, "one axum handler by hand"),
+        (Role::Token, "signed tokens, no logout"),
         (Role::Plain, "no sessions"),
     ] {
         push(
@@ -103,7 +104,10 @@ pub(crate) fn draw(results: &Results) -> String {
 
 /// The other variants are in the tables.
 fn is_shown(server: &Server) -> bool {
-    !matches!(server.name, "hyper" | "ours hyper touch")
+    !matches!(
+        server.name,
+        "hyper" | "ours hyper touch" | "ours hyper near miss"
+    )
 }
 
 fn label(server: &Server) -> String {
@@ -119,6 +123,7 @@ fn class(role: Role) -> &'static str {
         Role::Anchor => "anchor",
         Role::Ours => "ours",
         Role::Peer => "peer",
+        Role::Token => "token",
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn run(
     for server in options
         .servers()
         .into_iter()
-        .filter(|server| server.role != Role::Plain)
+        .filter(|server| !matches!(server.role, Role::Plain | Role::Token))
     {
         let count = count(machine, server, &mut redis).with_context(|| server.name)?;
         println!("counted: {}", server.name);

@@ -60,6 +60,8 @@ pub(crate) enum Role {
     Anchor,
     Ours,
     Peer,
+    /// Signed tokens instead of sessions: neither write nor logout.
+    Token,
 }
 
 /// How a server is started.
@@ -86,14 +88,19 @@ impl Server {
     pub(crate) fn routes(&self) -> &'static [Route] {
         match self.role {
             Role::Plain => &Route::ALL[..1],
+            Role::Token => &[Route::Anonymous, Route::Read, Route::Login],
             Role::Anchor | Role::Ours | Role::Peer => &Route::ALL,
         }
     }
 
     /// Whether its sessions lie in Redis.
     pub(crate) fn is_remote(&self) -> bool {
-        self.role != Role::Plain && !self.name.ends_with("memory")
-            || self.name == "axum_session no memory"
+        match self.role {
+            Role::Plain | Role::Token => false,
+            Role::Anchor | Role::Ours | Role::Peer => {
+                !self.name.ends_with("memory") || self.name == "axum_session no memory"
+            }
+        }
     }
 }
 
@@ -151,6 +158,31 @@ pub(crate) const SERVERS: &[Server] = &[
         "hyper-redis-touch",
         "`touch_after(0)`: the expiry is written at every request",
     ),
+    ours(
+        "ours hyper near",
+        "hyper-redis-near",
+        "a near cache: a read is answered from the process while Redis announces changes",
+    ),
+    ours("ours axum near", "axum-redis-near", "the same, on axum"),
+    ours(
+        "ours hyper near miss",
+        "hyper-redis-miss",
+        "a near cache without room: each read asks Redis to announce the next change",
+    ),
+    Server {
+        name: "token HS256",
+        role: Role::Token,
+        program: Program::Binary("bench-jwt"),
+        variant: "hs256",
+        set: "no sessions: a JWT with user and counter is verified (jsonwebtoken, aws-lc), on hyper",
+    },
+    Server {
+        name: "token RS256",
+        role: Role::Token,
+        program: Program::Binary("bench-jwt"),
+        variant: "rs256",
+        set: "the same with a key of 2048 bits",
+    },
     peer(
         "tower-sessions",
         "bench-tower-sessions",
@@ -228,7 +260,14 @@ mod tests {
             .collect();
         assert_eq!(
             local,
-            ["hyper", "axum", "ours hyper memory", "ours axum memory"]
+            [
+                "hyper",
+                "axum",
+                "ours hyper memory",
+                "ours axum memory",
+                "token HS256",
+                "token RS256"
+            ]
         );
     }
 }

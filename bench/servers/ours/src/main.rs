@@ -3,6 +3,8 @@
 //!
 //! By default a read writes the new expiry when a tenth of the idle timeout has passed since it was
 //! last written. The variants that end in `-touch` write it at every request, as most peers do.
+//! Those that end in `-near` have a near cache, and those that end in `-miss` one without room: it
+//! keeps nothing, and every read asks Redis to announce the next change.
 
 mod on_axum;
 mod on_hyper;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bench_scene::{Arguments, IDLE_SECONDS, Item, Profile, SIGNING_KEY};
-use session_hyper::{Key, SessionError, Sessions, SigningKeys, store};
+use session_hyper::{Key, NearCache, SessionError, Sessions, SigningKeys, store};
 
 const ROLES: Key<Vec<String>> = Key::new("roles");
 const CART: Key<Vec<Item>> = Key::new("cart");
@@ -24,11 +26,11 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let words: Vec<_> = arguments.variant.split('-').collect();
-    let (framework, store, touch) = match words[..] {
-        [framework, store] => (framework, store, false),
-        [framework, store, "touch"] => (framework, store, true),
+    let (framework, store, option) = match words[..] {
+        [framework, store] => (framework, store, None),
+        [framework, store, option] => (framework, store, Some(option)),
         _ => bail!(
-            "no variant {:?}: expected FRAMEWORK-STORE, and perhaps -touch",
+            "no variant {:?}: expected FRAMEWORK-STORE, and perhaps -touch, -near or -miss",
             arguments.variant
         ),
     };
@@ -40,9 +42,13 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let mut builder = Sessions::builder(store::connect(url).await?)
         .signing_keys(SigningKeys::new([SIGNING_KEY])?)
         .idle_timeout(Duration::from_secs(IDLE_SECONDS));
-    if touch {
-        builder = builder.touch_after(Duration::ZERO);
-    }
+    builder = match option {
+        None => builder,
+        Some("touch") => builder.touch_after(Duration::ZERO),
+        Some("near") => builder.near_cache(NearCache::new()),
+        Some("miss") => builder.near_cache(NearCache::new().max_bytes(1)),
+        Some(other) => bail!("no option {other:?}: expected touch, near or miss"),
+    };
     let sessions = builder.build()?;
     match framework {
         "hyper" => on_hyper::serve(&arguments, sessions).await,
