@@ -3,6 +3,7 @@
 //! | request | effect |
 //! |---|---|
 //! | `GET /api/session` | returns the session without its token; it does not create one |
+//! | `GET /api/session/events` | sends the event `ended` when the session of the user has ended; keeps no session alive |
 //! | `PUT /api/session/{name}` | sets a value, any JSON |
 //! | `DELETE /api/session/{name}` | removes a value |
 //! | `POST /api/session/{name}/add` | adds `{"by": n}` to an integer; 1 if there is no body |
@@ -37,6 +38,7 @@ use crate::{
     context::Context,
     csrf::{self, Audience},
     device::DEVICE,
+    events,
     rejection::{HandlerError, Rejection},
     reply::{self, Reply},
 };
@@ -98,6 +100,7 @@ fn client_error(error: &SessionError) -> Option<Rejection> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
     Show,
+    Events,
     Put(String),
     Delete(String),
     Add(String),
@@ -129,6 +132,9 @@ impl Route {
                 Method::GET | Method::HEAD => Ok(Self::Show),
                 _ => Err(Rejection::method("GET, HEAD")),
             },
+            ["session", "events"] if *method == Method::GET || *method == Method::HEAD => {
+                Ok(Self::Events)
+            }
             ["session", name] => match (decode(name)?, method) {
                 (name, &Method::PUT) => Ok(Self::Put(name)),
                 (name, &Method::DELETE) => Ok(Self::Delete(name)),
@@ -161,8 +167,18 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, H
     let route = Route::of(request.method(), request.uri().path())?;
     csrf::check(&request, Audience::Programs)?;
     // before the body is read, so that an outage is answered at once
-    let session = request.session().load().await?;
+    let handle = request.session();
+    let session = match route {
+        // a page that is open but not used does not keep its session alive
+        Route::Events => handle.peek().await?,
+        _ => handle.load().await?,
+    };
     match route {
+        Route::Events => {
+            session.require_login()?;
+            let body = events::body(&session, context.shutdown.clone());
+            return Ok(reply::events(body));
+        }
         Route::Show => return show(context, &session),
         Route::Put(name) => session.insert(&name, &body::json_value(request).await?)?,
         Route::Delete(name) => drop(session.remove::<IgnoredAny>(&name)?),

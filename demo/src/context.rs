@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use session_hyper::{Proxy, Sessions};
+use tokio_util::sync::CancellationToken;
 
 use crate::users::Users;
 
@@ -16,4 +17,6 @@ pub(crate) struct Context {
     pub(crate) fresh_within: Duration,
     /// Which proxies say whom a request comes from.
     pub(crate) proxy: Proxy,
+    /// Cancelled when the server shuts down. What would go on for longer than a request ends then.
+    pub(crate) shutdown: CancellationToken,
 }

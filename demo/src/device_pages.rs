@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use crate::{
     account::Listed,
-    pages::{format_duration, page},
+    pages::{end_notice, format_duration, page},
 };
 
 /// The contents of the page.
@@ -44,6 +44,7 @@ pub(crate) fn devices(devices: &Devices) -> Markup {
     page(
         "Your devices",
         html! {
+            (end_notice())
             @match devices.note {
                 Some(Note::PasswordChanged) => p.note #changed role="status" {
                     "Your password is changed, and your other devices are logged out."

@@ -2,9 +2,10 @@
 
 use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr, time::Duration};
 
+use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::StatusCode;
-use session_hyper::{OnLost, Proxy};
+use session_hyper::{NearCache, OnLost, Proxy};
 
 /// A value that one word turns off. clap would take a field that is spelled `Option` for a flag
 /// that may be missing.
@@ -60,6 +61,12 @@ pub(crate) fn duration_or_none(text: &str) -> Result<OrOff<Duration>, humantime:
     }
 }
 
+/// A near cache that may take so much memory: a number of bytes, or with a unit.
+pub(crate) fn near_cache(text: &str) -> Result<NearCache, String> {
+    let ByteSize(max_bytes) = text.parse()?;
+    Ok(NearCache::new().max_bytes(max_bytes))
+}
+
 /// Which proxy headers to trust.
 pub(crate) fn proxy(text: &str) -> Result<Proxy, String> {
     match text {
@@ -106,6 +113,17 @@ mod tests {
             duration_or_none("8h"),
             Ok(Some(Duration::from_secs(28_800)))
         );
+    }
+
+    #[test]
+    fn the_size_of_a_near_cache_is_in_bytes_or_has_a_unit() {
+        let sized = |max_bytes| Ok(NearCache::new().max_bytes(max_bytes));
+        assert_eq!(near_cache("1000000"), sized(1_000_000));
+        assert_eq!(near_cache("64MiB"), sized(64 << 20));
+        assert_eq!(near_cache("1 GB"), sized(1_000_000_000));
+        for invalid in ["", "much", "64 apples", "-1"] {
+            assert!(near_cache(invalid).is_err(), "{invalid}");
+        }
     }
 
     #[test]

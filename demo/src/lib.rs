@@ -23,6 +23,7 @@ mod cookie_flags;
 mod csrf;
 mod device;
 mod device_pages;
+mod events;
 mod flag_values;
 pub mod health;
 mod option_docs;

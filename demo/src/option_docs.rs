@@ -55,9 +55,15 @@ fn rows() -> impl Iterator<Item = Row> {
     })
 }
 
-/// Removes the marks of code, which a terminal does not render.
+/// Removes the marks of code and the targets of links, which a terminal does not render.
 fn plain(markdown: &str) -> String {
-    markdown.replace('`', "")
+    let mut parts = markdown.split("](");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once(')').unwrap_or(("", part));
+        text += rest;
+    }
+    text.replace(['`', '['], "")
 }
 
 #[cfg(test)]
@@ -101,6 +107,12 @@ mod tests {
             checked += 1;
         }
         assert!(checked > 20, "only {checked} options found");
+    }
+
+    #[test]
+    fn a_link_is_its_text() {
+        let text = plain("A `NearCache` (a [near cache](crate::guide) or [two](x)).");
+        assert_eq!(text, "A NearCache (a near cache or two).");
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use session_hyper::{
-    AnyStore, ExpressOptions, OnDecodeError, OnLost, Proxy, Sessions, SigningKeys, Transports,
-    Unset, WhenFull,
+    AnyStore, ExpressOptions, NearCache, OnDecodeError, OnLost, Proxy, Sessions, SigningKeys,
+    Transports, Unset, WhenFull,
 };
 
 use crate::{
     cookie_flags::CookieFlags,
-    flag_values::{OrOff, Secret, duration, duration_or_none, on_lost, proxy, words},
+    flag_values::{OrOff, Secret, duration, duration_or_none, near_cache, on_lost, proxy, words},
     option_docs::{meaning, meaning_and_default},
     start_error::StartError,
 };
@@ -24,7 +24,8 @@ const DEVELOPMENT_KEY: &str = "development-key";
 /// A small site on server-side sessions.
 ///
 /// Log in as ann with "correct horse", or as bob with "battery staple". A TIME is a number of
-/// seconds or has a unit, as in 90, 30m or 12h.
+/// seconds or has a unit, as in 90, 30m or 12h. A SIZE is a number of bytes or has a unit, as in
+/// 64MiB.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "demo", version)]
 pub struct Options {
@@ -87,6 +88,10 @@ pub struct Options {
             ("reject", WhenFull::Reject),
         ]))]
     when_full: WhenFull,
+
+    #[arg(long, env = "SESSION_NEAR_CACHE", value_name = "SIZE", value_parser = near_cache,
+        help = meaning_and_default("near_cache"))]
+    near_cache: Option<NearCache>,
 
     /// How old the login may be to change the password
     #[arg(long, env = "SESSION_FRESH_WITHIN", value_name = "TIME", default_value = "5m",
@@ -192,6 +197,9 @@ impl Options {
         if let Some(max) = self.max_sessions_per_principal {
             builder = builder.max_sessions_per_principal(max, self.when_full);
         }
+        if let Some(near_cache) = self.near_cache {
+            builder = builder.near_cache(near_cache);
+        }
         if let Some(max_bytes) = self.max_bytes {
             builder = builder.max_bytes(max_bytes);
         }
@@ -272,6 +280,7 @@ mod tests {
             "--proxy trust --on-lost 401 --on-decode-error fail",
             "--proxy 10.0.0.1,::1 --on-lost discard --on-decode-error start-new",
             "--max-sessions 3 --when-full reject --fresh-within 1m --bearer",
+            "--near-cache 64MiB",
             "--max-bytes 1000 --commit-deadline 1s --supersede-grace 1s",
         ] {
             if let Err(error) = build(flags) {
@@ -307,6 +316,8 @@ mod tests {
         check_rejected("--cookie-name __Host-id", &["cookie.name = __Host-id"]);
         check_rejected("--idle-timeout 0", &["idle_timeout"]);
         check_rejected("--max-sessions 0", &["max_sessions_per_principal"]);
+        check_rejected("--near-cache 0", &["near_cache.max_bytes"]);
+        check_rejected("--near-cache much", &["--near-cache", "much"]);
         check_rejected("--when-full wait", &["evict", "reject"]);
         check_rejected(
             "--idle-timeout 1m --cookie-max-age 2m",

@@ -31,6 +31,7 @@ pub(crate) fn home(home: &Home<'_>) -> Markup {
             @if home.logged_out && user.is_none() {
                 p.note #goodbye role="status" { "Goodbye. Your session has ended here and on every instance." }
             }
+            @if user.is_some() { (end_notice()) }
             section {
                 h2 { "Your visit" }
                 p { "Page views in this session: " strong #views { (home.views) } }
@@ -106,6 +107,7 @@ pub(crate) fn session(session: &Session, instance: &str) -> Markup {
     page(
         "Your session",
         html! {
+            @if session.principal().is_some() { (end_notice()) }
             section {
                 (facts(session))
                 p { "Idle timeout " strong { (format_duration(session.idle_timeout())) }
@@ -262,6 +264,17 @@ fn facts(session: &Session) -> Markup {
 
 fn action(path: &str, label: &str, hint: &str) -> Markup {
     html! { form.action method="post" action=(path) { button { (label) } span.hint { (hint) } } }
+}
+
+/// The notice to a user that the session of the page has ended. It is hidden until then.
+pub(crate) fn end_notice() -> Markup {
+    html! {
+        p.note.bad #ended role="alert" hidden {
+            "You are no longer logged in: you have logged out elsewhere, or your session has "
+            "expired. " a href="/" { "Log in again" }
+        }
+        script src="/session.js" defer {}
+    }
 }
 
 /// A page of the site.

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use http_body_util::Full;
+use http_body_util::{Either, Empty};
 use hyper::{
     body::Incoming,
     service::{Service, service_fn},
@@ -21,9 +21,10 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use session_hyper::{
-    PeerAddr, Proxy, RequestScheme, SessionBody, SessionError, SessionService, Sessions, store,
+    PeerAddr, Proxy, RequestScheme, SessionError, SessionService, Sessions, store,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api, context::Context, options::Options, pages, site, start_error::StartError, users::Users,
@@ -69,7 +70,7 @@ impl Server {
     }
 
     /// Serves HTTP/1 and HTTP/2 (prior knowledge) until `shutdown` is ready. It then accepts no
-    /// more connections, and waits a few seconds for requests in progress.
+    /// more connections, closes streams of events, and waits a few seconds for requests in progress.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let address = listener
             .local_addr()
@@ -80,6 +81,7 @@ impl Server {
             instance: self.instance.unwrap_or_else(|| address.into()),
             fresh_within: self.fresh_within,
             proxy: self.proxy,
+            shutdown: CancellationToken::new(),
         };
         let connections = GracefulShutdown::new();
         let mut shutdown = pin!(shutdown);
@@ -98,6 +100,7 @@ impl Server {
             }
         }
         drop(listener);
+        context.shutdown.cancel();
         tracing::info!(connections = connections.count(), "shutting down");
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown())
             .await
@@ -148,7 +151,7 @@ fn serve_connection(
             Ok::<_, SessionError>(if method == Method::HEAD {
                 without_body(response)
             } else {
-                response
+                response.map(Either::Left)
             })
         }
     });
@@ -170,8 +173,8 @@ fn serve_connection(
 
 /// Adds headers that restrict what a page may load and who may embed it.
 fn add_security_headers(headers: &mut HeaderMap) {
-    const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; \
-        form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+        connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(POLICY),
@@ -188,13 +191,11 @@ fn add_security_headers(headers: &mut HeaderMap) {
 }
 
 /// Removes the body of a response and keeps its length (RFC 9110 §9.3.2).
-fn without_body(
-    mut response: Response<SessionBody<Full<Bytes>>>,
-) -> Response<SessionBody<Full<Bytes>>> {
+fn without_body<B: Body>(mut response: Response<B>) -> Response<Either<B, Empty<Bytes>>> {
     if let Some(length) = response.body().size_hint().exact() {
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
     }
-    response.map(|_| SessionBody::default())
+    response.map(|_| Either::Right(Empty::new()))
 }

@@ -1,8 +1,6 @@
 //! The pages and their forms, and what each does to the session.
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::de::IgnoredAny;
 use session_hyper::{Key, Session, SessionError, SessionRequestExt};
@@ -20,6 +18,8 @@ use crate::{
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
+/// How the parts of pages are cached that are the same for everybody.
+const PUBLIC: &str = "public, max-age=300";
 
 /// Page views in this session.
 const VIEWS: Key<u64> = Key::new("views");
@@ -43,6 +43,7 @@ enum Route {
     Live,
     Ready,
     Style,
+    Script,
     Home,
     Session,
     Devices,
@@ -72,6 +73,7 @@ impl Route {
             "/healthz" => (Self::Live, true),
             "/readyz" => (Self::Ready, true),
             "/style.css" => (Self::Style, true),
+            "/session.js" => (Self::Script, true),
             "/" => (Self::Home, true),
             "/session" => (Self::Session, true),
             "/devices" => (Self::Devices, true),
@@ -109,8 +111,13 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Reply, H
         Route::Ready => Ok(ready(context).await),
         Route::Style => Ok(plain(
             "text/css; charset=utf-8",
-            "public, max-age=300",
+            PUBLIC,
             include_str!("style.css"),
+        )),
+        Route::Script => Ok(plain(
+            "text/javascript; charset=utf-8",
+            PUBLIC,
+            include_str!("session.js"),
         )),
         Route::Home => home(context, &request).await,
         Route::Session => Ok(reply::html(pages::session(
@@ -284,7 +291,7 @@ async fn ready(context: &Context) -> Reply {
 
 /// A response that does not depend on a session.
 fn plain(content_type: &'static str, cache: &'static str, text: &'static str) -> Reply {
-    let mut reply = Reply::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut reply = Reply::new(reply::full(text));
     reply
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

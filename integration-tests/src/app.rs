@@ -86,7 +86,10 @@ pub fn text(text: impl Into<String>) -> Reply {
     Ok(Response::new(Full::from(text.into())))
 }
 
+/// The signing key of [`keys`].
+pub const KEY: &str = "the signing key of all integration tests";
+
 /// Signing keys, the same at every call.
 pub fn keys() -> SigningKeys {
-    SigningKeys::new(["the signing key of all integration tests"]).expect("long enough")
+    SigningKeys::new([KEY]).expect("long enough")
 }

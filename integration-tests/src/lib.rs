@@ -6,6 +6,6 @@ mod app;
 mod backend;
 mod log;
 
-pub use app::{App, Reply, keys, text};
+pub use app::{App, KEY, Reply, keys, text};
 pub use backend::Backend;
 pub use log::LogBuffer;

@@ -25,7 +25,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 ///     loop {
 ///         tokio::select! {
 ///             () = &mut ended => {
-///                 let _ = client.send("event: ended\n\n".to_owned()).await;
+///                 let _ = client.send("event: ended\ndata:\n\n".to_owned()).await;
 ///                 return;
 ///             }
 ///             Some(item) = news.recv() => {
@@ -41,8 +41,8 @@ pub trait SessionExt {
     /// Waits until the session has ended: by a logout, here or on another instance, by an operator,
     /// by its timeouts, or because somebody else has logged in. A renewal of the token is no end.
     ///
-    /// For WebSockets and event streams, which outlive their request: end them when this future is
-    /// ready. Poll it once the response is sent, as the body of a response does: a session that
+    /// For [WebSockets and event streams](crate::websockets), which outlive their request: end them
+    /// when this future is ready. Poll it once the response is sent, as the body of a response does: a session that
     /// begins with the request is not stored before. Waiting does not extend the session's life.
     ///
     /// A store that announces changes, such as the Redis store and the in-process store, is asked

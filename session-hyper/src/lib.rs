@@ -150,6 +150,7 @@
 //!   own.
 //! * [`guide`] explains renewal, merging, cookies, bearer sessions, security and testing, and lists
 //!   verbs and errors.
+//! * [`websockets`] explains how to end WebSockets and event streams with their session.
 //! * [`migrating`] is for users of express-session and tower-sessions.
 //!
 //! # Features
@@ -184,6 +185,9 @@ mod options;
 mod report;
 mod service;
 pub mod store;
+
+#[doc = include_str!("../docs/websockets.md")]
+pub mod websockets {}
 
 pub use body::SessionBody;
 pub use ended::SessionExt;

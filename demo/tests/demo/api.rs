@@ -29,7 +29,13 @@ async fn reading_does_not_create_a_session() {
 #[tokio::test]
 async fn pages_without_a_session_do_not_depend_on_the_cookie() {
     let mut client = Client::start("").await;
-    for path in ["/healthz", "/readyz", "/style.css", "/nowhere"] {
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/style.css",
+        "/session.js",
+        "/nowhere",
+    ] {
         let response = client.get(path).await;
         assert_eq!(set_cookie(&response), None, "{path}");
         assert!(!response.headers().contains_key(header::VARY), "{path}");

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod devices;
+mod events;
 mod logins;
 mod options;
 mod pages;

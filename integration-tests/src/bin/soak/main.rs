@@ -15,6 +15,7 @@ mod overload;
 mod probes;
 mod races;
 mod recovery;
+mod revocation;
 mod sizing;
 mod topology;
 mod tracking;
@@ -51,6 +52,11 @@ enum Scenario {
     /// One of the processes of `users`, which starts it
     #[command(hide = true)]
     UsersWorker(users_worker::Options),
+    /// How long after a logout on one instance the streams of its session on another are closed
+    Revocation(revocation::Options),
+    /// One of the processes of `revocation`, which starts it
+    #[command(hide = true)]
+    Instance(demo::options::Options),
     /// The memory, replication, snapshots and expiry of sessions
     Sizing(sizing::Options),
     /// What it costs Redis to announce changes of sessions to instances
@@ -71,6 +77,8 @@ async fn main() -> ExitCode {
         Scenario::Overload(options) => overload::run(&options).await,
         Scenario::Users(options) => users::run(&options).await,
         Scenario::UsersWorker(options) => users_worker::run(&options).await,
+        Scenario::Revocation(options) => revocation::run(&options).await,
+        Scenario::Instance(options) => revocation::Instance::serve(&options).await,
         Scenario::Sizing(options) => sizing::run(&options).await,
         Scenario::Tracking(options) => tracking::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,

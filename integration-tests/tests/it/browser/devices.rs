@@ -12,13 +12,13 @@ const FIREFOX: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko
                        Firefox/140.0";
 
 /// Another browser, on which ann is logged in.
-struct Other {
+pub(super) struct Other {
     site: SocketAddr,
     browser: Browser,
 }
 
 impl Other {
-    async fn log_in(site: SocketAddr) -> Self {
+    pub(super) async fn log_in(site: SocketAddr) -> Self {
         let mut browser = Browser::new();
         let headers = HeaderMap::from_iter([
             (
@@ -32,6 +32,16 @@ impl Other {
         let response = browser.send_with(site, Method::POST, path, &body, headers);
         assert_eq!(response.await.status(), StatusCode::OK);
         Self { site, browser }
+    }
+
+    /// Ends another session of the user.
+    pub(super) async fn end(&mut self, id: &str) {
+        let path = format!("/api/sessions/{id}");
+        let response = self
+            .browser
+            .send(self.site, Method::DELETE, &path, "")
+            .await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
     }
 
     async fn principal(&mut self) -> Value {

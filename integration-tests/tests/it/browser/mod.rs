@@ -4,6 +4,7 @@
 //! Their Debian packages are `chromium` and `chromium-driver`.
 
 mod devices;
+mod ended;
 
 use std::{
     net::SocketAddr,
