@@ -26,6 +26,7 @@ use crate::{
     connector::{Connector, Source},
     failure::{Failure, RetryAction},
     feed::{ConnectionFeed, FeedEnd},
+    identity::{OnNews, ServerIdentity},
     metrics::NodeMetrics,
     node_connection::{NodeConnection, Peers},
     reply::{Values, take_replies, take_tracked},
@@ -92,8 +93,9 @@ impl Node {
         source: Source,
         config: &Arc<RedisConfig>,
         announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
-        Self::new(source, None, config, announcer)
+        Self::new(source, None, config, announcer, on_news)
     }
 
     /// A node of a cluster.
@@ -101,9 +103,10 @@ impl Node {
         address: Address,
         config: &Arc<RedisConfig>,
         announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
         let source = Source::Tcp(address.clone());
-        Self::new(source, Some(address), config, announcer)
+        Self::new(source, Some(address), config, announcer, on_news)
     }
 
     fn new(
@@ -111,6 +114,7 @@ impl Node {
         member: Option<Address>,
         config: &Arc<RedisConfig>,
         announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
         let breaker = BreakerConfig {
             failures: config.breaker_failures,
@@ -132,7 +136,8 @@ impl Node {
                 }
             });
             let tracking = NodeTracking::new(announcer.clone(), metrics.clone());
-            let connector = Connector::new(source, config.clone(), on_change, tracking);
+            let identity = ServerIdentity::new(on_news);
+            let connector = Connector::new(source, config.clone(), on_change, tracking, identity);
             let connector = Arc::new(connector);
             let connection = |number| {
                 let (connector, admission) = (connector.clone(), admission.clone());

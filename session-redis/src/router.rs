@@ -15,7 +15,9 @@ use crate::{
     config::RedisConfig,
     connector::Source,
     failure::{Failure, RetryAction},
-    health, metrics,
+    health,
+    identity::OnNews,
+    metrics,
     node::{Answered, FailedAttempt, Node},
     reply::{Reply, Values},
     retry::{Attempts, Next, Target},
@@ -36,9 +38,14 @@ enum Nodes {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Arc<RedisConfig>, announcer: &Arc<Announcer>) -> Self {
+    /// `on_news` is called when a server may have lost writes.
+    pub(crate) fn new(
+        config: &Arc<RedisConfig>,
+        announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
+    ) -> Self {
         metrics::describe();
-        let one = |source| Nodes::One(Node::single(source, config, announcer));
+        let one = |source| Nodes::One(Node::single(source, config, announcer, on_news.clone()));
         let nodes = match &config.topology {
             Topology::Standalone(address) => one(Source::Tcp(address.clone())),
             Topology::Unix(path) => one(Source::Unix(path.clone())),
@@ -48,7 +55,7 @@ impl Router {
             }),
             Topology::Cluster(seeds) => {
                 let (config, announcer) = (config.clone(), announcer.clone());
-                Nodes::Cluster(Cluster::new(seeds.clone(), config, announcer))
+                Nodes::Cluster(Cluster::new(seeds.clone(), config, announcer, on_news))
             }
         };
         Self {

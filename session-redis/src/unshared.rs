@@ -143,7 +143,7 @@ mod tests {
             port: server.port(),
         };
         let announcer = Announcer::new(&config.prefix);
-        Node::single(Source::Tcp(address), &Arc::new(config), &announcer)
+        Node::single(Source::Tcp(address), &Arc::new(config), &announcer, None)
     }
 
     fn soon() -> Instant {

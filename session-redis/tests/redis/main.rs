@@ -5,6 +5,7 @@ mod changes;
 mod commands;
 mod contract;
 mod credentials;
+mod ended;
 mod health;
 mod lost_replies;
 #[cfg(feature = "metrics")]
