@@ -369,7 +369,8 @@ impl RedisConfig {
     /// time does not run while a server cannot be reached. Of more than 100,000 ids, the newest are
     /// remembered.
     ///
-    /// An id must not be used for another session within this time.
+    /// An id must not be used for another session within this time. A proxy that does not pass
+    /// `INFO` on, and closes the connection instead, needs zero.
     pub fn ended_journal(mut self, time: Duration) -> Self {
         self.ended_journal = time.min(LONGEST);
         self

@@ -192,10 +192,16 @@ async fn redirections_retries_and_maps_of_a_cluster_are_counted() {
     let durations = "session_redis_operation_duration_seconds";
     assert_eq!(recorded.sum(durations, &ok), 100.0);
 
+    store.destroy_many(&ids[..10]).await.expect("ended");
     cluster.reshard(0, 1, 2000);
-    for id in &ids {
+    for id in &ids[10..] {
         store.load(id).await.expect("redirected");
     }
+    eventually("they are destroyed again", async || {
+        recorded.sum("session_redis_ended_again_total", &["record=absent"]) >= 10.0
+    })
+    .await;
+    assert_eq!(recorded.sum("session_redis_journal_drops_total", &[]), 0.0);
     let from = format!("node={}", cluster.nodes[0].addr());
     let moved = recorded.sum("session_redis_redirects_total", &["kind=moved"]);
     assert!(moved >= 1.0, "{:?}", recorded.values());
