@@ -247,17 +247,22 @@ impl Connector {
         Ok(server)
     }
 
-    /// Makes sure that a connection that is not shared replies, and is as a new one would be.
+    /// Makes sure that a connection that is not shared is as a new one would be, and, if it was
+    /// idle, that it replies.
     pub(crate) async fn check_unshared(
         &self,
         server: &mut ServerConnection,
+        idle: bool,
     ) -> Result<(), Failure> {
         let credentials = self.credentials(&server.place).await?;
         let same_login = server.credentials.is_same_login(&credentials);
         if !same_login || server.generation() != self.generation() {
             return Err(Failure::Closed);
         }
-        server.connection.check(self.config.response_timeout).await
+        match idle {
+            true => server.connection.check(self.config.response_timeout).await,
+            false => Ok(()),
+        }
     }
 
     async fn find_server(&self) -> Result<Place, Failure> {

@@ -81,12 +81,13 @@
 //! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
 //! | destroy of any version | `UNLINK` | 1 |
 //! | load of [`Changes`](session_core::Changes) | `CLIENT CACHING YES`, `GET` and `PTTL` in one pipeline | 1 |
+//! | a write that [replicas](session_core::Replicas) confirm | the same and `WAIT` in one pipeline, on a connection of its own: at most four to each node | 1, and one from the primary to the replicas |
 //! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command but these two of `CLIENT` and `SCAN` names one key, `{prefix}{session id}`, so the same commands work in a
-//! cluster. The value is a format byte `0x02`, the version of the record in 8 bytes, and its body.
-//! Any other value is an error of kind [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is
-//! left as it is.
+//! Every command but those of `CLIENT`, `WAIT` and `SCAN` names one key, `{prefix}{session id}`, so
+//! the same commands work in a cluster. The value is a format byte `0x02`, the version of the record
+//! in 8 bytes, and its body. Any other value is an error of kind
+//! [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it is.
 //!
 //! The store needs Redis 6.2 or Valkey 7.2.
 //!
@@ -98,12 +99,12 @@
 //! ```text
 //! ACL SETUSER app on >password resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval
 //!     +set +getrange +pexpire +unlink +hget +hincrby +hset +hlen +exists
-//!     +hdel +hgetall +hrandfield +unwatch +ping +info
+//!     +hdel +hgetall +hrandfield +unwatch +ping +wait +info
 //! ```
 //!
 //! Scripts call `SET`, `GETRANGE`, `PEXPIRE` and most of the commands on hashes. A suspect
 //! connection is checked with `UNWATCH` and `PING`, and the server of a new one identifies itself with
-//! `INFO`. More rules are needed for
+//! `INFO`; `WAIT` is for [`Replicas`](session_core::Replicas). More rules are needed for
 //!
 //! * a database other than 0: `+select`
 //! * Sentinel, to check that a server is a primary: `+role`
@@ -213,6 +214,7 @@
 //! | `session_redis_feeds` | gauge, connections | `node` | connections that announce changes |
 //! | `session_redis_announcements_total` | counter, changes | `node` | changes of sessions that the server has announced |
 //! | `session_redis_feed_ends_total` | counter, feeds | `node`, `cause` | feeds that have ended: `connection_lost`, `no_reply`, `flushed`, `not_primary`, `cluster_changed`, or `refused`: the user may not track |
+//! | `session_redis_confirmations_total` | counter, writes | `result` | writes that replicas were to confirm: `confirmed` by as many as asked for, or by `too_few` |
 //! | `session_redis_ended_again_total` | counter, sessions | `record` | sessions that were destroyed once more because a server may have lost writes: their record was `present` or `absent` |
 //! | `session_redis_journal_drops_total` | counter, sessions | | sessions whose end was forgotten before [`RedisConfig::ended_journal`], because more than 100,000 have ended since |
 //!
@@ -233,6 +235,7 @@ mod cluster_query;
 mod command;
 mod config;
 mod config_error;
+mod confirmation;
 mod connect_error;
 mod connection;
 mod connector;

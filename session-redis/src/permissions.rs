@@ -10,6 +10,7 @@ use crate::{
     cluster_query::QUERIES,
     command::{CACHING, Command, Operation},
     config::RedisConfig,
+    confirmation::WAIT,
     connection::CHECK,
     glob::escaped,
     heartbeat::TRACKING,
@@ -65,6 +66,7 @@ impl RedisConfig {
         for name in CHECK {
             permit(&[name]);
         }
+        permit(&[WAIT]);
         if !self.ended_journal.is_zero() {
             for [name, _] in identity::QUERIES {
                 permit(&[name]);
@@ -236,7 +238,7 @@ mod tests {
             server_rules("redis://h"),
             "resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval +set +getrange \
              +pexpire +unlink +hget +hincrby +hset +hlen +exists +hdel +hgetall +hrandfield \
-             +unwatch +ping +info"
+             +unwatch +ping +wait +info"
         );
         assert_eq!(
             server_rules("redis+unix:///run/redis.sock"),

@@ -68,11 +68,10 @@ impl Router {
     pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
         let deadline = self.deadline();
         match self.attempt(&command, &SendMode::default(), deadline).await {
-            Ok(Answered { values, feed }) => Ok(Reply {
-                values,
-                in_doubt: false,
-                feed,
-            }),
+            Ok(Answered { values, feed }) => {
+                let reply = Reply::new(values, false, command.replicas().is_some());
+                Ok(reply.with_feed(feed))
+            }
             // boxed, because it is rare and would enlarge the future of every operation
             Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
         }
@@ -89,11 +88,7 @@ impl Router {
         let attempted = self.attempt_all(commands, deadline).await;
         for (command, attempted) in commands.iter().zip(attempted) {
             let reply = match attempted {
-                Ok(values) => Ok(Reply {
-                    values,
-                    in_doubt: false,
-                    feed: None,
-                }),
+                Ok(values) => Ok(Reply::new(values, false, command.replicas().is_some())),
                 Err(failed) => self.retry(*command, failed, deadline).await,
             };
             replies.push(reply);
@@ -234,11 +229,9 @@ impl Router {
             metrics::retried(&failure.retry_action());
             failed = match self.attempt(&command, attempts.mode(), deadline).await {
                 Ok(Answered { values, feed }) => {
-                    return Ok(Reply {
-                        values,
-                        in_doubt: attempts.in_doubt(),
-                        feed,
-                    });
+                    let confirmed = command.replicas().is_some();
+                    let reply = Reply::new(values, attempts.in_doubt(), confirmed);
+                    return Ok(reply.with_feed(feed));
                 }
                 Err(failed) => failed,
             };

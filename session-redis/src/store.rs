@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use session_core::{
-    AnyChanges, AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId,
-    Store, StoreError, Touched, Version, Write,
+    AnyChanges, AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Replicas, Saved,
+    SessionId, Store, StoreError, Touched, Version, Write,
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     connect_error::ConnectError,
     ended::EndedIds,
     index::RedisIndex,
+    metrics,
     router::Router,
     scan::Scan,
     topology::Topology,
@@ -177,6 +178,13 @@ impl RedisStore {
         }
     }
 
+    /// Counts a write that fewer replicas have than were asked for.
+    fn confirmed(&self, asked: Option<Replicas>, applied: &Applied) {
+        if let (Some(asked), Some(count)) = (asked, applied.replicas) {
+            metrics::confirmed(count >= asked.count());
+        }
+    }
+
     /// Looks after the index once a session is listed together with its record.
     fn listed(&self, write: Write<'_>, applied: &Applied) {
         if applied.listed.is_some_and(|listed| listed.entries > 1) {
@@ -208,10 +216,13 @@ impl Store for RedisStore {
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         let (key, write) = (self.key(id), self.atomic(write));
-        let command = Command::new(&key, Operation::Create(write)).with_prefix(&self.config.prefix);
+        let command = Command::new(&key, Operation::Create(write))
+            .with_prefix(&self.config.prefix)
+            .confirmed_by(write.replicas);
         let created = self.router.run(command).await?.into_created()?;
         if let Created::Created(applied) = &created {
             self.ended.created(id);
+            self.confirmed(write.replicas, applied);
             self.listed(write, applied);
         }
         Ok(created)
@@ -228,9 +239,11 @@ impl Store for RedisStore {
         }
         let (key, write) = (self.key(id), self.atomic(write));
         let command = Command::new(&key, Operation::Save { expected, write })
-            .with_prefix(&self.config.prefix);
+            .with_prefix(&self.config.prefix)
+            .confirmed_by(write.replicas);
         let saved = self.router.run(command).await?.into_saved()?;
         if let Saved::Saved(applied) = &saved {
+            self.confirmed(write.replicas, applied);
             self.listed(write, applied);
         }
         Ok(saved)
@@ -257,12 +270,16 @@ impl Store for RedisStore {
         }
         let key = self.key(id);
         let command = Command::new(&key, Operation::Destroy { expected });
+        let command = command.confirmed_by(options.replicas);
         let begun = self.ended.begin();
         let reply = self.router.run(command).await?;
         let destroyed = match expected {
             Some(_) => reply.into_destroyed_if_expected(),
             None => reply.into_destroyed(),
         }?;
+        if let Destroyed::Destroyed(applied) = &destroyed {
+            self.confirmed(options.replicas, applied);
+        }
         match destroyed {
             // an absent record has ended for good, too
             Destroyed::Destroyed(_) | Destroyed::Gone => self.ended.ended(&[*id], begun),

@@ -3,6 +3,7 @@
 mod acl;
 mod changes;
 mod commands;
+mod confirm;
 mod contract;
 mod credentials;
 mod ended;
