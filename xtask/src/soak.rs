@@ -10,6 +10,7 @@ pub(crate) const SCENARIOS: [&str; 9] = [
     "outage",
     "races",
     "recovery",
+    "failover",
     "isolation",
     "overload",
     "users",
