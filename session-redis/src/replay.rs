@@ -10,7 +10,11 @@ use std::{
 };
 
 use session_core::SessionId;
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::{
     announcer::Announcer,
@@ -43,6 +47,8 @@ pub(crate) struct Replayer {
     running: Mutex<Running>,
     /// The task was dropped with its runtime before it was done.
     aborted: AtomicBool,
+    /// Ends the pause after a failure.
+    retry_now: Arc<Notify>,
     this: Weak<Self>,
 }
 
@@ -81,6 +87,7 @@ impl Replayer {
                 losses: AtomicU64::new(0),
                 running: Mutex::default(),
                 aborted: AtomicBool::new(false),
+                retry_now: Arc::default(),
                 this: this.clone(),
             }
         })
@@ -128,6 +135,7 @@ impl Replayer {
             let mut running = self.running();
             running.requested = true;
             if self.runs(&running) {
+                self.retry_now.notify_one();
                 return;
             }
             running.started += 1;
@@ -214,9 +222,16 @@ impl Task {
     async fn run(self) {
         let (mut left, mut failed) = (Vec::new(), 0u32);
         while let Some(replayer) = self.replayer.upgrade() {
-            let pause = replayer.pause(failed);
+            let (pause, retry_now) = (replayer.pause(failed), replayer.retry_now.clone());
             drop(replayer);
-            sleep(pause).await;
+            match failed {
+                0 => sleep(pause).await,
+                // another server may have taken over
+                _ if timeout(pause, retry_now.notified()).await.is_ok() => {
+                    sleep(jitter(FIRST_RETRY)).await;
+                }
+                _ => {}
+            }
             let Some(replayer) = self.replayer.upgrade() else {
                 return;
             };
