@@ -18,6 +18,7 @@ use crate::{
     id::SessionId,
     policy::{ExpressOptions, LoadMode, OnDecodeError, OnLost, Policy, SessionLimit, WhenFull},
     records::Records,
+    replicas::Replicas,
     request_scheme::Proxy,
     sessions::Sessions,
     sign::SigningKeys,
@@ -88,6 +89,7 @@ impl Sessions {
                 on_decode_error: OnDecodeError::default(),
                 max_bytes: MAX_BYTES,
                 commit_deadline: COMMIT_DEADLINE,
+                confirm: None,
                 supersede_grace: SUPERSEDE_GRACE,
                 commit_if: None,
                 limit: None,
@@ -270,6 +272,16 @@ impl Builder {
             load_mode: Some(Arc::new(choose)),
             ..self
         }
+    }
+
+    /// Waits for replicas of the store in every request that writes or ends a session, and in
+    /// [`Sessions::end`] and the methods of [`SessionsOf`](crate::SessionsOf).
+    ///
+    /// What is said of [`Session::confirm`](crate::Session::confirm), which has the last word for
+    /// its own request, applies.
+    pub fn confirm(mut self, replicas: Replicas) -> Self {
+        self.policy.confirm = Some(replicas);
+        self
     }
 
     /// The most sessions that a principal may have.

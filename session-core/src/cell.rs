@@ -14,6 +14,7 @@ use crate::{
     error::SessionError,
     headers::Credential,
     outcome::Outcome,
+    replicas::Replicas,
     state::{NewSession, State},
     unlisted::Unlisted,
     verbs::Verb,
@@ -31,6 +32,7 @@ struct Inner {
     credential: Credential,
     unlisted: Option<Unlisted>,
     require_unchanged: bool,
+    confirm: Option<Replicas>,
     closed: bool,
     /// The calls since the commit that is in flight began, in order.
     later: Option<Vec<Queued>>,
@@ -49,6 +51,7 @@ impl Cell {
             credential: Credential::default(),
             unlisted: None,
             require_unchanged: false,
+            confirm: None,
             closed: false,
             later: None,
         };
@@ -106,6 +109,15 @@ impl Cell {
 
     pub(crate) fn require_unchanged(&self) {
         self.lock().require_unchanged = true;
+    }
+
+    pub(crate) fn confirm(&self, replicas: Replicas) {
+        self.lock().confirm = Some(replicas);
+    }
+
+    /// How many replicas are to confirm the writes, if that was asked for.
+    pub(crate) fn replicas(&self) -> Option<Replicas> {
+        self.lock().confirm
     }
 
     /// The request extends the session's life.

@@ -20,9 +20,10 @@ use crate::{
     lookup,
     outcome::{Ended, Loss, Outcome},
     record::{Loaded, Version},
+    replicas::Replicas,
     shared::Shared,
     state::State,
-    store::{Created, Destroy, Destroyed, Saved, Touched, Write},
+    store::{Applied, Created, Destroy, Destroyed, Saved, Touched, Write},
     store_error::{StoreError, StoreErrorKind},
     token::SessionToken,
     verbs::Verb,
@@ -176,6 +177,8 @@ struct InFlight<'s> {
     repeats: bool,
     /// The write that the store has been asked for and has not answered.
     pending: Pending,
+    /// How many replicas are to confirm the writes.
+    replicas: Option<Replicas>,
     /// What the session contained that the store was last asked to remove.
     removed: Option<Arc<Contents>>,
     /// It has done so, or may have.
@@ -203,6 +206,7 @@ impl<'s> InFlight<'s> {
             progress,
             repeats: false,
             pending: Pending::None,
+            replicas: shared.cell.replicas().or(shared.config.policy.confirm),
             removed: None,
             removes: false,
         }
@@ -260,7 +264,26 @@ impl<'s> InFlight<'s> {
         outcome
     }
 
-    async fn load(&self, id: SessionId) -> Result<Answer, SessionError> {
+    /// Adds what an answer says about the replicas of a write.
+    fn confirmed(&mut self, answer: Result<Option<Applied>, &StoreError>) {
+        let replicas = match answer {
+            Ok(applied) => applied.and_then(|applied| applied.replicas),
+            Err(error) if error.kind() == StoreErrorKind::Timeout => self.unconfirmed(),
+            Err(_) => None,
+        };
+        self.progress.outcome.confirmed(replicas);
+    }
+
+    /// What is known about the replicas of a write whose answer was lost.
+    fn unconfirmed(&self) -> Option<u32> {
+        self.replicas.map(|_| 0)
+    }
+
+    async fn load(&mut self, id: SessionId) -> Result<Answer, SessionError> {
+        if matches!(self.progress.state, State::InDoubt(_)) {
+            let replicas = self.unconfirmed();
+            self.progress.outcome.confirmed(replicas);
+        }
         match lookup::load(&self.shared.config, &id).await {
             Ok(current) => Ok(Answer::Loaded(current.map(Box::new))),
             Err(error) if matches!(self.progress.state, State::InDoubt(_)) => {
@@ -278,6 +301,7 @@ impl<'s> InFlight<'s> {
         let id = attempted.token.id();
         self.pending = Pending::Create(attempted.clone());
         let write = Write::new(&attempted.record, attempted.ttl).listed(&attempted.listings);
+        let write = write.confirm(self.replicas);
         let result = match self.shared.config.records.create(&id, write).await {
             Ok(Created::Created(applied)) => Ok(Creation::Applied(applied)),
             Ok(Created::Taken) => {
@@ -286,6 +310,11 @@ impl<'s> InFlight<'s> {
             }
             Err(error) => Err(error),
         };
+        self.confirmed(match &result {
+            Ok(Creation::Applied(applied)) => Ok(Some(*applied)),
+            Ok(Creation::Taken) => Ok(None),
+            Err(error) => Err(error),
+        });
         Answer::Created(attempted, result)
     }
 
@@ -293,6 +322,7 @@ impl<'s> InFlight<'s> {
         let id = attempted.token.id();
         self.pending = Pending::Save(attempted.clone());
         let write = Write::new(&attempted.record, attempted.ttl).listed(&attempted.listings);
+        let write = write.confirm(self.replicas);
         // a save without an expected version is none
         let expected = attempted.expected.unwrap_or(attempted.record.version());
         let result = match self.shared.config.records.save(&id, expected, write).await {
@@ -301,6 +331,7 @@ impl<'s> InFlight<'s> {
             Ok(Saved::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
+        self.confirmed(applied(&result));
         if attempted.refreshes && matches!(result, Ok(Change::Applied(_))) {
             let (config, contents) = (&self.shared.config, &attempted.body.contents);
             let (listed, ttl) = (&attempted.listings, attempted.ttl);
@@ -332,12 +363,20 @@ impl<'s> InFlight<'s> {
         self.pending = Pending::Destroy(purpose);
         self.removed = contents;
         let options = expected.map_or_else(Destroy::any, Destroy::expecting);
+        let options = options.confirm(match purpose {
+            Purpose::Retire => self.replicas,
+            // nobody could open it, or not for long
+            Purpose::Expire | Purpose::Orphan | Purpose::Undo => None,
+        });
         let result = match self.shared.config.records.destroy(&id, options).await {
             Ok(Destroyed::Destroyed(applied)) => Ok(Change::Applied(applied)),
             Ok(Destroyed::Conflict(current)) => Ok(self.conflict(&id, current)?),
             Ok(Destroyed::Gone) => Ok(Change::Gone),
             Err(error) => Err(error),
         };
+        if options.replicas.is_some() {
+            self.confirmed(applied(&result));
+        }
         match &result {
             Ok(Change::Applied(_)) => self.removes = true,
             Ok(Change::Conflict(_)) => self.removes = false,
@@ -463,6 +502,15 @@ pub(crate) async fn refresh(shared: &Shared) -> Result<(), SessionError> {
     let mut commit = InFlight::begin(shared, Trigger::Save);
     let current = lookup::load(&shared.config, &id).await?;
     commit.apply(Answer::Refreshed(current.map(Box::new)))
+}
+
+/// What was applied, for [`InFlight::confirmed`].
+fn applied(result: &Result<Change, StoreError>) -> Result<Option<Applied>, &StoreError> {
+    match result {
+        Ok(Change::Applied(applied)) => Ok(Some(*applied)),
+        Ok(Change::Conflict(_) | Change::Gone) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_conflict(answer: &Answer) -> bool {

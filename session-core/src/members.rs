@@ -177,7 +177,10 @@ async fn end_and_forget(
         };
         match config
             .records
-            .destroy(id, Destroy::expecting(version))
+            .destroy(
+                id,
+                Destroy::expecting(version).confirm(config.policy.confirm),
+            )
             .await
         {
             Ok(Destroyed::Destroyed(_)) => {

@@ -1,6 +1,6 @@
 //! What a commit did.
 
-use crate::id::SessionId;
+use crate::{id::SessionId, replicas::lowest};
 
 /// What a commit did to a session, as facts; [`kind`](Self::kind) sums them up.
 ///
@@ -39,6 +39,11 @@ pub struct Outcome {
     pub ended: Option<Ended>,
     /// Why writes of the application were not stored.
     pub lost: Option<Loss>,
+    /// How many replicas are known to have what the commit wrote and ended, if
+    /// [`Session::confirm`](crate::Session::confirm) or
+    /// [`Builder::confirm`](crate::Builder::confirm) asked for them: the lowest number of its
+    /// writes. `None` if nobody asked, nothing was written, or the store has no replicas.
+    pub replicas: Option<u32>,
 }
 
 /// A session that a commit ended.
@@ -127,6 +132,7 @@ impl Outcome {
         touched: false,
         ended: None,
         lost: None,
+        replicas: None,
     };
 
     /// Adds what an earlier commit wrote and could not report.
@@ -135,6 +141,12 @@ impl Outcome {
         self.saved |= earlier.saved;
         self.renewed |= earlier.renewed;
         self.logged_in |= earlier.logged_in;
+        self.confirmed(earlier.replicas);
+    }
+
+    /// So many replicas have one of the writes.
+    pub(crate) fn confirmed(&mut self, replicas: Option<u32>) {
+        self.replicas = lowest(self.replicas, replicas);
     }
 
     /// The most significant fact: a loss, then an end, then a login, a renewal, a creation, a save,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::timeouts::Timeouts;
+use crate::{replicas::Replicas, timeouts::Timeouts};
 
 /// What happens to a response if writes of its request were not stored, because the session ended
 /// or its token was superseded concurrently.
@@ -154,6 +154,7 @@ pub(crate) struct Policy {
     pub(crate) supersede_grace: Duration,
     pub(crate) commit_if: Option<CommitIf>,
     pub(crate) limit: Option<SessionLimit>,
+    pub(crate) confirm: Option<Replicas>,
 }
 
 pub(crate) type CommitIf = Arc<dyn Fn(StatusCode) -> bool + Send + Sync>;

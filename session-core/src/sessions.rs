@@ -179,7 +179,7 @@ impl Sessions {
         let _ = self
             .0
             .records
-            .destroy(id, Destroy::any())
+            .destroy(id, Destroy::any().confirm(self.0.policy.confirm))
             .await
             .map_err(SessionError::from_write)?;
         event::ended(self.0.observer.as_ref(), *id, EndReason::Revoked, None);

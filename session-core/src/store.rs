@@ -13,6 +13,7 @@ use crate::{
     index::AnyIndex,
     listing::{Listed, Listing},
     record::{Loaded, Record, Version},
+    replicas::Replicas,
     store_error::StoreError,
 };
 
@@ -118,6 +119,8 @@ pub struct Write<'a> {
     ///
     /// [`Index::put`]: crate::Index::put
     pub listings: &'a [Listing],
+    /// How many replicas are to confirm the write. A store without replicas ignores it.
+    pub replicas: Option<Replicas>,
 }
 
 impl<'a> Write<'a> {
@@ -127,12 +130,19 @@ impl<'a> Write<'a> {
             record,
             ttl,
             listings: &[],
+            replicas: None,
         }
     }
 
     /// The same write, of a session that is to be listed.
     pub fn listed(self, listings: &'a [Listing]) -> Self {
         Self { listings, ..self }
+    }
+
+    /// The same write, which so many replicas are to confirm.
+    pub fn confirm(self, replicas: impl Into<Option<Replicas>>) -> Self {
+        let replicas = replicas.into();
+        Self { replicas, ..self }
     }
 }
 
@@ -142,6 +152,8 @@ impl<'a> Write<'a> {
 pub struct Destroy {
     /// Remove the record only if it has this version; `None` removes any.
     pub expected: Option<Version>,
+    /// How many replicas are to confirm it. A store without replicas ignores it.
+    pub replicas: Option<Replicas>,
 }
 
 impl Destroy {
@@ -154,7 +166,14 @@ impl Destroy {
     pub fn expecting(version: Version) -> Self {
         Self {
             expected: Some(version),
+            ..Self::default()
         }
+    }
+
+    /// The same, which so many replicas are to confirm.
+    pub fn confirm(self, replicas: impl Into<Option<Replicas>>) -> Self {
+        let replicas = replicas.into();
+        Self { replicas, ..self }
     }
 }
 
@@ -164,6 +183,12 @@ impl Destroy {
 pub struct Applied {
     /// The answer to the first of [`Write::listings`]; `None` if the store has not listed them.
     pub listed: Option<Listed>,
+    /// How many replicas are known to have what was written; `None` if nothing was to be confirmed
+    /// or written, or the store has no replicas.
+    ///
+    /// The operation is acknowledged however few they are. A store **must not** count a replica
+    /// that may lack the write.
+    pub replicas: Option<u32>,
 }
 
 impl Applied {
@@ -176,7 +201,14 @@ impl Applied {
     pub fn and_listed(listed: Listed) -> Self {
         Self {
             listed: Some(listed),
+            ..Self::default()
         }
+    }
+
+    /// The same report, of a write that so many replicas have.
+    pub fn on_replicas(self, replicas: impl Into<Option<u32>>) -> Self {
+        let replicas = replicas.into();
+        Self { replicas, ..self }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     announcer::Announcer,
     command::{Command, Operation},
     config::RedisConfig,
+    ended::EndedIds,
     router::Router,
 };
 
@@ -17,6 +18,7 @@ pub(crate) struct RedisChanges {
     router: Arc<Router>,
     config: Arc<RedisConfig>,
     announcer: Arc<Announcer>,
+    ended: EndedIds,
 }
 
 impl RedisChanges {
@@ -24,11 +26,13 @@ impl RedisChanges {
         router: Arc<Router>,
         config: Arc<RedisConfig>,
         announcer: Arc<Announcer>,
+        ended: EndedIds,
     ) -> Self {
         Self {
             router,
             config,
             announcer,
+            ended,
         }
     }
 }
@@ -37,7 +41,10 @@ impl Changes for RedisChanges {
     async fn load(&self, id: &SessionId) -> Result<Watched, StoreError> {
         let key = [&self.config.prefix, id.as_str()].concat();
         let command = Command::new(&key, Operation::TrackedLoad);
-        self.router.run(command).await?.into_watched()
+        let begun = self.ended.begin();
+        let watched = self.router.run(command).await?.into_watched()?;
+        let loaded = self.ended.loaded(id, begun, watched.loaded);
+        Ok(Watched::new(loaded, watched.feed))
     }
 
     fn listen(&self, listener: Weak<dyn Listener>) {

@@ -27,6 +27,7 @@ use crate::{
     command::SendMode,
     config::RedisConfig,
     failure::Failure,
+    identity::{OnNews, ServerNews},
     metrics,
     node::{Node, NodeState},
     slot_map::{SlotRange, slot},
@@ -47,6 +48,7 @@ pub(crate) struct Cluster {
     /// Every node that the map or a redirection names.
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
     refreshing: Mutex<Refreshing>,
+    on_news: Option<OnNews>,
     this: Weak<Self>,
 }
 
@@ -67,10 +69,12 @@ struct Refreshing {
 }
 
 impl Cluster {
+    /// `on_news` is called when another node serves a slot than before.
     pub(crate) fn new(
         seeds: Vec<Address>,
         config: Arc<RedisConfig>,
         announcer: Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             config,
@@ -79,6 +83,7 @@ impl Cluster {
             map: watch::Sender::new(Arc::new(Map::empty())),
             nodes: Mutex::default(),
             refreshing: Mutex::default(),
+            on_news,
             this: this.clone(),
         })
     }
@@ -131,7 +136,7 @@ impl Cluster {
     pub(crate) fn moved(&self, key: &str, to: Address) {
         let slot = slot(key);
         let mut before = None;
-        self.map.send_if_modified(|map| {
+        let moved = self.map.send_if_modified(|map| {
             // a new map, which may drop nodes that it does not name, comes before or after
             let node = self.node_at(&to);
             let known = map.node(slot);
@@ -144,6 +149,9 @@ impl Cluster {
         });
         if let Some(before) = before {
             before.on_lost_slots();
+        }
+        if moved {
+            self.tell_of_move();
         }
         self.refresh();
     }
@@ -222,10 +230,18 @@ impl Cluster {
         let mut nodes = self.lock_nodes();
         let node = nodes.get(address).cloned();
         node.unwrap_or_else(|| {
-            let node = Node::of_cluster(address.clone(), &self.config, &self.announcer);
+            let on_news = self.on_news.clone();
+            let node = Node::of_cluster(address.clone(), &self.config, &self.announcer, on_news);
             nodes.insert(address.clone(), node.clone());
             node
         })
+    }
+
+    /// Another node serves some slots. It may lack what the one before has acknowledged.
+    fn tell_of_move(&self) {
+        if let Some(on_news) = &self.on_news {
+            on_news(ServerNews::Replaced);
+        }
     }
 
     /// Fetches the map once. Returns whether it has changed anything.
@@ -235,6 +251,7 @@ impl Cluster {
         let changed = self.apply(fetched);
         metrics::map_refreshed(arrived.then_some(changed));
         if changed {
+            self.tell_of_move();
             let nodes = self.nodes();
             let names: Vec<_> = nodes.iter().map(|node| node.source().to_string()).collect();
             tracing::info!(

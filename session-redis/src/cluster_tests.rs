@@ -20,7 +20,7 @@ fn address(port: u16) -> Address {
 fn cluster(seed: u16) -> Arc<Cluster> {
     let config = RedisConfig::cluster(["h"]).expect("an address");
     let announcer = Announcer::new(&config.prefix);
-    Cluster::new(vec![address(seed)], Arc::new(config), announcer)
+    Cluster::new(vec![address(seed)], Arc::new(config), announcer, None)
 }
 
 /// One node serves all slots.

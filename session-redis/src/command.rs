@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::Cmd;
-use session_core::{Listing, Nonce, SessionId, Version, Write};
+use session_core::{Listing, Nonce, Replicas, SessionId, Version, Write};
 
 use crate::{
     address::Address,
@@ -33,6 +33,7 @@ pub(crate) struct Command<'a> {
     operation: Operation<'a>,
     /// The prefix of the keys of the index, for a write that lists the session too.
     prefix: &'a str,
+    replicas: Option<Replicas>,
 }
 
 /// What a command does.
@@ -85,7 +86,18 @@ impl<'a> Command<'a> {
             key,
             operation,
             prefix: "",
+            replicas: None,
         }
+    }
+
+    /// The same write, which these replicas are to confirm.
+    pub(crate) fn confirmed_by(self, replicas: Option<Replicas>) -> Self {
+        Self { replicas, ..self }
+    }
+
+    /// The replicas that are to confirm it.
+    pub(crate) fn replicas(&self) -> Option<Replicas> {
+        self.replicas
     }
 
     /// The same command, of a store whose keys have this prefix.

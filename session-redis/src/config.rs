@@ -65,6 +65,7 @@ pub struct RedisConfig {
     pub(crate) total_timeout: Duration,
     pub(crate) breaker_failures: u32,
     pub(crate) probe_every: Duration,
+    pub(crate) ended_journal: Duration,
 }
 
 /// What a server is to the store.
@@ -142,6 +143,7 @@ impl RedisConfig {
             total_timeout: Duration::from_secs(2),
             breaker_failures: 3,
             probe_every: Duration::from_secs(2),
+            ended_journal: Duration::from_secs(60),
         }
     }
 
@@ -357,6 +359,23 @@ impl RedisConfig {
         self
     }
 
+    /// Sets how long the store remembers the sessions that it has ended. Default one minute; zero
+    /// switches it off.
+    ///
+    /// A failover, or a restart from an old snapshot, can bring back sessions whose end Redis has
+    /// acknowledged. This store does not find them again, and when it reaches a server that may
+    /// have lost writes it destroys them once more, for the other instances. Choose at least twice
+    /// the time that a failover takes, counted from the last write that reached the replica; the
+    /// time does not run while a server cannot be reached. Of more than 100,000 ids, the newest are
+    /// remembered.
+    ///
+    /// An id must not be used for another session within this time. A proxy that does not pass
+    /// `INFO` on, and closes the connection instead, needs zero.
+    pub fn ended_journal(mut self, time: Duration) -> Self {
+        self.ended_journal = time.min(LONGEST);
+        self
+    }
+
     /// Checks each option and how the options combine.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.prefix.is_empty() {
@@ -451,6 +470,7 @@ impl fmt::Debug for RedisConfig {
             .field("total_timeout", &self.total_timeout)
             .field("breaker_failures", &self.breaker_failures)
             .field("probe_every", &self.probe_every)
+            .field("ended_journal", &self.ended_journal)
             .finish_non_exhaustive()
     }
 }

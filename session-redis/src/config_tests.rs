@@ -109,13 +109,15 @@ fn a_duration_is_a_day_at_most() {
         .connect_timeout(Duration::MAX)
         .response_timeout(Duration::MAX)
         .total_timeout(Duration::MAX)
-        .probe_every(Duration::MAX);
+        .probe_every(Duration::MAX)
+        .ended_journal(Duration::MAX);
     let durations = |config: &RedisConfig| {
         let RedisConfig {
             connect_timeout,
             response_timeout,
             total_timeout,
             probe_every,
+            ended_journal,
             ..
         } = *config;
         [
@@ -123,15 +125,16 @@ fn a_duration_is_a_day_at_most() {
             response_timeout,
             total_timeout,
             probe_every,
+            ended_journal,
         ]
     };
-    assert_eq!(durations(&longest), [LONGEST; 4]);
+    assert_eq!(durations(&longest), [LONGEST; 5]);
     let shorter = LONGEST - Duration::from_nanos(1);
     assert_eq!(durations(&longest.connect_timeout(shorter))[0], shorter);
     let url = "redis://h?connect_timeout=99999h&response_timeout=99999h&total_timeout=99999h\
-               &probe_every=99999h";
+               &probe_every=99999h&ended_journal=99999h";
     let config = RedisConfig::from_url(&url.replace("99999h", "359996400s"));
-    assert_eq!(durations(&config.expect("a URL")), [LONGEST; 4]);
+    assert_eq!(durations(&config.expect("a URL")), [LONGEST; 5]);
 }
 
 #[test]

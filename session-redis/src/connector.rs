@@ -13,6 +13,7 @@ use crate::{
     endpoint::{Endpoint, Resp3Refused},
     failure::Failure,
     heartbeat::Heartbeat,
+    identity::ServerIdentity,
     pushes::{OnDisconnect, Pushes},
     reauthentication::{Reauthenticate, Reauthentication},
     role::is_primary,
@@ -66,6 +67,7 @@ pub(crate) struct Connector {
     server: Server,
     resp3_refused: Resp3Refused,
     tracking: NodeTracking,
+    identity: ServerIdentity,
 }
 
 /// How the address of the server is known.
@@ -133,6 +135,7 @@ impl Connector {
         config: Arc<RedisConfig>,
         on_change: OnChange,
         tracking: NodeTracking,
+        identity: ServerIdentity,
     ) -> Self {
         let server = match &source {
             Source::Tcp(address) => Server::Fixed(ServerAddress::Tcp(address.clone())),
@@ -152,6 +155,7 @@ impl Connector {
             server,
             resp3_refused: Resp3Refused::default(),
             tracking,
+            identity,
         }
     }
 
@@ -173,7 +177,8 @@ impl Connector {
     }
 
     /// How long one attempt to connect takes at most, about: to get credentials, to ask sentinels,
-    /// to connect with either protocol, to check the result, and to track.
+    /// to connect with either protocol, to check the result, to track, and to ask the server who it
+    /// is.
     pub(crate) fn longest_attempt(&self) -> Duration {
         let RedisConfig {
             connect_timeout,
@@ -215,7 +220,16 @@ impl Connector {
             *previous = None;
         }
         let place = self.find_server().await?;
-        let (server, checked) = self.reach(&place, previous, Some(on_disconnect)).await?;
+        let reached = self.reach(&place, previous, Some(on_disconnect)).await;
+        if reached.is_err() {
+            self.identity.unreachable();
+        }
+        let (mut server, checked) = reached?;
+        if !checked {
+            let limit = self.config.response_timeout;
+            let identified = self.identity.check(&mut server.connection, limit).await;
+            identified.map_err(|failure| failure.at(place.address.endpoint()))?;
+        }
         let response_timeout = self.config.response_timeout;
         let connected = Connected {
             connection: Batcher::start(server.connection.clone(), response_timeout, observer),
@@ -233,17 +247,22 @@ impl Connector {
         Ok(server)
     }
 
-    /// Makes sure that a connection that is not shared replies, and is as a new one would be.
+    /// Makes sure that a connection that is not shared is as a new one would be, and, if it was
+    /// idle, that it replies.
     pub(crate) async fn check_unshared(
         &self,
         server: &mut ServerConnection,
+        idle: bool,
     ) -> Result<(), Failure> {
         let credentials = self.credentials(&server.place).await?;
         let same_login = server.credentials.is_same_login(&credentials);
         if !same_login || server.generation() != self.generation() {
             return Err(Failure::Closed);
         }
-        server.connection.check(self.config.response_timeout).await
+        match idle {
+            true => server.connection.check(self.config.response_timeout).await,
+            false => Ok(()),
+        }
     }
 
     async fn find_server(&self) -> Result<Place, Failure> {

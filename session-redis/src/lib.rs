@@ -69,8 +69,8 @@
 //!
 //! Parameters are options of [`RedisConfig`]: `prefix`, `db` (the database), `connections`,
 //! `max_in_flight`, `connect_timeout`, `response_timeout`, `total_timeout`, `breaker_failures`,
-//! `probe_every`, `sentinel_username` and `sentinel_password`. Durations have a unit, as in `500ms`
-//! or `2s`. Certificates and [providers of credentials](RedisConfig::credentials_provider) are set
+//! `probe_every`, `ended_journal`, `sentinel_username` and `sentinel_password`. Durations have a
+//! unit, as in `500ms` or `2s`. Certificates and [providers of credentials](RedisConfig::credentials_provider) are set
 //! in code.
 //!
 //! # Commands
@@ -81,11 +81,12 @@
 //! | create, save, touch, destroy of an expected version | one script each: `EVALSHA`, and `EVAL` when a server sees it first | 1 |
 //! | destroy of any version | `UNLINK` | 1 |
 //! | load of [`Changes`](session_core::Changes) | `CLIENT CACHING YES`, `GET` and `PTTL` in one pipeline | 1 |
+//! | a write that [replicas](session_core::Replicas) confirm | the same and `WAIT` in one pipeline, on a connection of its own: at most four to each node | 1, and one from the primary to the replicas |
 //! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
 //!
-//! Every command but `CLIENT CACHING` and `SCAN` names one key, `{prefix}{session id}`, so the same
-//! commands work in a cluster. The value is a format byte `0x02`, the version of the record in 8
-//! bytes, and its body. Any other value is an error of kind
+//! Every command but those of `CLIENT`, `WAIT` and `SCAN` names one key, `{prefix}{session id}`, so
+//! the same commands work in a cluster. The value is a format byte `0x02`, the version of the record
+//! in 8 bytes, and its body. Any other value is an error of kind
 //! [`Corrupt`](session_core::StoreErrorKind::Corrupt) and is left as it is.
 //!
 //! The store needs Redis 6.2 or Valkey 7.2.
@@ -98,11 +99,12 @@
 //! ```text
 //! ACL SETUSER app on >password resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval
 //!     +set +getrange +pexpire +unlink +hget +hincrby +hset +hlen +exists
-//!     +hdel +hgetall +hrandfield +unwatch +ping
+//!     +hdel +hgetall +hrandfield +unwatch +ping +wait +info
 //! ```
 //!
 //! Scripts call `SET`, `GETRANGE`, `PEXPIRE` and most of the commands on hashes. A suspect
-//! connection is checked with `UNWATCH` and `PING`. More rules are needed for
+//! connection is checked with `UNWATCH` and `PING`, and the server of a new one identifies itself with
+//! `INFO`; `WAIT` is for [`Replicas`](session_core::Replicas). More rules are needed for
 //!
 //! * a database other than 0: `+select`
 //! * Sentinel, to check that a server is a primary: `+role`
@@ -136,7 +138,8 @@
 //! Replication is asynchronous: a failover can lose the last writes that the old primary had
 //! acknowledged, including a logout. With Sentinel, `min-replicas-to-write` on the servers limits
 //! how many. The store asks the sentinels for the primary whenever it connects, and does not use a
-//! server that reports another role.
+//! server that reports another role. Sessions that have ended stay ended: see
+//! [`RedisConfig::ended_journal`].
 //!
 //! With Sentinel, the store also notices a failover while it is connected, with requests or
 //! without. It subscribes to `+switch-master` on each of the sentinels, asks all of them at least
@@ -211,6 +214,9 @@
 //! | `session_redis_feeds` | gauge, connections | `node` | connections that announce changes |
 //! | `session_redis_announcements_total` | counter, changes | `node` | changes of sessions that the server has announced |
 //! | `session_redis_feed_ends_total` | counter, feeds | `node`, `cause` | feeds that have ended: `connection_lost`, `no_reply`, `flushed`, `not_primary`, `cluster_changed`, or `refused`: the user may not track |
+//! | `session_redis_confirmations_total` | counter, writes | `result` | writes that replicas were to confirm: `confirmed` by as many as asked for, or by `too_few` |
+//! | `session_redis_ended_again_total` | counter, sessions | `record` | sessions that were destroyed once more because a server may have lost writes: their record was `present` or `absent` |
+//! | `session_redis_journal_drops_total` | counter, sessions | | sessions whose end was forgotten before [`RedisConfig::ended_journal`], because more than 100,000 have ended since |
 //!
 //! An operation whose future is dropped is not measured, except for its wait.
 
@@ -221,6 +227,7 @@ mod backoff;
 mod batcher;
 mod breaker;
 mod breaker_cell;
+mod bulk;
 mod changes;
 mod cluster;
 mod cluster_map;
@@ -228,10 +235,12 @@ mod cluster_query;
 mod command;
 mod config;
 mod config_error;
+mod confirmation;
 mod connect_error;
 mod connection;
 mod connector;
 mod credentials;
+mod ended;
 mod endpoint;
 mod failure;
 mod feed;
@@ -241,9 +250,11 @@ pub mod fuzzing;
 mod glob;
 mod health;
 mod heartbeat;
+mod identity;
 mod index;
 mod index_entry;
 mod index_script;
+mod journal;
 mod limit;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -255,6 +266,7 @@ mod node_connection;
 mod permissions;
 mod pushes;
 mod reauthentication;
+mod replay;
 mod reply;
 mod retry;
 mod role;

@@ -31,6 +31,9 @@ const OVERLOADS: &str = "session_redis_overloads_total";
 const REDIRECTS: &str = "session_redis_redirects_total";
 const RETRIES: &str = "session_redis_retries_total";
 const MAP_REFRESHES: &str = "session_redis_map_refreshes_total";
+const ENDED_AGAIN: &str = "session_redis_ended_again_total";
+const CONFIRMATIONS: &str = "session_redis_confirmations_total";
+const JOURNAL_DROPS: &str = "session_redis_journal_drops_total";
 
 const ANNOUNCEMENTS: &str = "session_redis_announcements_total";
 const FEEDS: &str = "session_redis_feeds";
@@ -120,6 +123,21 @@ pub(crate) fn describe() {
         FEED_ENDS,
         Unit::Count,
         "Connections that stopped announcing changes, for the moment or for good"
+    );
+    describe_counter!(
+        CONFIRMATIONS,
+        Unit::Count,
+        "Writes that replicas were to confirm"
+    );
+    describe_counter!(
+        ENDED_AGAIN,
+        Unit::Count,
+        "Sessions that were destroyed once more because a server may have lost writes"
+    );
+    describe_counter!(
+        JOURNAL_DROPS,
+        Unit::Count,
+        "Sessions whose end was forgotten early because too many ended"
     );
 }
 
@@ -363,4 +381,22 @@ pub(crate) fn map_refreshed(changed: Option<bool>) {
         None => "failed",
     };
     counter!(MAP_REFRESHES, "result" => result).increment(1);
+}
+
+/// Sessions were destroyed once more, and some of them had come back.
+pub(crate) fn ended_again(count: usize, were_present: usize) {
+    let absent = count.saturating_sub(were_present) as u64;
+    counter!(ENDED_AGAIN, "record" => "absent").increment(absent);
+    counter!(ENDED_AGAIN, "record" => "present").increment(were_present as u64);
+}
+
+/// The ends of so many sessions were forgotten early.
+pub(crate) fn ended_ids_dropped(count: usize) {
+    counter!(JOURNAL_DROPS).increment(count as u64);
+}
+
+/// A write was to be confirmed by replicas, and was by as many as asked for, or by fewer.
+pub(crate) fn confirmed(by_all: bool) {
+    let result = if by_all { "confirmed" } else { "too_few" };
+    counter!(CONFIRMATIONS, "result" => result).increment(1);
 }

@@ -57,3 +57,9 @@ impl NodeMetrics {
 pub(crate) fn retried(_: &RetryAction) {}
 
 pub(crate) fn map_refreshed(_changed: Option<bool>) {}
+
+pub(crate) fn ended_again(_count: usize, _were_present: usize) {}
+
+pub(crate) fn ended_ids_dropped(_count: usize) {}
+
+pub(crate) fn confirmed(_by_all: bool) {}

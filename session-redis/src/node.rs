@@ -13,6 +13,7 @@ use std::{
 };
 
 use redis::Cmd;
+use session_core::Replicas;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -23,9 +24,11 @@ use crate::{
     breaker::{Active, Breaker, BreakerConfig},
     command::{Command, SendMode},
     config::RedisConfig,
+    confirmation::{Confirmation, take_confirmed},
     connector::{Connector, Source},
     failure::{Failure, RetryAction},
     feed::{ConnectionFeed, FeedEnd},
+    identity::{OnNews, ServerIdentity},
     metrics::NodeMetrics,
     node_connection::{NodeConnection, Peers},
     reply::{Values, take_replies, take_tracked},
@@ -92,8 +95,9 @@ impl Node {
         source: Source,
         config: &Arc<RedisConfig>,
         announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
-        Self::new(source, None, config, announcer)
+        Self::new(source, None, config, announcer, on_news)
     }
 
     /// A node of a cluster.
@@ -101,9 +105,10 @@ impl Node {
         address: Address,
         config: &Arc<RedisConfig>,
         announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
         let source = Source::Tcp(address.clone());
-        Self::new(source, Some(address), config, announcer)
+        Self::new(source, Some(address), config, announcer, on_news)
     }
 
     fn new(
@@ -111,6 +116,7 @@ impl Node {
         member: Option<Address>,
         config: &Arc<RedisConfig>,
         announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
     ) -> Arc<Self> {
         let breaker = BreakerConfig {
             failures: config.breaker_failures,
@@ -132,7 +138,8 @@ impl Node {
                 }
             });
             let tracking = NodeTracking::new(announcer.clone(), metrics.clone());
-            let connector = Connector::new(source, config.clone(), on_change, tracking);
+            let identity = ServerIdentity::new(on_news);
+            let connector = Connector::new(source, config.clone(), on_change, tracking, identity);
             let connector = Arc::new(connector);
             let connection = |number| {
                 let (connector, admission) = (connector.clone(), admission.clone());
@@ -198,7 +205,14 @@ impl Node {
     ) -> Result<Answered, FailedAttempt> {
         self.connector.keep_watching();
         let started = self.metrics.start();
-        let result = self.send(command, mode, deadline).await;
+        let result = match command.replicas() {
+            None => self.send(command, mode, deadline).await,
+            // boxed, because it is rare and would enlarge the future of every operation
+            Some(replicas) => {
+                let sent = Box::pin(self.send_and_wait(command, replicas, mode, deadline)).await;
+                sent.map(|values| Answered { values, feed: None })
+            }
+        };
         let failure = result.as_ref().err().map(|failed| &failed.failure);
         self.metrics.finish(started, command.name(), failure);
         result
@@ -326,6 +340,37 @@ impl Node {
             );
             let target = Some(self.on_failure(&selection, &failure));
             FailedAttempt { failure, target }
+        })
+    }
+
+    /// Sends a command and waits for replicas, on a connection that nobody else uses.
+    async fn send_and_wait(
+        &self,
+        command: &Command<'_>,
+        replicas: Replicas,
+        mode: &SendMode,
+        deadline: Instant,
+    ) -> Result<Values, FailedAttempt> {
+        // a node that is down is not tried
+        let selection = self.select(self.scan(), deadline).await;
+        let selection = selection.map_err(|failure| FailedAttempt {
+            failure,
+            target: self.member.clone().map(Target::ClusterNode),
+        })?;
+        let failed = |failure| FailedAttempt {
+            target: Some(self.on_failure(&selection, &failure)),
+            failure,
+        };
+        let mut connection = self.unshared.get(deadline).await.map_err(failed)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let made = Confirmation::new(command, replicas, mode, self.response_timeout, left);
+        let replies = connection.send_all(&made.pipeline, made.limit).await;
+        let values = replies.and_then(|replies| take_confirmed(replies, mode.asking.is_some()));
+        values.map_err(|failure| {
+            if failure.retry_action() == RetryAction::FindPrimary {
+                connection.close();
+            }
+            failed(failure)
         })
     }
 

@@ -10,9 +10,11 @@ use crate::{
     cluster_query::QUERIES,
     command::{CACHING, Command, Operation},
     config::RedisConfig,
+    confirmation::WAIT,
     connection::CHECK,
     glob::escaped,
     heartbeat::TRACKING,
+    identity,
     role::ROLE,
     scan::SCAN,
     script::ScriptForm,
@@ -63,6 +65,12 @@ impl RedisConfig {
         }
         for name in CHECK {
             permit(&[name]);
+        }
+        permit(&[WAIT]);
+        if !self.ended_journal.is_zero() {
+            for [name, _] in identity::QUERIES {
+                permit(&[name]);
+            }
         }
         if self.database != 0 {
             permit(&[SELECT]);
@@ -230,12 +238,14 @@ mod tests {
             server_rules("redis://h"),
             "resetkeys resetchannels ~session:* -@all +get +pttl +evalsha +eval +set +getrange \
              +pexpire +unlink +hget +hincrby +hset +hlen +exists +hdel +hgetall +hrandfield \
-             +unwatch +ping"
+             +unwatch +ping +wait +info"
         );
         assert_eq!(
             server_rules("redis+unix:///run/redis.sock"),
             server_rules("redis://h")
         );
+        let without_journal = server_rules("redis://h?ended_journal=0s");
+        assert_eq!(server_rules("redis://h"), without_journal + " +info");
         assert_eq!(additional("redis://h/3"), "+select");
         assert_eq!(additional("redis+sentinel://h/service/3"), "+select +role");
         assert_eq!(

@@ -44,7 +44,9 @@ pub(crate) struct Reply {
     /// An earlier attempt of this write may have been applied.
     pub(crate) in_doubt: bool,
     /// What announces the next change of what was read.
-    pub(crate) feed: Option<Arc<ConnectionFeed>>,
+    feed: Option<Arc<ConnectionFeed>>,
+    /// How many replicas have the write, if some were to confirm it.
+    replicas: Option<u32>,
 }
 
 /// What a script replies.
@@ -55,6 +57,36 @@ enum ScriptReply {
 }
 
 impl Reply {
+    /// The replies to an operation. If replicas were to confirm it, the last one is their number.
+    pub(crate) fn new(mut values: Values, in_doubt: bool, confirmed: bool) -> Self {
+        let count = confirmed.then(|| values.pop()).flatten();
+        let replicas = confirmed.then_some(match count {
+            // the write that is confirmed may be the earlier one, of another connection
+            _ if in_doubt => 0,
+            Some(Value::Int(count)) => u32::try_from(count).unwrap_or(0),
+            _ => 0,
+        });
+        Self {
+            values,
+            in_doubt,
+            feed: None,
+            replicas,
+        }
+    }
+
+    /// The same replies, on a connection that announces changes.
+    pub(crate) fn with_feed(self, feed: Option<Arc<ConnectionFeed>>) -> Self {
+        Self { feed, ..self }
+    }
+
+    fn applied(&self) -> Applied {
+        Applied::new().on_replicas(self.replicas)
+    }
+
+    fn and_listed(&self, listed: Listed) -> Applied {
+        Applied::and_listed(listed).on_replicas(self.replicas)
+    }
+
     /// Reads the replies to `GET` and `PTTL`.
     pub(crate) fn into_loaded(self) -> Result<Option<Loaded>, StoreError> {
         found(self.values).map_err(|error| error.into_store_error(false))
@@ -68,10 +100,10 @@ impl Reply {
 
     pub(crate) fn into_created(self) -> Result<Created, StoreError> {
         match self.values.as_slice() {
-            [Value::Int(1)] => Ok(Created::Created(Applied::new())),
+            [Value::Int(1)] => Ok(Created::Created(self.applied())),
             [Value::Int(0)] => Ok(Created::Taken),
             [Value::Array(values)] => match listed(values) {
-                Some(listed) => Ok(Created::Created(Applied::and_listed(listed))),
+                Some(listed) => Ok(Created::Created(self.and_listed(listed))),
                 None => Err(Failure::unexpected_reply().into_store_error(true)),
             },
             _ => Err(Failure::unexpected_reply().into_store_error(true)),
@@ -114,7 +146,9 @@ impl Reply {
     /// Reads the reply to `UNLINK`, the number of keys removed.
     pub(crate) fn into_destroyed(self) -> Result<Destroyed, StoreError> {
         match self.values.as_slice() {
-            [Value::Int(0 | 1)] => Ok(Destroyed::Destroyed(Applied::new())),
+            // nothing was written
+            [Value::Int(0)] if !self.in_doubt => Ok(Destroyed::Destroyed(Applied::new())),
+            [Value::Int(0 | 1)] => Ok(Destroyed::Destroyed(self.applied())),
             _ => Err(Failure::unexpected_reply().into_store_error(true)),
         }
     }
@@ -154,10 +188,10 @@ impl Reply {
 
     fn into_script_reply(mut self) -> Result<ScriptReply, StoreError> {
         let reply = match (self.values.pop(), self.values.is_empty()) {
-            (Some(Value::Int(1)), true) => Ok(ScriptReply::Applied(Applied::new())),
+            (Some(Value::Int(1)), true) => Ok(ScriptReply::Applied(self.applied())),
             (Some(Value::Int(0)), true) => Ok(ScriptReply::Absent),
             (Some(Value::Array(values)), true) => match listed(&values) {
-                Some(listed) => Ok(ScriptReply::Applied(Applied::and_listed(listed))),
+                Some(listed) => Ok(ScriptReply::Applied(self.and_listed(listed))),
                 None => found(values).map(|current| match current {
                     Some(current) => ScriptReply::Current(current),
                     None => ScriptReply::Absent,
@@ -334,11 +368,8 @@ mod tests {
         fn kind<T>(result: Result<T, StoreError>) -> Result<T, StoreErrorKind> {
             result.map_err(|error| error.kind())
         }
-        let reply = || Reply {
-            values: Values::from_iter([row.value.clone()]),
-            in_doubt: row.in_doubt,
-            feed: None,
-        };
+        let values = || Values::from_iter([row.value.clone()]);
+        let reply = || Reply::new(values(), row.in_doubt, false);
         assert_eq!(kind(reply().into_created()), row.created);
         assert_eq!(kind(reply().into_saved()), row.saved);
         assert_eq!(kind(reply().into_touched()), row.touched);
@@ -420,13 +451,39 @@ mod tests {
     }
 
     #[test]
+    fn replicas_are_counted_for_what_this_attempt_has_written() {
+        let reply = |applied, in_doubt, count| {
+            let values = Values::from_vec(vec![Value::Int(applied), count]);
+            Reply::new(values, in_doubt, true)
+        };
+        let saved = |replicas| Saved::Saved(Applied::new().on_replicas(replicas));
+        let denied = parse_redis_value(b"-NOPERM no\r\n").expect("a reply");
+        for (in_doubt, count, replicas) in [
+            (false, Value::Int(2), 2),
+            // the write may be that of the earlier attempt
+            (true, Value::Int(2), 0),
+            (false, denied, 0),
+            (false, Value::Int(-1), 0),
+        ] {
+            let found = reply(1, in_doubt, count).into_saved().expect("an answer");
+            assert_eq!(found, saved(Some(replicas)));
+        }
+        let destroyed = |present, in_doubt| {
+            let reply = reply(present, in_doubt, Value::Int(2));
+            match reply.into_destroyed().expect("an answer") {
+                Destroyed::Destroyed(applied) => applied.replicas,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(destroyed(1, false), Some(2));
+        assert_eq!(destroyed(0, false), None, "nothing was written");
+        assert_eq!(destroyed(0, true), Some(0));
+    }
+
+    #[test]
     fn a_write_needs_exactly_one_reply() {
         for values in [vec![], vec![Value::Int(1), Value::Int(1)]] {
-            let reply = || Reply {
-                values: Values::from_vec(values.clone()),
-                in_doubt: false,
-                feed: None,
-            };
+            let reply = || Reply::new(Values::from_vec(values.clone()), false, false);
             for error in [
                 reply().into_created().err(),
                 reply().into_saved().err(),

@@ -15,7 +15,9 @@ use crate::{
     config::RedisConfig,
     connector::Source,
     failure::{Failure, RetryAction},
-    health, metrics,
+    health,
+    identity::OnNews,
+    metrics,
     node::{Answered, FailedAttempt, Node},
     reply::{Reply, Values},
     retry::{Attempts, Next, Target},
@@ -36,9 +38,14 @@ enum Nodes {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Arc<RedisConfig>, announcer: &Arc<Announcer>) -> Self {
+    /// `on_news` is called when a server may have lost writes.
+    pub(crate) fn new(
+        config: &Arc<RedisConfig>,
+        announcer: &Arc<Announcer>,
+        on_news: Option<OnNews>,
+    ) -> Self {
         metrics::describe();
-        let one = |source| Nodes::One(Node::single(source, config, announcer));
+        let one = |source| Nodes::One(Node::single(source, config, announcer, on_news.clone()));
         let nodes = match &config.topology {
             Topology::Standalone(address) => one(Source::Tcp(address.clone())),
             Topology::Unix(path) => one(Source::Unix(path.clone())),
@@ -48,7 +55,7 @@ impl Router {
             }),
             Topology::Cluster(seeds) => {
                 let (config, announcer) = (config.clone(), announcer.clone());
-                Nodes::Cluster(Cluster::new(seeds.clone(), config, announcer))
+                Nodes::Cluster(Cluster::new(seeds.clone(), config, announcer, on_news))
             }
         };
         Self {
@@ -61,11 +68,10 @@ impl Router {
     pub(crate) async fn run(&self, command: Command<'_>) -> Result<Reply, StoreError> {
         let deadline = self.deadline();
         match self.attempt(&command, &SendMode::default(), deadline).await {
-            Ok(Answered { values, feed }) => Ok(Reply {
-                values,
-                in_doubt: false,
-                feed,
-            }),
+            Ok(Answered { values, feed }) => {
+                let reply = Reply::new(values, false, command.replicas().is_some());
+                Ok(reply.with_feed(feed))
+            }
             // boxed, because it is rare and would enlarge the future of every operation
             Err(failed) => Box::pin(self.retry(command, failed, deadline)).await,
         }
@@ -82,11 +88,7 @@ impl Router {
         let attempted = self.attempt_all(commands, deadline).await;
         for (command, attempted) in commands.iter().zip(attempted) {
             let reply = match attempted {
-                Ok(values) => Ok(Reply {
-                    values,
-                    in_doubt: false,
-                    feed: None,
-                }),
+                Ok(values) => Ok(Reply::new(values, false, command.replicas().is_some())),
                 Err(failed) => self.retry(*command, failed, deadline).await,
             };
             replies.push(reply);
@@ -227,11 +229,9 @@ impl Router {
             metrics::retried(&failure.retry_action());
             failed = match self.attempt(&command, attempts.mode(), deadline).await {
                 Ok(Answered { values, feed }) => {
-                    return Ok(Reply {
-                        values,
-                        in_doubt: attempts.in_doubt(),
-                        feed,
-                    });
+                    let confirmed = command.replicas().is_some();
+                    let reply = Reply::new(values, attempts.in_doubt(), confirmed);
+                    return Ok(reply.with_feed(feed));
                 }
                 Err(failed) => failed,
             };

@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn router(url: &str) -> Router {
     let url = format!("{url}?connections=1");
     let config = RedisConfig::from_url(&url).expect("a URL");
-    Router::new(&Arc::new(config), &Announcer::new("session:"))
+    Router::new(&Arc::new(config), &Announcer::new("session:"), None)
 }
 
 fn version(version: &[u8; 8]) -> Version {

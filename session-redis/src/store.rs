@@ -3,24 +3,24 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use session_core::{
-    AnyChanges, AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Saved, SessionId,
-    Store, StoreError, Touched, Version, Write,
+    AnyChanges, AnyIndex, Applied, Created, Destroy, Destroyed, Health, Loaded, Replicas, Saved,
+    SessionId, Store, StoreError, Touched, Version, Write,
 };
 
 use crate::{
     announcer::Announcer,
+    bulk,
     changes::RedisChanges,
     command::{Command, Operation},
     config::RedisConfig,
     connect_error::ConnectError,
+    ended::EndedIds,
     index::RedisIndex,
+    metrics,
     router::Router,
     scan::Scan,
     topology::Topology,
 };
-
-/// How many sessions are removed in one pipeline.
-const BULK: usize = 100;
 
 /// Keeps sessions in Redis or Valkey: on one server, on the primary that sentinels name, or in a
 /// cluster.
@@ -38,6 +38,7 @@ pub struct RedisStore {
     config: Arc<RedisConfig>,
     index: RedisIndex,
     announcer: Arc<Announcer>,
+    ended: EndedIds,
 }
 
 impl RedisStore {
@@ -103,12 +104,14 @@ impl RedisStore {
         config.check_tls()?;
         let config = Arc::new(config);
         let announcer = Announcer::new(&config.prefix);
-        let router = Arc::new(Router::new(&config, &announcer));
+        let ended = EndedIds::new(&config, &announcer);
+        let router = ended.router().clone();
         Ok(Self {
             index: RedisIndex::new(router.clone(), config.clone()),
             router,
             config,
             announcer,
+            ended,
         })
     }
 
@@ -157,18 +160,10 @@ impl RedisStore {
     /// A node cannot be reached or does not reply in time. Some of the sessions may have been
     /// removed; the call can be repeated.
     pub async fn destroy_many(&self, ids: &[SessionId]) -> Result<(), StoreError> {
-        let keys: Vec<_> = ids.iter().map(|id| self.key(id)).collect();
-        for keys in self.router.group_by_node(&keys) {
-            for keys in keys.chunks(BULK) {
-                let destroy = Operation::Destroy { expected: None };
-                let commands: Vec<_> = keys.iter().map(|key| Command::new(key, destroy)).collect();
-                for reply in self.router.run_all(&commands).await {
-                    // each id is absent now
-                    let _ = reply?.into_destroyed()?;
-                }
-            }
-        }
-        Ok(())
+        let begun = self.ended.begin();
+        let removal = bulk::remove(&self.router, &self.config.prefix, ids).await;
+        self.ended.ended(&removal.absent, begun);
+        removal.error.map_or(Ok(()), Err)
     }
 
     fn key(&self, id: &SessionId) -> String {
@@ -180,6 +175,13 @@ impl RedisStore {
         match self.config.topology {
             Topology::Cluster(_) => write.listed(&[]),
             Topology::Standalone(_) | Topology::Unix(_) | Topology::Sentinel { .. } => write,
+        }
+    }
+
+    /// Counts a write that fewer replicas have than were asked for.
+    fn confirmed(&self, asked: Option<Replicas>, applied: &Applied) {
+        if let (Some(asked), Some(count)) = (asked, applied.replicas) {
+            metrics::confirmed(count >= asked.count());
         }
     }
 
@@ -207,14 +209,20 @@ impl Store for RedisStore {
     async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
         let key = self.key(id);
         let command = Command::new(&key, Operation::Load);
-        self.router.run(command).await?.into_loaded()
+        let begun = self.ended.begin();
+        let loaded = self.router.run(command).await?.into_loaded()?;
+        Ok(self.ended.loaded(id, begun, loaded))
     }
 
     async fn create(&self, id: &SessionId, write: Write<'_>) -> Result<Created, StoreError> {
         let (key, write) = (self.key(id), self.atomic(write));
-        let command = Command::new(&key, Operation::Create(write)).with_prefix(&self.config.prefix);
+        let command = Command::new(&key, Operation::Create(write))
+            .with_prefix(&self.config.prefix)
+            .confirmed_by(write.replicas);
         let created = self.router.run(command).await?.into_created()?;
         if let Created::Created(applied) = &created {
+            self.ended.created(id);
+            self.confirmed(write.replicas, applied);
             self.listed(write, applied);
         }
         Ok(created)
@@ -226,11 +234,16 @@ impl Store for RedisStore {
         expected: Version,
         write: Write<'_>,
     ) -> Result<Saved, StoreError> {
+        if self.ended.contains(id) {
+            return Ok(Saved::Gone);
+        }
         let (key, write) = (self.key(id), self.atomic(write));
         let command = Command::new(&key, Operation::Save { expected, write })
-            .with_prefix(&self.config.prefix);
+            .with_prefix(&self.config.prefix)
+            .confirmed_by(write.replicas);
         let saved = self.router.run(command).await?.into_saved()?;
         if let Saved::Saved(applied) = &saved {
+            self.confirmed(write.replicas, applied);
             self.listed(write, applied);
         }
         Ok(saved)
@@ -242,20 +255,37 @@ impl Store for RedisStore {
         expected: Version,
         ttl: Duration,
     ) -> Result<Touched, StoreError> {
+        if self.ended.contains(id) {
+            return Ok(Touched::Gone);
+        }
         let key = self.key(id);
         let command = Command::new(&key, Operation::Touch { expected, ttl });
         self.router.run(command).await?.into_touched()
     }
 
     async fn destroy(&self, id: &SessionId, options: Destroy) -> Result<Destroyed, StoreError> {
-        let key = self.key(id);
         let expected = options.expected;
+        if expected.is_some() && self.ended.contains(id) {
+            return Ok(Destroyed::Gone);
+        }
+        let key = self.key(id);
         let command = Command::new(&key, Operation::Destroy { expected });
+        let command = command.confirmed_by(options.replicas);
+        let begun = self.ended.begin();
         let reply = self.router.run(command).await?;
-        match expected {
+        let destroyed = match expected {
             Some(_) => reply.into_destroyed_if_expected(),
             None => reply.into_destroyed(),
+        }?;
+        if let Destroyed::Destroyed(applied) = &destroyed {
+            self.confirmed(options.replicas, applied);
         }
+        match destroyed {
+            // an absent record has ended for good, too
+            Destroyed::Destroyed(_) | Destroyed::Gone => self.ended.ended(&[*id], begun),
+            Destroyed::Conflict(_) => {}
+        }
+        Ok(destroyed)
     }
 
     /// Sends one `PING` to each node that serves sessions. Ready means that all of them replied.
@@ -277,7 +307,8 @@ impl Store for RedisStore {
     /// Nothing is tracked, and nothing more is sent, before somebody listens.
     fn changes(&self) -> Option<AnyChanges> {
         let (router, config) = (self.router.clone(), self.config.clone());
-        let changes = RedisChanges::new(router, config, self.announcer.clone());
+        let (announcer, ended) = (self.announcer.clone(), self.ended.clone());
+        let changes = RedisChanges::new(router, config, announcer, ended);
         Some(AnyChanges::new(changes))
     }
 }

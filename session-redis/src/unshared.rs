@@ -2,12 +2,12 @@
 //! a scan, or a write and its `WAIT`.
 //!
 //! They come from a pool of `deadpool`, which makes a connection when all others are in use, and
-//! checks one before it is used again.
+//! checks one before it is used again after a pause.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
-use redis::Pipeline;
+use redis::{Pipeline, Value};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// The most connections of this kind to one node.
 const MAX: usize = 4;
+
+/// A connection that was used so recently is not checked: that costs a round trip.
+const RECENTLY: Duration = Duration::from_secs(1);
 
 /// The connections to one node that are not shared. There are none before the first is needed.
 pub(crate) struct UnsharedConnections(Option<Pool<Manager>>);
@@ -36,9 +39,10 @@ impl managed::Manager for Manager {
     async fn recycle(
         &self,
         connection: &mut ServerConnection,
-        _: &Metrics,
+        metrics: &Metrics,
     ) -> RecycleResult<Failure> {
-        let checked = self.0.check_unshared(connection).await;
+        let idle = metrics.last_used() > RECENTLY;
+        let checked = self.0.check_unshared(connection, idle).await;
         checked.map_err(RecycleError::Backend)
     }
 }
@@ -97,6 +101,15 @@ impl UnsharedConnection {
         pipeline: &Pipeline,
         limit: Duration,
     ) -> Result<Values, Failure> {
+        take_replies(self.send_all(pipeline, limit).await?.into())
+    }
+
+    /// The same, but replies may be errors.
+    pub(crate) async fn send_all(
+        &mut self,
+        pipeline: &Pipeline,
+        limit: Duration,
+    ) -> Result<Vec<Value>, Failure> {
         let generation = self.connector.generation();
         let Some(server) = self.connection.as_deref_mut() else {
             return Err(Failure::Closed);
@@ -108,7 +121,12 @@ impl UnsharedConnection {
         let sent = timeout(limit, server.connection.send(pipeline)).await;
         let values = sent.unwrap_or(Err(Failure::TimedOut));
         self.unanswered = values.is_err();
-        take_replies(values?.into())
+        values
+    }
+
+    /// Closes the connection instead of returning it to its pool.
+    pub(crate) fn close(mut self) {
+        self.unanswered = true;
     }
 }
 
@@ -130,7 +148,6 @@ impl fmt::Debug for UnsharedConnection {
 
 #[cfg(test)]
 mod tests {
-    use redis::Value;
     use test_support::{Redis, eventually};
 
     use super::*;
@@ -143,7 +160,7 @@ mod tests {
             port: server.port(),
         };
         let announcer = Announcer::new(&config.prefix);
-        Node::single(Source::Tcp(address), &Arc::new(config), &announcer)
+        Node::single(Source::Tcp(address), &Arc::new(config), &announcer, None)
     }
 
     fn soon() -> Instant {

@@ -264,6 +264,7 @@ fn apply_parameters(mut config: RedisConfig, query: &str) -> Result<RedisConfig,
             "total_timeout" => config.total_timeout(duration(&value, "total_timeout")?),
             "breaker_failures" => config.breaker_failures(number(&value, "breaker_failures")?),
             "probe_every" => config.probe_every(duration(&value, "probe_every")?),
+            "ended_journal" => config.ended_journal(duration(&value, "ended_journal")?),
             "sentinel_username" => config.sentinel_username(value),
             SENTINEL_PASSWORD => config.sentinel_password(value),
             // behind a password, this may be the part of it that follows an `&`

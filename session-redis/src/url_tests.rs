@@ -123,7 +123,7 @@ fn parameters_set_options() {
     let config = parse(
         "redis://h?prefix=a%26b:&connections=3&max_in_flight=9&connect_timeout=2s\
          &response_timeout=250ms&total_timeout=3s&breaker_failures=5&probe_every=100ms\
-         &sentinel_username=u&sentinel_password=p",
+         &ended_journal=0s&sentinel_username=u&sentinel_password=p",
     )
     .expect("a URL");
     assert_eq!(
@@ -139,6 +139,7 @@ fn parameters_set_options() {
     assert_eq!(config.response_timeout, Duration::from_millis(250));
     assert_eq!(config.total_timeout, Duration::from_secs(3));
     assert_eq!(config.probe_every, Duration::from_millis(100));
+    assert_eq!(config.ended_journal, Duration::ZERO);
     assert_eq!(config.sentinel_login.fixed, Credentials::new("u", "p"));
 }
 

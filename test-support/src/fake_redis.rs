@@ -13,9 +13,12 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// What identifies it in the replies to `INFO`.
+const IDENTITY: &str = "run_id:fake\r\nmaster_replid:fake\r\n";
+
 /// A fake Redis server. It ends when it is dropped.
 ///
-/// `HELLO`, `PING` and `UNWATCH` are answered as Redis does; every other command takes the next
+/// `HELLO`, `PING`, `UNWATCH` and `INFO` are answered as Redis does; every other command takes the next
 /// reply of the script. An empty reply, and the end of the script, close the connection instead.
 #[derive(Debug)]
 pub struct FakeRedis {
@@ -127,6 +130,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) -> Option<()> {
                 hello.unwrap_or_else(|| "%1\r\n$5\r\nproto\r\n:3\r\n".to_owned())
             }
             "PING" | "UNWATCH" => "+OK\r\n".to_owned(),
+            "INFO" => format!("${}\r\n{IDENTITY}\r\n", IDENTITY.len()),
             _ => {
                 let mut script = lock(&script);
                 script.commands += 1;

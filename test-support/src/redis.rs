@@ -289,6 +289,15 @@ impl Redis {
         });
     }
 
+    /// Sends its replicas nothing from now on, while they keep what they have. It goes on serving.
+    pub fn stop_replication(&self) {
+        let () = self.command(&["ACL", "SETUSER", "default", "-psync", "-sync"]);
+        let _: u64 = self.command(&["CLIENT", "KILL", "TYPE", "replica"]);
+        wait_until("no replica is left", || {
+            self.info("replication", "connected_slaves") == 0
+        });
+    }
+
     pub(crate) fn connect(&self) -> RedisResult<Connection> {
         let login = match &self.password {
             Some(password) => format!(":{password}@"),
@@ -434,6 +443,20 @@ mod tests {
         wait_until("the replica is empty", || {
             replica.command::<u64>(&["DBSIZE"]) == 0
         });
+    }
+
+    #[test]
+    fn a_replica_keeps_what_it_has_when_replication_stops() {
+        let primary = Redis::with_options(&["--repl-diskless-sync-delay", "0"]);
+        let port = primary.port().to_string();
+        let replica = Redis::with_options(&["--replicaof", port::HOST, &port]);
+        let () = primary.command(&["SET", "session", "value"]);
+        wait_until("the replica is in sync", || replica.is_synced_replica());
+        primary.wait_for_replica();
+        primary.stop_replication();
+        let () = primary.command(&["DEL", "session"]);
+        primary.kill();
+        assert_eq!(replica.command::<u64>(&["DBSIZE"]), 1);
     }
 
     #[test]

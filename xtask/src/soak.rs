@@ -10,6 +10,7 @@ pub(crate) const SCENARIOS: [&str; 10] = [
     "outage",
     "races",
     "recovery",
+    "failover",
     "isolation",
     "overload",
     "users",

@@ -4,6 +4,7 @@ mod adapters;
 mod balanced;
 mod browser;
 mod express;
+mod failover;
 mod monitoring;
 mod outages;
 mod promises;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use super::Session;
 use crate::{
     clock::Millis, commit, decide::Trigger, draft::Login, error::SessionError, outcome::Outcome,
-    policy::Unset, verbs::Verb,
+    policy::Unset, replicas::Replicas, verbs::Verb,
 };
 
 impl Session {
@@ -265,6 +265,37 @@ impl Session {
     /// ```
     pub fn require_unchanged(&self) {
         self.shared().cell.require_unchanged();
+    }
+
+    /// Waits until so many replicas of the store have what this request writes and ends, before it
+    /// is acknowledged; a touch is not waited for. For what must not be undone when the primary of
+    /// the store is lost, such as the end of a stolen session.
+    ///
+    /// Fewer replicas in time is no error. [`Outcome::replicas`](crate::Outcome::replicas) says how
+    /// many there were, and what to do about too few is up to the application: answer that the
+    /// logout may not hold, and let the user repeat it.
+    /// [`Builder::confirm`](crate::Builder::confirm) asks for it in every request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_core::{Replicas, Session, SessionError};
+    /// use http::StatusCode;
+    ///
+    /// async fn log_out(session: &Session) -> Result<StatusCode, SessionError> {
+    ///     session.confirm(Replicas::new(1));
+    ///     session.log_out()?;
+    ///     let outcome = session.save().await?;
+    ///     Ok(match outcome.replicas {
+    ///         // the session has ended, but a failover at this moment would bring it back
+    ///         Some(0) => StatusCode::SERVICE_UNAVAILABLE,
+    ///         // also with a store that has no replicas
+    ///         Some(_) | None => StatusCode::OK,
+    ///     })
+    /// }
+    /// ```
+    pub fn confirm(&self, replicas: Replicas) {
+        self.shared().cell.confirm(replicas);
     }
 
     /// Writes now instead of at the end of the request. A new session is stored even if it is

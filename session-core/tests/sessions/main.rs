@@ -2,6 +2,7 @@
 
 mod bearer;
 mod client;
+mod confirm;
 mod conflicts;
 mod cookies;
 mod credentials;

@@ -95,6 +95,11 @@ async fn every_operation_is_one_round_trip_of_known_commands() {
     let result = assert_costs(&server, &expected, 1, destroy).await;
     assert_eq!(result.expect("destroy"), destroyed());
     let destroy = store.destroy(&a, expecting(second.version()));
+    // the store remembers that it has ended
+    let result = assert_costs(&server, &[], 0, destroy).await;
+    assert_eq!(result.expect("destroy"), Destroyed::Gone);
+    let never = id();
+    let destroy = store.destroy(&never, expecting(version));
     let result = assert_costs(&server, &none, 1, destroy).await;
     assert_eq!(result.expect("destroy"), Destroyed::Gone);
     let destroy = store.destroy(&b, Destroy::any());

@@ -3,8 +3,10 @@
 mod acl;
 mod changes;
 mod commands;
+mod confirm;
 mod contract;
 mod credentials;
+mod ended;
 mod feeds;
 mod health;
 mod lost_replies;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_core::Store;
+use session_core::{Destroy, Replicas, Store};
 use session_redis::{RedisConfig, RedisStore};
 use test_support::{Cluster, Redis, eventually, recorder::Recorded};
 use tokio::task::JoinSet;
@@ -192,10 +192,22 @@ async fn redirections_retries_and_maps_of_a_cluster_are_counted() {
     let durations = "session_redis_operation_duration_seconds";
     assert_eq!(recorded.sum(durations, &ok), 100.0);
 
+    store.destroy_many(&ids[..9]).await.expect("ended");
+    let replicas = Replicas::new(1).timeout(Duration::from_millis(1));
+    let ended = store.destroy(&ids[9], Destroy::any().confirm(replicas));
+    let _ = ended.await.expect("ended");
+    let too_few = ["result=too_few"];
+    let confirmations = "session_redis_confirmations_total";
+    assert_eq!(recorded.sum(confirmations, &too_few), 1.0);
     cluster.reshard(0, 1, 2000);
-    for id in &ids {
+    for id in &ids[10..] {
         store.load(id).await.expect("redirected");
     }
+    eventually("they are destroyed again", async || {
+        recorded.sum("session_redis_ended_again_total", &["record=absent"]) >= 10.0
+    })
+    .await;
+    assert_eq!(recorded.sum("session_redis_journal_drops_total", &[]), 0.0);
     let from = format!("node={}", cluster.nodes[0].addr());
     let moved = recorded.sum("session_redis_redirects_total", &["kind=moved"]);
     assert!(moved >= 1.0, "{:?}", recorded.values());

@@ -8,6 +8,8 @@
 //! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are
 //! started on free ports of the loopback interface and end with the run.
 
+mod failover;
+mod failover_servers;
 mod isolation;
 mod load;
 mod outage;
@@ -43,6 +45,8 @@ enum Scenario {
     Races(races::Options),
     /// How long each outage of each topology lasts for a service that is not restarted
     Recovery(recovery::Options),
+    /// Failovers lose acknowledged logouts; none may come back while those who ended them live
+    Failover(failover::Options),
     /// One server fails; sessions on the others must not notice, and its own must be served again
     Isolation(isolation::Options),
     /// More requests than Redis can serve; as many as it can must be served, and in time
@@ -73,6 +77,7 @@ async fn main() -> ExitCode {
         Scenario::Outage(options) => outage::run(&options).await,
         Scenario::Races(options) => races::run(&options).await,
         Scenario::Recovery(options) => recovery::run(&options).await,
+        Scenario::Failover(options) => failover::run(&options).await,
         Scenario::Isolation(options) => isolation::run(&options).await,
         Scenario::Overload(options) => overload::run(&options).await,
         Scenario::Users(options) => users::run(&options).await,
