@@ -30,7 +30,8 @@ pub(crate) struct Cell {
 struct Inner {
     state: State,
     credential: Credential,
-    unlisted: Option<Unlisted>,
+    // boxed, because there is one in few requests and all of them move this
+    unlisted: Option<Box<Unlisted>>,
     require_unchanged: bool,
     confirm: Option<Replicas>,
     closed: bool,
@@ -176,7 +177,7 @@ impl Cell {
             state: inner.state.clone(),
             outcome: Outcome::UNTOUCHED,
             credential: inner.credential.clone(),
-            unlisted: inner.unlisted.clone(),
+            unlisted: inner.unlisted.as_deref().cloned(),
         };
         (progress, inner.require_unchanged)
     }
@@ -202,7 +203,7 @@ impl Cell {
                 if calls.is_empty() {
                     inner.state = state;
                     inner.credential = credential;
-                    inner.unlisted = unlisted;
+                    inner.unlisted = unlisted.map(Box::new);
                     return;
                 }
                 inner.later = Some(Vec::new());

@@ -5,22 +5,24 @@
 //! enforce the `__Host-` prefix on exactly these bytes, so a name that equals ours only after some
 //! conversion (Unicode whitespace removed, another case, percent-decoded) was never subject to it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
 
 use http::{HeaderMap, HeaderValue, header};
+use memchr::memchr;
 use percent_encoding::percent_decode;
+use smallvec::SmallVec;
+
+/// The `Cookie` fields of a request; usually there is one.
+pub(crate) type Fields = SmallVec<[HeaderValue; 1]>;
 
 /// The `Cookie` fields of a request. HTTP/2 may split the header (RFC 9113 §8.2.3).
-pub(crate) fn fields(headers: &HeaderMap) -> Vec<HeaderValue> {
-    let mut fields = headers.get_all(header::COOKIE).iter();
-    let Some(first) = fields.next() else {
-        return Vec::new();
-    };
-    // usually there is only one
-    let mut all = Vec::with_capacity(1);
-    all.push(sensitive(first));
-    all.extend(fields.map(sensitive));
-    all
+pub(crate) fn fields(headers: &HeaderMap) -> Fields {
+    let mut fields = Fields::new();
+    // `collect` costs a request without cookies 60 instructions of 900
+    for field in headers.get_all(header::COOKIE) {
+        fields.push(sensitive(field));
+    }
+    fields
 }
 
 /// A copy whose `Debug` output is redacted.
@@ -49,15 +51,36 @@ pub(crate) fn candidates<'h>(
 /// Spaces and tabs are the only bytes that are ignored around a name and a value, as browsers do
 /// (RFC 6265bis §5.6).
 pub(crate) fn raw_values<'h>(field: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    field.split(|&byte| byte == b';').filter_map(move |pair| {
-        let equals = pair.iter().position(|&byte| byte == b'=')?;
-        (trim(&pair[..equals]) == name.as_bytes()).then(|| trim(&pair[equals + 1..]))
+    pairs(field).filter_map(move |pair| {
+        // a name contains no `=`, so what precedes the first one needs no search
+        let after_name = trim_start(pair).strip_prefix(name.as_bytes())?;
+        trim_start(after_name).strip_prefix(b"=").map(trim)
+    })
+}
+
+/// What the semicolons of a field separate.
+fn pairs(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(field);
+    iter::from_fn(move || {
+        let field = rest?;
+        let end = memchr(b';', field);
+        rest = end.map(|end| &field[end + 1..]);
+        Some(&field[..end.unwrap_or(field.len())])
     })
 }
 
 /// Removes spaces and tabs at both ends.
-fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+fn trim(bytes: &[u8]) -> &[u8] {
+    let mut bytes = trim_start(bytes);
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Removes spaces and tabs at the start.
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
     bytes
@@ -69,7 +92,7 @@ fn decode(value: &[u8]) -> Option<Cow<'_, str>> {
         [b'"', quoted @ .., b'"'] => quoted,
         unquoted => unquoted,
     };
-    if !value.contains(&b'%') {
+    if memchr(b'%', value).is_none() {
         return str::from_utf8(value).ok().map(Cow::Borrowed);
     }
     percent_decode(value).decode_utf8().ok()

@@ -63,7 +63,9 @@ pub(crate) enum EncodeError {
 /// The beginning of every cookie value.
 const COOKIE_PREFIX: &str = "v1.";
 /// Prefix, token, a dot and the MAC.
-const TEXT_BYTES: usize = 3 + 43 + 1 + 43;
+const TEXT_BYTES: usize = SIGNED_BYTES + 1 + 43;
+/// Prefix and token: what the MAC covers.
+const SIGNED_BYTES: usize = 3 + 43;
 
 fn prefix(transport: Transport) -> &'static str {
     match transport {
@@ -101,7 +103,8 @@ impl Format for Native {
         text: &str,
         keys: &SigningKeys,
     ) -> Option<Verified> {
-        let (signed, mac) = text.rsplit_once('.')?;
+        let (signed, mac) = text.split_at_checked(SIGNED_BYTES)?;
+        let mac = mac.strip_prefix('.')?;
         let token = signed.strip_prefix(prefix(transport))?.parse().ok()?;
         let key = keys.verify(name, signed, mac)?;
         Some(Verified {

@@ -3,14 +3,14 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use http::request::Parts;
 use smallvec::SmallVec;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use crate::{
@@ -45,7 +45,9 @@ pub struct SessionHandle(Option<Arc<Inner>>);
 
 struct Inner {
     start: RequestStart,
-    session: OnceCell<Session>,
+    session: OnceLock<Session>,
+    /// One load at a time.
+    loading: Mutex<()>,
     /// Somebody tried to load it.
     accessed: AtomicBool,
     /// The request is over.
@@ -73,7 +75,8 @@ impl SessionHandle {
     pub(crate) fn new(start: RequestStart) -> Self {
         Self(Some(Arc::new(Inner {
             start,
-            session: OnceCell::new(),
+            session: OnceLock::new(),
+            loading: Mutex::const_new(()),
             accessed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         })))
@@ -197,18 +200,13 @@ impl SessionHandle {
         inner
             .accessed
             .store(inner.start.in_scope, Ordering::Relaxed);
-        let load = || {
-            inner
-                .start
-                .load(mode)
-                .instrument(tracing::debug_span!("session.load"))
+        let session = match inner.loaded_with(mode) {
+            Some(session) => session,
+            None => inner.load(mode).await?,
         };
-        let session = inner.session.get_or_try_init(load).await?;
-        if mode.extends() {
-            session.shared().cell.extend_life();
-        }
         if mode == LoadMode::Fresh {
-            commit::refresh(session.shared()).await?;
+            // boxed, because it is rare and would make the future of every handler larger
+            Box::pin(commit::refresh(session.shared())).await?;
         }
         if inner.closed.load(Ordering::SeqCst) {
             // loaded after the response was committed: it can be read
@@ -268,10 +266,38 @@ impl SessionHandle {
     /// Closes the session, also if it is loaded later.
     pub(crate) fn close_session(&self) {
         let Some(inner) = &self.0 else { return };
-        inner.closed.store(true, Ordering::SeqCst);
+        if inner.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
         if let Some(session) = inner.session.get() {
             session.shared().cell.close();
         }
+    }
+}
+
+impl Inner {
+    /// The session, if it is loaded.
+    fn loaded_with(&self, mode: LoadMode) -> Option<&Session> {
+        let session = self.session.get()?;
+        if mode.extends() {
+            session.shared().cell.extend_life();
+        }
+        Some(session)
+    }
+
+    /// Loads the session, unless somebody else does so meanwhile.
+    async fn load(&self, mode: LoadMode) -> Result<&Session, SessionError> {
+        let _loading = self.loading.lock().await;
+        if let Some(session) = self.loaded_with(mode) {
+            return Ok(session);
+        }
+        let span = tracing::debug_span!("session.load");
+        // the future is large, and instrumenting it moves it
+        let session = match span.is_disabled() {
+            true => self.start.load(mode).await?,
+            false => self.start.load(mode).instrument(span).await?,
+        };
+        Ok(self.session.get_or_init(|| session))
     }
 }
 

@@ -30,6 +30,16 @@ impl SessionId {
         Self { text }
     }
 
+    /// The id at the start of a token's canonical text, whose last byte is `last`. The characters
+    /// of the token are those of the id, but the last, which also has four bits of the secret.
+    pub(crate) fn of_token(text: &[u8; TEXT - 1], last: u8) -> Self {
+        let mut id = Self {
+            text: [b"AQgw"[usize::from(last & 3)]; TEXT],
+        };
+        id.text[..TEXT - 1].copy_from_slice(text);
+        id
+    }
+
     /// Returns the text form.
     pub fn as_str(&self) -> &str {
         // base64url is ASCII

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     body::Transport,
     changes::{Changes, Watched},
-    clock::Now,
+    clock::{Millis, Now},
     config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
@@ -41,18 +41,19 @@ pub(crate) async fn look_up(
     mode: LoadMode,
 ) -> Result<Lookup, SessionError> {
     let id = token.id();
-    let now = config.now();
     let presented = Presented {
         token,
         transport,
         extends: mode.extends(),
     };
     let near = config.records.near();
-    if let (Some(near), LoadMode::Normal | LoadMode::Peek) = (near, mode)
-        && let Some(kept) = near.get(&id, now.monotonic)
-        && let Judgement::Opens(base) = presented.judge(config, kept, now)
-    {
-        return Ok(Lookup::Found(base.kept()));
+    if let (Some(near), LoadMode::Normal | LoadMode::Peek) = (near, mode) {
+        let now = config.now();
+        if let Some(kept) = near.get(&id, now.monotonic)
+            && let Judgement::Opens(base) = presented.judge(config, kept, now)
+        {
+            return Ok(Lookup::Found(base.kept()));
+        }
     }
     let read = match near {
         Some(near) => load_and_keep(config, near, &id).await,
@@ -74,7 +75,11 @@ pub(crate) async fn look_up(
         }
         Err(error) => return Err(error),
     };
-    let now = config.now();
+    // the monotonic clock was read when the store had answered
+    let now = Now {
+        wall: Millis::of(config.clock.now()),
+        monotonic: current.seen_at,
+    };
     Ok(match presented.judge(config, current, now) {
         Judgement::Opens(base) => Lookup::Found(Arc::new(base)),
         Judgement::Superseded(base) => {
@@ -120,10 +125,6 @@ impl Presented<'_> {
         if absolute.is_some_and(|absolute| body.age(now.wall) >= absolute) {
             return Judgement::TooOld;
         }
-        let current = Current {
-            seen_at: now.monotonic,
-            ..current
-        };
         let base = Base::read(self.token.clone(), current, self.extends);
         match base.is_superseded() {
             true => Judgement::Superseded(base),

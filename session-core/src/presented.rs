@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use crate::{
     bearer::{self, BearerToken},
     body::Transport,
-    cookie_header,
+    cookie_header::{self, Fields},
     transports::Transports,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Presented {
 #[derive(Debug)]
 enum Tokens {
     /// The `Cookie` fields, if cookies are read.
-    Cookies(Vec<HeaderValue>),
+    Cookies(Fields),
     /// A token in `Authorization`. It decides the request: cookies are not read, even if it is bad.
     // boxed, because every request moves this
     Bearer(Box<BearerToken>),
@@ -50,7 +50,7 @@ impl Presented {
             None if transports.include(Transport::Cookie) => {
                 Tokens::Cookies(cookie_header::fields(headers))
             }
-            None => Tokens::Cookies(Vec::new()),
+            None => Tokens::Cookies(Fields::new()),
         };
         Self { tokens, begins }
     }
@@ -81,7 +81,7 @@ impl Presented {
 
 #[cfg(test)]
 mod tests {
-    use http::header;
+    use http::{HeaderValue, header};
 
     use super::*;
 

@@ -1,6 +1,9 @@
 //! The headers of a response, set from what is committed.
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{self, Entry},
+};
 use smallvec::SmallVec;
 
 use crate::{
@@ -187,13 +190,19 @@ pub(crate) fn vary(headers: &mut HeaderMap, transports: Transports) {
         (Transport::Cookie, "Cookie"),
         (Transport::Bearer, "Authorization"),
     ] {
-        if transports.include(transport) && !varies_by(headers, name) {
-            headers.append(header::VARY, HeaderValue::from_static(name));
+        if !transports.include(transport) {
+            continue;
+        }
+        let value = HeaderValue::from_static(name);
+        match headers.entry(header::VARY) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(entry) if varies_by(entry.iter(), name) => {}
+            Entry::Occupied(mut entry) => entry.append(value),
         }
     }
 }
 
-fn varies_by(headers: &HeaderMap, name: &str) -> bool {
+fn varies_by<'h>(mut values: impl Iterator<Item = &'h HeaderValue>, name: &str) -> bool {
     let names = |value: &HeaderValue| {
         let value = value.to_str().unwrap_or_default();
         value
@@ -201,5 +210,5 @@ fn varies_by(headers: &HeaderMap, name: &str) -> bool {
             .map(str::trim)
             .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(name))
     };
-    headers.get_all(header::VARY).iter().any(names)
+    values.any(names)
 }

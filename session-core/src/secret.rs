@@ -52,7 +52,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Compares in constant time, in words of 16 bytes: byte by byte takes several times as long.
-fn equal<const BYTES: usize>(one: &[u8; BYTES], other: &[u8; BYTES]) -> bool {
+pub(crate) fn equal<const BYTES: usize>(one: &[u8; BYTES], other: &[u8; BYTES]) -> bool {
     const { assert!(BYTES.is_multiple_of(16)) };
     let ((one, _), (other, _)) = (one.as_chunks(), other.as_chunks());
     let equal = |(one, other): (&[u8; 16], &[u8; 16])| {

@@ -7,12 +7,17 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::entropy::{Entropy, EntropyError, OsEntropy};
+use crate::{
+    entropy::{Entropy, EntropyError, OsEntropy},
+    secret::equal,
+};
 
 /// Length of the shortest accepted key: that of the MAC (RFC 2104 §3).
 const MIN_BYTES: usize = 32;
-/// Length of a MAC.
-const MAC_BYTES: usize = 32;
+/// Length of the text form of a MAC.
+const MAC_TEXT: usize = 43;
+/// The same, rounded up to whole words for the comparison.
+const PADDED_TEXT: usize = 48;
 
 // A keyed state is as good as the key. `Hmac` keeps it in the core of the hash and in a buffer, and
 // both are wiped if the feature `zeroize` of sha2 is enabled.
@@ -91,20 +96,21 @@ impl SigningKeys {
     /// They are not delimited: the value has a fixed length, so no other pair of name and value is
     /// hashed as the same bytes. With the default name both fit into one block of SHA-256.
     pub(crate) fn sign(&self, name: &str, value: &str) -> String {
-        let mac = self.ring[0].clone().chain_update(name).chain_update(value);
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        let mac = text(&self.ring[0], name, value);
+        // base64url is ASCII
+        str::from_utf8(&mac[..MAC_TEXT]).unwrap_or_default().into()
     }
 
     /// The position of the key that made this MAC. Compares in constant time.
     pub(crate) fn verify(&self, name: &str, value: &str, mac: &str) -> Option<usize> {
-        let mut bytes = [0; MAC_BYTES];
-        if URL_SAFE_NO_PAD.decode_slice(mac, &mut bytes) != Ok(MAC_BYTES) {
-            return None;
-        }
-        self.ring.iter().position(|key| {
-            let expected = key.clone().chain_update(name).chain_update(value);
-            expected.verify_slice(&bytes).is_ok()
-        })
+        // the texts are compared, which encodes what was computed instead of decoding what was sent:
+        // a MAC has one canonical text, and only that is accepted
+        let mac: &[u8; MAC_TEXT] = mac.as_bytes().try_into().ok()?;
+        let mut padded = [0; PADDED_TEXT];
+        padded[..MAC_TEXT].copy_from_slice(mac);
+        self.ring
+            .iter()
+            .position(|key| equal(&text(key, name, value), &padded))
     }
 }
 
@@ -112,6 +118,15 @@ impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKeys({} keys)", self.ring.len())
     }
+}
+
+/// The text of a MAC, followed by zeros.
+fn text(key: &Hmac<Sha256>, name: &str, value: &str) -> [u8; PADDED_TEXT] {
+    let mac = key.clone().chain_update(name).chain_update(value);
+    let mut text = [0; PADDED_TEXT];
+    // 32 bytes are 43 characters without padding, so the buffer always fits
+    let _ = URL_SAFE_NO_PAD.encode_slice(mac.finalize().into_bytes(), &mut text);
+    text
 }
 
 fn keyed(key: &[u8]) -> Result<Hmac<Sha256>, SigningKeysError> {

@@ -75,7 +75,16 @@ impl FromStr for SessionToken {
         {
             return Err(ParseTokenError(()));
         }
-        Ok(Self::from_bytes(&bytes))
+        let (id, secret) = bytes.split_at(SessionId::BYTES);
+        let (Some(text), Some(&last), Ok(secret)) =
+            (text.as_bytes().first_chunk(), id.last(), secret.try_into())
+        else {
+            return Err(ParseTokenError(()));
+        };
+        Ok(Self::new(
+            SessionId::of_token(text, last),
+            Secret::new(secret),
+        ))
     }
 }
 
