@@ -5,9 +5,11 @@ use std::cell::RefCell;
 use session_core::{AnyIndex, SessionId, Store};
 
 use crate::{
+    browser::SetCookie,
     call::{Call, Effect, IndexCall, Op},
     directory::Directory,
     executor::{Choice, Surroundings},
+    glimpse::{Glimpse, Watcher},
     history::{Applied, Happened},
     oracle::Oracle,
     request::Exchange,
@@ -25,6 +27,8 @@ pub(crate) struct Observer<'s, S> {
     /// The index that is inside of the store, if sessions are listed.
     index: Option<AnyIndex>,
     exchange: &'s RefCell<Exchange>,
+    /// Looks at the near caches, if there are any.
+    watcher: Option<Watcher<'s>>,
     /// The records as they are now.
     views: Vec<(SessionId, Option<View>)>,
     seen: Observed,
@@ -38,6 +42,7 @@ pub(crate) struct Observed {
     pub(crate) events: Vec<Happened>,
     pub(crate) index_calls: Vec<IndexCall>,
     pub(crate) directories: Vec<(u32, Directory)>,
+    pub(crate) glimpses: Vec<Glimpse>,
 }
 
 impl<'s, S: Store> Observer<'s, S> {
@@ -48,6 +53,7 @@ impl<'s, S: Store> Observer<'s, S> {
         exchange: &'s RefCell<Exchange>,
         views: &[(SessionId, View)],
         is_indexed: bool,
+        watcher: Option<Watcher<'s>>,
     ) -> Self {
         let index = store.inner_index().filter(|_| is_indexed);
         let listed = index.iter().map(|index| (0, Directory::read(index)));
@@ -57,6 +63,7 @@ impl<'s, S: Store> Observer<'s, S> {
             store,
             oracle,
             exchange,
+            watcher,
             views: views.collect(),
             seen: Observed {
                 directories: listed.collect(),
@@ -78,6 +85,23 @@ impl<'s, S: Store> Observer<'s, S> {
             false => Some((id, view?)),
         });
         (records.collect(), self.seen)
+    }
+
+    /// Looks up on the instances what the tokens open that a client holds or has held.
+    fn look_at_near_caches(&mut self) {
+        let Some(watcher) = &self.watcher else { return };
+        let step = u32::try_from(self.seen.events.len() - 1).unwrap_or(u32::MAX);
+        let exchange = self.exchange.borrow();
+        let issued = exchange.logs.iter().flat_map(|log| &log.cookies);
+        let mut tokens = watcher.tokens.clone();
+        for token in issued.filter_map(SetCookie::token) {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+        for token in &tokens {
+            watcher.look(self.oracle, token, step, &mut self.seen.glimpses);
+        }
     }
 
     /// Reads the index, if it can have changed.
@@ -107,6 +131,7 @@ impl<S: Store> Surroundings for Observer<'_, S> {
             owner,
             name: choice.name,
             fault: choice.fault,
+            at: self.clock.millis(),
         });
         self.store.take_calls(&mut self.calls);
         self.look_at_index(!self.calls.is_empty());
@@ -163,6 +188,7 @@ impl<S: Store> Surroundings for Observer<'_, S> {
                 call,
             });
         }
+        self.look_at_near_caches();
     }
 }
 

@@ -90,7 +90,7 @@ impl<I: Fn() -> Option<AnyIndex> + Send + Sync + 'static> ScheduledIndex<I> {
                 None
             }
         };
-        outcome::after(fault, applied).await
+        outcome::after(fault, applied, Footprint::LOCAL).await
     }
 
     /// Carries out an operation later, or never.
