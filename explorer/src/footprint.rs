@@ -60,6 +60,11 @@ impl Footprint {
         self.writes & (other.reads | other.writes) != 0 || other.writes & self.reads != 0
     }
 
+    /// Whether a resource is written.
+    pub(crate) const fn is_writing(self, resource: u32) -> bool {
+        self.writes & 1 << resource != 0
+    }
+
     pub(crate) fn is_local(self) -> bool {
         self == Self::LOCAL
     }

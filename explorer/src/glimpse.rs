@@ -1,10 +1,11 @@
-//! What the instances with a near cache would answer, whether somebody asks or not.
+//! What the instances with a near cache would answer from it, whether somebody asks or not.
 
 use session_core::{SessionToken, Sessions};
 
-use crate::{feeds::Feeds, oracle::Oracle, point, view::Seen};
+use crate::{feeds::Feeds, point, view::Seen};
 
-/// What an instance would have answered after an event, where the store had something else.
+/// What an instance would have answered without the store after an event, and the store had
+/// something else.
 #[derive(Clone, Debug)]
 pub struct Glimpse {
     /// The event.
@@ -27,20 +28,21 @@ pub(crate) struct Watcher<'s> {
 }
 
 impl Watcher<'_> {
-    /// Looks a token up on every instance.
+    /// Looks a token up on every instance. `stored` is what it opens in the store.
     pub(crate) fn look(
         &self,
-        oracle: &Oracle,
         token: &SessionToken,
+        stored: Option<Seen>,
         step: u32,
         into: &mut Vec<Glimpse>,
     ) {
-        let stored = oracle.open(token).as_ref().map(Seen::of);
         for (instance, sessions) in self.instances.iter().enumerate() {
             let opened = self
                 .feeds
                 .watching(|| point::run_to_end(sessions.open(token)));
-            let seen = opened.unwrap_or(None).as_ref().map(Seen::of);
+            // who watches cannot ask the store
+            let Ok(opened) = opened else { continue };
+            let seen = opened.as_ref().map(Seen::of);
             if seen != stored {
                 into.push(Glimpse {
                     step,

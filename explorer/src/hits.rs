@@ -37,9 +37,8 @@ fn load(history: &History<'_>, owner: usize) -> Option<Applied> {
         history.requests[owner].loaded?.ok()?,
     );
     let eras = knowledge::eras(history, token.id(), looked_up.ended);
-    let is_seen = |era: &&Era<'_>| {
-        era.is_opened_by(token) && era.view.is_some_and(|view| view.seen == seen)
-    };
+    let is_seen =
+        |era: &&Era<'_>| era.is_opened_by(token) && era.view.is_some_and(|view| view.seen == seen);
     let era = eras.iter().rev().find(is_seen)?;
     let step = match era.until {
         Some(until) => until.saturating_sub(1),

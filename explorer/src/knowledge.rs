@@ -130,7 +130,10 @@ fn is_acknowledged(history: &History<'_>, change: &Applied, step: u32) -> bool {
     stored.any(|stored| {
         is_since(stored.step) && after.is_some_and(|view| view.seen.count(stored.what) > 0)
     }) || renewed.any(|renewed| is_since(renewed.step) && renewed.what == call.id)
-        || ended.any(|ended| {
-            is_since(ended.step) && ended.what.id == call.id && call.op == Op::Destroy
+        || ended
+            .any(|ended| is_since(ended.step) && ended.what.id == call.id && call.op == Op::Destroy)
+        || history.requests[call.owner].calls.iter().any(|called| {
+            let has_ended = called.done.is_some() && called.result.is_ok();
+            has_ended && is_since(called.step) && call.op == Op::Destroy
         })
 }

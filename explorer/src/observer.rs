@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 
-use session_core::{AnyIndex, SessionId, Store};
+use session_core::{AnyIndex, SessionId, SessionToken, Store};
 
 use crate::{
     browser::SetCookie,
     call::{Call, Effect, IndexCall, Op},
     directory::Directory,
     executor::{Choice, Surroundings},
+    feeds::{self, NEAR_INSTANCES},
     glimpse::{Glimpse, Watcher},
     history::{Applied, Happened},
     oracle::Oracle,
@@ -16,7 +17,7 @@ use crate::{
     scheduled_store::ScheduledStore,
     setup::ADVANCE,
     surroundings::ManualClock,
-    view::View,
+    view::{Seen, View},
 };
 
 /// Writes down what each event did.
@@ -29,6 +30,8 @@ pub(crate) struct Observer<'s, S> {
     exchange: &'s RefCell<Exchange>,
     /// Looks at the near caches, if there are any.
     watcher: Option<Watcher<'s>>,
+    /// What tokens open in the store, until it changes.
+    opened: Vec<(SessionToken, Option<Seen>)>,
     /// The records as they are now.
     views: Vec<(SessionId, Option<View>)>,
     seen: Observed,
@@ -64,6 +67,7 @@ impl<'s, S: Store> Observer<'s, S> {
             oracle,
             exchange,
             watcher,
+            opened: Vec::new(),
             views: views.collect(),
             seen: Observed {
                 directories: listed.collect(),
@@ -100,7 +104,16 @@ impl<'s, S: Store> Observer<'s, S> {
             }
         }
         for token in &tokens {
-            watcher.look(self.oracle, token, step, &mut self.seen.glimpses);
+            let known = self.opened.iter().find(|(known, _)| known == token);
+            let stored = match known {
+                Some((_, stored)) => *stored,
+                None => {
+                    let stored = self.oracle.open(token).as_ref().map(Seen::of);
+                    self.opened.push((token.clone(), stored));
+                    stored
+                }
+            };
+            watcher.look(token, stored, step, &mut self.seen.glimpses);
         }
     }
 
@@ -135,6 +148,7 @@ impl<S: Store> Surroundings for Observer<'_, S> {
         });
         self.store.take_calls(&mut self.calls);
         self.look_at_index(!self.calls.is_empty());
+        let before = self.seen.applied.len();
         let Self {
             clock,
             oracle,
@@ -188,7 +202,17 @@ impl<S: Store> Surroundings for Observer<'_, S> {
                 call,
             });
         }
-        self.look_at_near_caches();
+        let mut calls = self.seen.applied[before..].iter();
+        let changes = calls.any(|applied| applied.call.changed());
+        if owner.is_none() || changes {
+            self.opened.clear();
+        }
+        // an answer of the index may be an acknowledgement
+        let may_matter = self.index.is_some()
+            || (0..NEAR_INSTANCES).any(|one| choice.footprint.is_writing(feeds::kept(one)));
+        if changes || may_matter {
+            self.look_at_near_caches();
+        }
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) async fn after<A>(
     }
 }
 
-/// The store has no index.
-pub(crate) fn no_index() -> StoreError {
+/// The store has no index, or cannot be asked.
+pub(crate) fn not_reached() -> StoreError {
     error(StoreErrorKind::Unavailable)
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use session_core::{
-    AnyChanges, AnyIndex, Changes, Created, Destroy, Destroyed, Index, IndexKey, Listener, Loaded, Saved, SessionId, Store,
-    StoreError, Touched, Version, Watched, Write,
+    AnyChanges, AnyIndex, Changes, Created, Destroy, Destroyed, Index, IndexKey, Listener, Loaded,
+    Saved, SessionId, Store, StoreError, Touched, Version, Watched, Write,
 };
 
 use crate::{
@@ -309,7 +309,7 @@ impl<S: Store> Changes for ScheduledStore<S> {
     async fn load(&self, id: &SessionId) -> Result<Watched, StoreError> {
         let feeds = &self.shared.feeds;
         let (Some(instance), false) = (self.instance, feeds.is_watched()) else {
-            return Ok(Watched::new(self.inner().load(id).await?, None));
+            return Err(outcome::not_reached());
         };
         let load = LoadTracked {
             id: *id,

@@ -5,8 +5,8 @@
 use crate::{
     call::{Effect, Op},
     evidence::Evidence,
-    hits,
     history::{History, RequestLog},
+    hits,
     knowledge::{self, Era},
     verb::Verb,
     view::Seen,
@@ -51,7 +51,7 @@ fn only_confirms(
     request: &RequestLog,
     report: &mut dyn FnMut(String),
 ) {
-    let (Some(looked_up), Some(Ok(loaded))) = (request.looked_up, request.loaded) else {
+    let (Some(looked_up), Some(Ok(_))) = (request.looked_up, request.loaded) else {
         return;
     };
     let asked = |token: &session_core::SessionToken| {
@@ -61,7 +61,9 @@ fn only_confirms(
             call.op == Op::Load && call.id == token.id() && call.step <= looked_up.ended
         })
     };
-    if loaded.is_empty() && !request.tokens.iter().all(asked) {
+    let mut tokens = request.tokens.iter();
+    let opens = tokens.any(|token| Some(token.id()) == looked_up.id);
+    if !opens && !request.tokens.iter().all(asked) {
         report(format!(
             "request {owner} was told without the store that its token opens nothing"
         ));
@@ -144,12 +146,7 @@ fn misses(
 }
 
 /// Who asks for what is stored is shown that.
-fn asks(
-    history: &History<'_>,
-    owner: usize,
-    request: &RequestLog,
-    report: &mut dyn FnMut(String),
-) {
+fn asks(history: &History<'_>, owner: usize, request: &RequestLog, report: &mut dyn FnMut(String)) {
     let hit = hits::token(history, owner);
     if request.script.0.first() == Some(&Verb::Fresh) && hit.is_some() {
         report(format!(
@@ -163,15 +160,15 @@ fn asks(
     for called in &request.calls {
         let own = |from: u32, until: u32| {
             let mut calls = history.calls_of(owner);
-            calls.find(|applied| (from + 1..=until).contains(&applied.call.step)).cloned()
+            calls
+                .find(|applied| (from + 1..=until).contains(&applied.call.step))
+                .cloned()
         };
         let is_first = own(looked_up.ended, called.began).is_none();
         if called.verb == Verb::Fresh && called.result.is_ok() && is_first && !writes {
             let shown = own(called.began, called.step)
                 .filter(|load| load.call.op == Op::Load && load.call.id == token.id());
-            let stored: Option<Seen> = shown
-                .and_then(|load| load.after)
-                .map(|view| view.seen);
+            let stored: Option<Seen> = shown.and_then(|load| load.after).map(|view| view.seen);
             if stored != Some(called.seen[1]) {
                 report(format!(
                     "request {owner} asked for what is stored, and was shown something else"

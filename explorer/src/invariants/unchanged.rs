@@ -118,9 +118,12 @@ fn changes_nothing(request: &RequestLog) -> bool {
 fn is_strict(request: &RequestLog) -> bool {
     let mut verbs = request.script.0.iter();
     verbs.next() == Some(&Verb::RequireUnchanged)
-        && verbs
-            .clone()
-            .all(|verb| !matches!(verb, Verb::Save | Verb::Discard | Verb::Reload | Verb::Fresh))
+        && verbs.clone().all(|verb| {
+            !matches!(
+                verb,
+                Verb::Save | Verb::Discard | Verb::Reload | Verb::Fresh
+            )
+        })
         && verbs.any(|verb| {
             matches!(
                 verb,
