@@ -166,7 +166,7 @@ pub fn triples<S: Store>(make: &MakeStore<S>, effort: Effort, seed: u64, cases: 
     let (totals, failures, _) = crew.run(make, cases, |explorer, index| {
         let index = u64::try_from(index).unwrap_or(u64::MAX);
         let mut random = Random(seed.wrapping_add(index.wrapping_mul(0x1_0000_0001)));
-        let case = plan.triple(|limit| random.below(limit), effort.only.is_some());
+        let case = plan.triple(|limit| random.below(limit), effort.only);
         explorer.sample(&case, HISTORIES_OF_TRIPLE, random.next())
     });
     let mut report = Report {

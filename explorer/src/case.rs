@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     executor::Budget,
+    feeds::NEAR_INSTANCES,
     script::{Party, Script},
 };
 
@@ -73,6 +74,9 @@ pub struct Case {
     pub stale: bool,
     /// All requests are served by one instance, rather than each by its own.
     pub one_instance: bool,
+    /// The requests are served by two instances in turn, with a near cache each. Both keep the
+    /// session that the browser begins with.
+    pub near: bool,
     /// The requests are GET rather than POST.
     pub safe_method: bool,
     /// How many faults happen at most.
@@ -95,10 +99,20 @@ impl Case {
             limit: None,
             stale: false,
             one_instance: false,
+            near: false,
             safe_method: false,
             faults: 0,
             advances: 0,
             requests: requests.collect(),
+        }
+    }
+
+    /// The instance that serves a request.
+    pub(crate) fn instance(&self, request: usize) -> usize {
+        match (self.one_instance, self.near) {
+            (true, _) => 0,
+            (false, true) => request % NEAR_INSTANCES,
+            (false, false) => request,
         }
     }
 
@@ -168,6 +182,7 @@ impl fmt::Display for Case {
             ("stale", self.stale),
             ("due", self.due),
             ("one_instance", self.one_instance),
+            ("near", self.near),
             ("get", self.safe_method),
         ] {
             if set {
@@ -218,6 +233,7 @@ impl FromStr for Case {
                     "stale" => case.stale = true,
                     "due" => case.due = true,
                     "one_instance" => case.one_instance = true,
+                    "near" => case.near = true,
                     "get" => case.safe_method = true,
                     other if named(&INDEXINGS, other).is_some() => {
                         case.indexing = named(&INDEXINGS, other);
@@ -253,6 +269,7 @@ mod tests {
             "logged_in,two_nodes,evict=1,stale: set_tag | phone: log_in(ann) | admin: end_all(sid)",
             "nobody,transactional,reject=2: tablet: end_others(ann) | admin: evict(ann) list(bob)",
             "logged_in,rolling: destroy | log_in(bob) | touch",
+            "anonymous,near,faults=1: fresh write | renew",
         ] {
             let case: Case = text.parse().expect("valid");
             assert_eq!(case.to_string(), text);

@@ -116,6 +116,7 @@ impl Claims {
                 self.leaves_no_session = false;
             }
             Verb::Do(_)
+            | Verb::Fresh
             | Verb::Read
             | Verb::Save
             | Verb::Touch

@@ -205,8 +205,8 @@ fn list(processes: &[Process], budget: Budget, choices: &mut Vec<Choice>) {
             choices.extend(event.faults.iter().map(|fault| Choice {
                 fault: Some(*fault),
                 footprint: match fault.applies() {
-                    true => event.footprint,
-                    false => Footprint::LOCAL,
+                    true => event.footprint.and(event.after_fault),
+                    false => event.after_fault,
                 },
                 ..choice
             }));

@@ -21,6 +21,8 @@ pub enum Fault {
     AbortLate,
     /// The response does not reach the client.
     ResponseLost,
+    /// The feed of an instance ends, and its announcements are lost. The next one begins at once.
+    Interrupted,
 }
 
 impl Fault {
@@ -39,6 +41,8 @@ impl Fault {
         &[Self::Unavailable, Self::RequestLost, Self::AbortBefore];
     /// The faults of what is done in the background: it never happens.
     pub const OF_BACKGROUND: &'static [Self] = &[Self::Unavailable];
+    /// The faults of an announcement.
+    pub const OF_ANNOUNCEMENTS: &'static [Self] = &[Self::Interrupted];
     /// The faults of a response.
     pub const OF_RESPONSES: &'static [Self] = &[Self::ResponseLost];
 
@@ -50,7 +54,8 @@ impl Fault {
             | Self::ReplyLost
             | Self::RequestLost
             | Self::Late
-            | Self::ResponseLost => false,
+            | Self::ResponseLost
+            | Self::Interrupted => false,
         }
     }
 
@@ -63,7 +68,8 @@ impl Fault {
             | Self::Late
             | Self::AbortBefore
             | Self::AbortLate
-            | Self::ResponseLost => false,
+            | Self::ResponseLost
+            | Self::Interrupted => false,
         }
     }
 
@@ -84,6 +90,7 @@ impl fmt::Display for Fault {
             Self::AbortAfter => "applied, the client gives up",
             Self::AbortLate => "the client gives up, arrives late",
             Self::ResponseLost => "the response is lost",
+            Self::Interrupted => "the feed ends, what it has to announce is lost",
         })
     }
 }

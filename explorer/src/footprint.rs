@@ -42,6 +42,11 @@ impl Footprint {
         }
     }
 
+    /// The same, or nothing.
+    pub(crate) fn writing_if(resource: Option<u32>) -> Self {
+        resource.map_or(Self::LOCAL, Self::writing)
+    }
+
     /// What two parts read and write together.
     pub const fn and(self, other: Self) -> Self {
         Self {
@@ -55,6 +60,11 @@ impl Footprint {
         self.writes & (other.reads | other.writes) != 0 || other.writes & self.reads != 0
     }
 
+    /// Whether a resource is written.
+    pub(crate) const fn is_writing(self, resource: u32) -> bool {
+        self.writes & 1 << resource != 0
+    }
+
     pub(crate) fn is_local(self) -> bool {
         self == Self::LOCAL
     }
@@ -64,6 +74,8 @@ impl Footprint {
 pub(crate) const STORE: u32 = 0;
 /// The cookies of the first party; those of the others have the next numbers.
 pub(crate) const JAR: u32 = 1;
+/// What the first instance keeps; that of the second has the next number.
+pub(crate) const KEPT: u32 = 5;
 /// Which sessions are acknowledged. No process reads it, but what is promised depends on the order.
 pub(crate) const LEDGER: u32 = 7;
 

@@ -10,6 +10,8 @@ use crate::{
     directory::{Directory, LastLook},
     executor::End,
     fault::Fault,
+    feeds::Heard,
+    glimpse::Glimpse,
     oracle::{self, Oracle},
     principal::Principal,
     script::{JARS, Party, Script},
@@ -59,6 +61,8 @@ pub struct Happened {
     pub name: &'static str,
     /// What went wrong.
     pub fault: Option<Fault>,
+    /// When it happened, by the store's clock.
+    pub at: u64,
 }
 
 /// One call of a handler.
@@ -84,6 +88,17 @@ pub struct Called {
     pub done: Option<Done>,
 }
 
+/// A request looked up what its tokens open.
+#[derive(Clone, Copy, Debug)]
+pub struct LookedUp {
+    /// The event at which it began.
+    pub began: u32,
+    /// The event at which it ended.
+    pub ended: u32,
+    /// The id of the session that it found, or began.
+    pub id: Option<SessionId>,
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct RequestLog {
@@ -101,6 +116,8 @@ pub struct RequestLog {
     pub presented: Option<SessionToken>,
     /// One of them is known to name a session.
     pub(crate) is_decided: bool,
+    /// When it was looked up what its tokens open.
+    pub looked_up: Option<LookedUp>,
     /// What loading the session returned.
     pub loaded: Option<Result<Seen, SessionErrorKind>>,
     /// The calls that returned.
@@ -127,6 +144,7 @@ impl RequestLog {
             tokens: Vec::new(),
             presented: None,
             is_decided: false,
+            looked_up: None,
             loaded: None,
             calls: Vec::new(),
             finished: None,
@@ -180,6 +198,12 @@ pub struct History<'c> {
     pub jars: [Jar; JARS],
     /// The calls of the index, in the order in which they were applied.
     pub index_calls: Vec<IndexCall>,
+    /// What the instances with a near cache heard.
+    pub heard: Heard,
+    /// What those instances would have answered after each event, if that was not what is stored.
+    pub glimpses: Vec<Glimpse>,
+    /// What the requests loaded that were answered from a near cache, in their order.
+    pub(crate) hits: Vec<Option<Applied>>,
     /// What the index listed at the beginning, and after each event that changed it.
     pub directories: Vec<(u32, Directory)>,
     /// What the index lists when everything is over and somebody has looked.
@@ -260,8 +284,12 @@ impl History<'_> {
         calls.filter(move |applied| applied.call.owner == request && !applied.call.late)
     }
 
-    /// The load of the session that counted: that its token opens, or else was superseded in.
+    /// The load of the session that counted: that its token opens, or else was superseded in. What
+    /// was answered from a near cache counts as loaded just before it changed.
     pub fn load_of(&self, request: usize) -> Option<&Applied> {
+        if let Some(hit) = self.hits.get(request).and_then(Option::as_ref) {
+            return Some(hit);
+        }
         let log = &self.requests[request];
         let id = log.presented.as_ref()?.id();
         self.calls_of(request)

@@ -8,6 +8,7 @@ mod lifetimes;
 mod limits;
 mod listed;
 mod logins;
+mod near_cache;
 mod renewals;
 mod round_trips;
 mod unchanged;
@@ -56,6 +57,9 @@ pub enum Invariant {
     /// A principal never has more sessions than allowed, and with a limit no session ends and no
     /// login is refused without need.
     Limits,
+    /// An instance with a near cache does not show what it has to know is outdated, and asks the
+    /// store only if it has to.
+    NearCache,
 }
 
 impl Invariant {
@@ -75,6 +79,7 @@ impl Invariant {
             Self::Everywhere => "everywhere",
             Self::Listed => "listed",
             Self::Limits => "limits",
+            Self::NearCache => "near cache",
         }
     }
 }
@@ -121,6 +126,7 @@ pub(crate) fn check(history: &History<'_>) -> Vec<Violation> {
         (Invariant::Everywhere, everywhere::check),
         (Invariant::Listed, listed::check),
         (Invariant::Limits, limits::check),
+        (Invariant::NearCache, near_cache::check),
     ] {
         check(&evidence, &mut |what| report(invariant, what));
     }

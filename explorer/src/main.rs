@@ -5,8 +5,8 @@ use std::{process::ExitCode, str::FromStr, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use explorer::{
-    Case, Effort, Explorer, Flaw, FlawedStore, ManualClock, MapStore, Position, Report, deep, gate,
-    triples,
+    Case, Effort, Explorer, Flaw, FlawedStore, ManualClock, MapStore, NEAR, Position, Report,
+    USERS, deep, gate, triples,
 };
 
 /// Explores the interleavings of requests on the real code of session-core. Without options it runs
@@ -42,6 +42,9 @@ struct Options {
     /// Explore only the parts about the sessions of a user
     #[arg(long)]
     users: bool,
+    /// Explore only the parts with near caches
+    #[arg(long, conflicts_with = "users")]
+    near: bool,
     /// How many threads explore
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -97,7 +100,11 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         limit: options
             .minutes
             .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
-        only: options.users.then_some("users"),
+        only: match (options.users, options.near) {
+            (true, _) => Some(USERS),
+            (_, true) => Some(NEAR),
+            (false, false) => None,
+        },
     };
     if options.flaws {
         return Ok(flaws(effort));
@@ -133,7 +140,7 @@ fn flaws(effort: Effort) -> bool {
     for flaw in Flaw::ALL {
         let make = |clock: &ManualClock| FlawedStore::new(MapStore::new(clock), *flaw);
         let effort = Effort {
-            only: flaw.is_of_index().then_some("users").or(effort.only),
+            only: flaw.is_of_index().then_some(USERS).or(effort.only),
             ..effort
         };
         let report = gate(&(Arc::new(make) as explorer::MakeStore<_>), effort);

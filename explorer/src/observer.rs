@@ -2,19 +2,22 @@
 
 use std::cell::RefCell;
 
-use session_core::{AnyIndex, SessionId, Store};
+use session_core::{AnyIndex, SessionId, SessionToken, Store};
 
 use crate::{
+    browser::SetCookie,
     call::{Call, Effect, IndexCall, Op},
     directory::Directory,
     executor::{Choice, Surroundings},
+    feeds::{self, NEAR_INSTANCES},
+    glimpse::{Glimpse, Watcher},
     history::{Applied, Happened},
     oracle::Oracle,
     request::Exchange,
     scheduled_store::ScheduledStore,
     setup::ADVANCE,
     surroundings::ManualClock,
-    view::View,
+    view::{Seen, View},
 };
 
 /// Writes down what each event did.
@@ -25,6 +28,10 @@ pub(crate) struct Observer<'s, S> {
     /// The index that is inside of the store, if sessions are listed.
     index: Option<AnyIndex>,
     exchange: &'s RefCell<Exchange>,
+    /// Looks at the near caches, if there are any.
+    watcher: Option<Watcher<'s>>,
+    /// What tokens open in the store, until it changes.
+    opened: Vec<(SessionToken, Option<Seen>)>,
     /// The records as they are now.
     views: Vec<(SessionId, Option<View>)>,
     seen: Observed,
@@ -38,6 +45,7 @@ pub(crate) struct Observed {
     pub(crate) events: Vec<Happened>,
     pub(crate) index_calls: Vec<IndexCall>,
     pub(crate) directories: Vec<(u32, Directory)>,
+    pub(crate) glimpses: Vec<Glimpse>,
 }
 
 impl<'s, S: Store> Observer<'s, S> {
@@ -48,6 +56,7 @@ impl<'s, S: Store> Observer<'s, S> {
         exchange: &'s RefCell<Exchange>,
         views: &[(SessionId, View)],
         is_indexed: bool,
+        watcher: Option<Watcher<'s>>,
     ) -> Self {
         let index = store.inner_index().filter(|_| is_indexed);
         let listed = index.iter().map(|index| (0, Directory::read(index)));
@@ -57,6 +66,8 @@ impl<'s, S: Store> Observer<'s, S> {
             store,
             oracle,
             exchange,
+            watcher,
+            opened: Vec::new(),
             views: views.collect(),
             seen: Observed {
                 directories: listed.collect(),
@@ -78,6 +89,32 @@ impl<'s, S: Store> Observer<'s, S> {
             false => Some((id, view?)),
         });
         (records.collect(), self.seen)
+    }
+
+    /// Looks up on the instances what the tokens open that a client holds or has held.
+    fn look_at_near_caches(&mut self) {
+        let Some(watcher) = &self.watcher else { return };
+        let step = u32::try_from(self.seen.events.len() - 1).unwrap_or(u32::MAX);
+        let exchange = self.exchange.borrow();
+        let issued = exchange.logs.iter().flat_map(|log| &log.cookies);
+        let mut tokens = watcher.tokens.clone();
+        for token in issued.filter_map(SetCookie::token) {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+        for token in &tokens {
+            let known = self.opened.iter().find(|(known, _)| known == token);
+            let stored = match known {
+                Some((_, stored)) => *stored,
+                None => {
+                    let stored = self.oracle.open(token).as_ref().map(Seen::of);
+                    self.opened.push((token.clone(), stored));
+                    stored
+                }
+            };
+            watcher.look(token, stored, step, &mut self.seen.glimpses);
+        }
     }
 
     /// Reads the index, if it can have changed.
@@ -107,9 +144,11 @@ impl<S: Store> Surroundings for Observer<'_, S> {
             owner,
             name: choice.name,
             fault: choice.fault,
+            at: self.clock.millis(),
         });
         self.store.take_calls(&mut self.calls);
         self.look_at_index(!self.calls.is_empty());
+        let before = self.seen.applied.len();
         let Self {
             clock,
             oracle,
@@ -162,6 +201,17 @@ impl<S: Store> Surroundings for Observer<'_, S> {
                 shows_own_write,
                 call,
             });
+        }
+        let mut calls = self.seen.applied[before..].iter();
+        let changes = calls.any(|applied| applied.call.changed());
+        if owner.is_none() || changes {
+            self.opened.clear();
+        }
+        // an answer of the index may be an acknowledgement
+        let may_matter = self.index.is_some()
+            || (0..NEAR_INSTANCES).any(|one| choice.footprint.is_writing(feeds::kept(one)));
+        if changes || may_matter {
+            self.look_at_near_caches();
         }
     }
 }

@@ -4,13 +4,14 @@ use std::{future::Future, time::Duration};
 
 use session_core::{
     Created, Destroy, Destroyed, Listing, Loaded, Record, Saved, SessionId, Store, StoreError,
-    Touched, Version, Write,
+    Touched, Version, Watched, Write,
 };
 
 use crate::{
     call::{Call, Effect},
     case::Indexing,
     fault::Fault,
+    feeds::{Feeds, Place},
     footprint::{self, Footprint, LEDGER, STORE},
     point::Event,
 };
@@ -66,6 +67,38 @@ impl<S: Store> Operation<S> for Load {
         match result {
             Ok(Some(loaded)) => noted(call, Effect::Done, Some(loaded)),
             Ok(None) => noted(call, Effect::Absent, None),
+            Err(_) => call,
+        }
+    }
+}
+
+/// A load whose answer announces the next change.
+pub(crate) struct LoadTracked {
+    pub(crate) id: SessionId,
+    pub(crate) instance: usize,
+    pub(crate) feeds: Feeds,
+}
+
+impl<S: Store> Operation<S> for LoadTracked {
+    type Answer = (Watched, Place);
+
+    fn event(&self, indexing: Option<Indexing>) -> Event {
+        // which feed it is depends on the order to its end, which conflicts with everything
+        Operation::<S>::event(&Load(self.id), indexing)
+    }
+
+    async fn apply(&self, store: &S, _: Option<Indexing>) -> Result<Self::Answer, StoreError> {
+        let loaded = store.load(&self.id).await?;
+        let (feed, place) = self.feeds.track(self.instance, self.id);
+        Ok((Watched::new(loaded, Some(feed)), place))
+    }
+
+    fn note(&self, call: Call, result: &Result<Self::Answer, StoreError>) -> Call {
+        match result {
+            Ok((watched, _)) => match &watched.loaded {
+                Some(loaded) => noted(call, Effect::Done, Some(loaded)),
+                None => noted(call, Effect::Absent, None),
+            },
             Err(_) => call,
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Oracle {
     pub(crate) sessions: Sessions,
     pub(crate) counter: Counter,
     pub(crate) clock: ManualClock,
+    /// Looks for all secrets that open a session.
+    pub(crate) is_thorough: bool,
 }
 
 impl Oracle {
@@ -33,7 +35,7 @@ impl Oracle {
 
     /// The record of an id, if any secret opens it.
     pub(crate) fn view(&self, id: SessionId) -> Option<View> {
-        self.counter.find_secret(|secret| {
+        let view = self.counter.find_secret(|secret| {
             let session = self.open(&token(id, secret)?)?;
             let now = self.clock.now();
             let age = session
@@ -47,6 +49,7 @@ impl Oracle {
             Some(View {
                 seen: Seen::of(&session),
                 secret: *secret,
+                second: None,
                 life: idle.min(left),
                 remaining: session
                     .expires_at()
@@ -55,6 +58,15 @@ impl Oracle {
                 idle,
                 over: left.is_zero(),
             })
+        })?;
+        let second = || {
+            self.counter.find_secret(|secret| {
+                (*secret != view.secret && self.opens(id, secret)).then_some(*secret)
+            })
+        };
+        Some(View {
+            second: self.is_thorough.then(second).flatten(),
+            ..view
         })
     }
 }

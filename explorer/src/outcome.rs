@@ -8,17 +8,19 @@ use crate::{
     point::{self, Event},
 };
 
-/// Tells the caller what became of a call, as far as the fault allows.
+/// Tells the caller what became of a call, as far as the fault allows. `told` is what the caller
+/// reads and writes then.
 pub(crate) async fn after<A>(
     fault: Option<Fault>,
     applied: Option<Result<A, StoreError>>,
+    told: Footprint,
 ) -> Result<A, StoreError> {
     match fault {
         Some(fault) if fault.drops_caller() => std::future::pending().await,
         Some(Fault::Unavailable) => Err(error(StoreErrorKind::Unavailable)),
         Some(_) => Err(error(StoreErrorKind::Timeout)),
         None => {
-            point::reach(Event::new("answer", Footprint::LOCAL)).await;
+            point::reach(Event::new("answer", told)).await;
             match applied {
                 Some(result) => result,
                 None => Err(error(StoreErrorKind::Timeout)),
@@ -27,8 +29,8 @@ pub(crate) async fn after<A>(
     }
 }
 
-/// The store has no index.
-pub(crate) fn no_index() -> StoreError {
+/// The store has no index, or cannot be asked.
+pub(crate) fn not_reached() -> StoreError {
     error(StoreErrorKind::Unavailable)
 }
 

@@ -4,6 +4,7 @@
 use crate::{
     case::{Case, Configuration, Indexing, Situation},
     choose::{SITUATIONS, pairs, pick, triple, triples, unordered},
+    near::Near,
     script::{Party, Script},
     users::Users,
     verb::Verb,
@@ -20,6 +21,11 @@ const CONFIGURATIONS: [Configuration; 5] = [
 /// How many histories one case may take; the rest is left out.
 pub(crate) const MAX_HISTORIES: u64 = 200_000;
 
+/// How the names of the parts with near caches begin.
+pub const NEAR: &str = "near cache";
+/// How the names of the parts about the sessions of a user begin.
+pub const USERS: &str = "users";
+
 /// All cases, part by part.
 #[derive(Debug)]
 pub struct Plan {
@@ -28,6 +34,7 @@ pub struct Plan {
     /// Of up to two verbs, rare ones among them.
     rare: Vec<Script>,
     users: Users,
+    near: Near,
 }
 
 /// Cases that belong together.
@@ -77,6 +84,26 @@ pub enum Part {
     UserTriples,
     /// Two requests of up to two verbs, and sessions are listed.
     ListedPairs,
+    /// Two instances with a near cache serve a request each.
+    Near,
+    /// The same, when a touch is due.
+    NearDue,
+    /// The same, with one fault.
+    NearFaults,
+    /// The same, and time passes once.
+    NearTime,
+    /// One instance with a near cache serves two requests, with one fault.
+    NearOneInstance,
+    /// Two instances with a near cache serve a user and an attacker.
+    NearAttacker,
+    /// Two instances with a near cache serve three requests of up to one verb.
+    NearTriples,
+    /// The same, with one fault.
+    NearTripleFaults,
+    /// Two instances with a near cache serve a request of up to two verbs each.
+    NearPairs,
+    /// The same, with one fault.
+    NearPairFaults,
 }
 
 /// A part, and which of its cases the gate runs.
@@ -116,6 +143,16 @@ pub const SECTIONS: &[Section] = &[
     section(Part::LimitFaults, "users, limits, one fault", 17).up_to(500),
     section(Part::UsersDue, "users, touch due", 11).up_to(200),
     section(Part::ListedPairs, "users, any pairs", 97).up_to(200),
+    section(Part::Near, "near cache", 1),
+    section(Part::NearTriples, "near cache, triples", 7).up_to(200),
+    section(Part::NearFaults, "near cache, one fault", 5).up_to(500),
+    section(Part::NearTime, "near cache, time passes", 7).up_to(500),
+    section(Part::NearOneInstance, "near cache, one instance", 5).up_to(500),
+    section(Part::NearAttacker, "near cache, attacker", 5),
+    section(Part::NearDue, "near cache, touch due", 5).up_to(500),
+    section(Part::NearPairs, "near cache, any pairs", 997).up_to(200),
+    section(Part::NearPairFaults, "near cache, any fault", 2_003).up_to(200),
+    section(Part::NearTripleFaults, "near cache, triple fault", 97).up_to(200),
 ];
 
 const fn section(part: Part, name: &'static str, stride: usize) -> Section {
@@ -140,6 +177,7 @@ impl Default for Plan {
             scripts: [1, 2, 3].map(|len| Script::all(Verb::COMMON, len)),
             rare: Script::all(&rare, 2),
             users: Users::default(),
+            near: Near::default(),
         }
     }
 }
@@ -168,6 +206,14 @@ impl Plan {
             Part::Limits | Part::LimitFaults => self.users.limited_pairs(),
             Part::UserTriples => self.users.triples(),
             Part::ListedPairs => 2 * SITUATIONS.len() * short,
+            Part::Near
+            | Part::NearDue
+            | Part::NearFaults
+            | Part::NearTime
+            | Part::NearOneInstance => self.near.pairs(),
+            Part::NearAttacker => self.near.attacked(),
+            Part::NearTriples | Part::NearTripleFaults => self.near.triples(),
+            Part::NearPairs | Part::NearPairFaults => self.near.all_pairs(),
             Part::LongPairs | Part::LongFaults => SITUATIONS.len() * pairs(self.up_to(3)),
         }
     }
@@ -257,6 +303,35 @@ impl Plan {
                     ..self.case(Part::Pairs, rest)
                 }
             }
+            Part::Near => self.near.pair(index),
+            Part::NearDue => Case {
+                due: true,
+                ..self.near.pair(index)
+            },
+            Part::NearFaults => Case {
+                faults: 1,
+                ..self.near.pair(index)
+            },
+            Part::NearTime => Case {
+                advances: 1,
+                ..self.near.pair(index)
+            },
+            Part::NearOneInstance => Case {
+                faults: 1,
+                one_instance: true,
+                ..self.near.pair(index)
+            },
+            Part::NearAttacker => self.near.attack(index),
+            Part::NearTriples => self.near.triple(index),
+            Part::NearTripleFaults => Case {
+                faults: 1,
+                ..self.near.triple(index)
+            },
+            Part::NearPairs => self.near.any_pair(index),
+            Part::NearPairFaults => Case {
+                faults: 1,
+                ..self.near.any_pair(index)
+            },
             Part::Rare => pair(&self.rare),
             Part::RareTime => Case {
                 advances: 1,
@@ -270,11 +345,13 @@ impl Plan {
         }
     }
 
-    /// A case with three requests, drawn at random: of up to two verbs, or about the sessions of a
-    /// user.
-    pub(crate) fn triple(&self, mut draw: impl FnMut(usize) -> usize, only_users: bool) -> Case {
-        if only_users || draw(4) == 0 {
-            return self.users.any_triple(draw);
+    /// A case with three requests, drawn at random: of up to two verbs, with near caches, or about
+    /// the sessions of a user.
+    pub(crate) fn triple(&self, mut draw: impl FnMut(usize) -> usize, only: Option<&str>) -> Case {
+        match (only, draw(8)) {
+            (Some(NEAR), _) | (None, 0 | 1) => return self.near.any_triple(draw),
+            (Some(_), _) | (None, 2 | 3) => return self.users.any_triple(draw),
+            (None, _) => {}
         }
         let scripts = self.up_to(2);
         let situation = SITUATIONS[draw(SITUATIONS.len())];

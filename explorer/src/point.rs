@@ -22,6 +22,8 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 pub struct Event {
     pub(crate) name: &'static str,
     pub(crate) footprint: Footprint,
+    /// What the process reads and writes when it goes on after a fault.
+    pub(crate) after_fault: Footprint,
     pub(crate) faults: &'static [Fault],
 }
 
@@ -31,6 +33,7 @@ impl Event {
         Self {
             name,
             footprint,
+            after_fault: Footprint::LOCAL,
             faults: &[],
         }
     }
@@ -38,6 +41,15 @@ impl Event {
     /// The faults that may happen instead.
     pub const fn with_faults(self, faults: &'static [Fault]) -> Self {
         Self { faults, ..self }
+    }
+
+    /// What the process reads and writes when it is told of the fault, beside what the event does
+    /// if it happens all the same.
+    pub const fn and_after_fault(self, after_fault: Footprint) -> Self {
+        Self {
+            after_fault,
+            ..self
+        }
     }
 
     /// The same event, and nothing happens instead.

@@ -10,7 +10,7 @@ use crate::{
     deed::{Deed, Done},
     fault::Fault,
     footprint::{Footprint, JAR, LEDGER},
-    history::{Called, RequestLog},
+    history::{Called, LookedUp, RequestLog},
     point::{self, Event},
     script::JARS,
     verb::Verb,
@@ -37,6 +37,8 @@ pub(crate) struct Client {
     pub(crate) evict: Evict,
     /// Sessions are listed.
     pub(crate) is_indexed: bool,
+    /// What its instance reads of what it keeps when it looks a token up.
+    pub(crate) kept: Footprint,
     /// The token that the browser began with.
     pub(crate) first_token: Option<SessionToken>,
 }
@@ -51,7 +53,7 @@ impl Client {
             return self.administrate().await;
         };
         let jar = JAR + u32::try_from(party).unwrap_or(0);
-        let _ = point::reach(Event::new("send", Footprint::reading(jar))).await;
+        let _ = point::reach(Event::new("send", Footprint::reading(jar).and(self.kept))).await;
         let request = self.send(party);
         let handle = self.sessions.begin(&request);
         let mut response = Response::new(());
@@ -110,7 +112,8 @@ impl Client {
     }
 
     async fn act(&self, deed: Deed, number: u32, session: Option<&Session>) {
-        let _ = point::reach(Event::new("begin", Footprint::reading(LEDGER))).await;
+        let begin = Footprint::reading(LEDGER).and(self.kept);
+        let _ = point::reach(Event::new("begin", begin)).await;
         let began = point::step();
         let before = self.look(session);
         let result = match (deed, &self.first_token) {
@@ -172,19 +175,31 @@ impl Client {
         if script.0.is_empty() {
             return Ok(());
         }
-        let loaded = handle.load().await;
+        let began = point::step();
+        let loaded = match script.0.first() {
+            Some(Verb::Fresh) => handle.load_fresh().await,
+            _ => handle.load().await,
+        };
         self.log(|log| {
             let seen = loaded.as_ref().map(Seen::of);
+            log.looked_up = Some(LookedUp {
+                began,
+                ended: point::step(),
+                id: loaded.as_ref().ok().and_then(Session::id),
+            });
             log.loaded = Some(seen.map_err(SessionError::kind));
         });
         let session = loaded?;
-        for (verb, number) in script.0.into_iter().zip(self.first_number..) {
+        for (index, (verb, number)) in (0..).zip(script.0.into_iter().zip(self.first_number..)) {
             if let Verb::Do(deed) = verb {
                 self.act(deed, number, Some(&session)).await;
                 continue;
             }
             let (began, before) = (point::step(), self.look(Some(&session)));
-            let result = verb.call(&session, number).await;
+            let result = match verb {
+                Verb::Fresh if index > 0 => handle.load_fresh().await.map(|_| None),
+                other => other.call(&session, number).await,
+            };
             let after = self.look(Some(&session));
             self.log(|log| {
                 log.calls.push(Called {

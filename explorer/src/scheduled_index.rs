@@ -35,7 +35,7 @@ impl<I: Fn() -> Option<AnyIndex> + Send + Sync + 'static> ScheduledIndex<I> {
     }
 
     fn index(&self) -> Result<AnyIndex, StoreError> {
-        (self.inner)().ok_or_else(outcome::no_index)
+        (self.inner)().ok_or_else(outcome::not_reached)
     }
 
     /// Carries out an operation, or what a fault makes of it.
@@ -90,7 +90,7 @@ impl<I: Fn() -> Option<AnyIndex> + Send + Sync + 'static> ScheduledIndex<I> {
                 None
             }
         };
-        outcome::after(fault, applied).await
+        outcome::after(fault, applied, Footprint::LOCAL).await
     }
 
     /// Carries out an operation later, or never.

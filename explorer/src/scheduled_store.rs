@@ -3,21 +3,22 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use session_core::{
-    AnyIndex, Created, Destroy, Destroyed, Index, IndexKey, Loaded, Saved, SessionId, Store,
-    StoreError, Touched, Version, Write,
+    AnyChanges, AnyIndex, Changes, Created, Destroy, Destroyed, Index, IndexKey, Listener, Loaded,
+    Saved, SessionId, Store, StoreError, Touched, Version, Watched, Write,
 };
 
 use crate::{
     call::{Call, IndexCall, Op},
     case::Indexing,
     fault::Fault,
+    feeds::{self, Feeds, Told},
     footprint::Footprint,
-    operation::{Create, Load, Operation, Remove, Save, Touch},
+    operation::{Create, Load, LoadTracked, Operation, Remove, Save, Touch},
     outcome,
     point::{self, Event},
     scheduled_index::{Notes, ScheduledIndex},
@@ -29,12 +30,15 @@ pub(crate) struct ScheduledStore<S> {
     indexing: Option<Indexing>,
     /// Calls are not written down.
     silent: bool,
+    /// The instance with a near cache that calls.
+    instance: Option<usize>,
 }
 
 struct Shared<S> {
     inner: Mutex<Arc<S>>,
     calls: Mutex<Vec<Call>>,
     index_calls: Notes,
+    feeds: Feeds,
 }
 
 impl<S> Clone for ScheduledStore<S> {
@@ -43,6 +47,7 @@ impl<S> Clone for ScheduledStore<S> {
             shared: self.shared.clone(),
             indexing: self.indexing,
             silent: self.silent,
+            instance: self.instance,
         }
     }
 }
@@ -58,15 +63,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S: Store> ScheduledStore<S> {
-    pub(crate) fn new(inner: S, indexing: Option<Indexing>) -> Self {
+    pub(crate) fn new(inner: S, indexing: Option<Indexing>, feeds: Feeds) -> Self {
         Self {
             shared: Arc::new(Shared {
                 inner: Mutex::new(Arc::new(inner)),
                 calls: Mutex::default(),
                 index_calls: Notes::default(),
+                feeds,
             }),
             indexing,
             silent: false,
+            instance: None,
         }
     }
 
@@ -74,6 +81,14 @@ impl<S: Store> ScheduledStore<S> {
     pub(crate) fn silent(&self) -> Self {
         Self {
             silent: true,
+            ..self.clone()
+        }
+    }
+
+    /// The same store, as one instance with a near cache uses it.
+    pub(crate) fn of_instance(&self, instance: usize) -> Self {
+        Self {
+            instance: Some(instance),
             ..self.clone()
         }
     }
@@ -110,7 +125,25 @@ impl<S: Store> ScheduledStore<S> {
         self.inner().index()
     }
 
-    /// Carries out an operation, or what a fault makes of it.
+    /// What an instance reads and writes when it is told what became of a call.
+    fn told(&self) -> Footprint {
+        Footprint::writing_if(self.instance.map(feeds::kept))
+    }
+
+    /// Writes down that the caller was told what became of a call.
+    fn tell(&self, id: &SessionId, called: u32, tracks: bool) {
+        if let Some(instance) = self.instance {
+            self.shared.feeds.tell(Told {
+                instance,
+                id: *id,
+                called,
+                step: point::step(),
+                tracks,
+            });
+        }
+    }
+
+    /// Carries out an operation, or what a fault makes of it, and tells the caller.
     async fn run<A>(
         &self,
         call: Call,
@@ -119,8 +152,33 @@ impl<S: Store> ScheduledStore<S> {
     where
         A: Send,
     {
+        let id = call.id;
+        let (fault, applied) = self.apply(call, operation).await;
+        let called = point::step();
+        let result = outcome::after(fault, applied, self.told()).await;
+        self.tell(&id, called, false);
+        result
+    }
+
+    /// Writes an operation down that was applied, and announces what it has changed.
+    fn applied(&self, call: Call) {
+        if call.changed() {
+            self.shared.feeds.changed(call.id, call.step);
+        }
+        self.log(call);
+    }
+
+    /// Carries out an operation, or what a fault makes of it.
+    async fn apply<A>(
+        &self,
+        call: Call,
+        operation: impl Operation<S, Answer = A>,
+    ) -> (Option<Fault>, Option<Result<A, StoreError>>)
+    where
+        A: Send,
+    {
         let (inner, indexing) = (self.inner(), self.indexing);
-        let event = operation.event(indexing);
+        let event = operation.event(indexing).and_after_fault(self.told());
         let fault = point::reach(event).await;
         let call = Call {
             step: point::step(),
@@ -131,7 +189,7 @@ impl<S: Store> ScheduledStore<S> {
         let applied = match fault {
             None | Some(Fault::ReplyLost | Fault::AbortAfter) => {
                 let result = operation.apply(&inner, indexing).await;
-                self.log(operation.note(call, &result));
+                self.applied(operation.note(call, &result));
                 Some(result)
             }
             Some(fault) => {
@@ -147,13 +205,13 @@ impl<S: Store> ScheduledStore<S> {
                             fault: None,
                             ..call
                         };
-                        store.log(operation.note(call, &result));
+                        store.applied(operation.note(call, &result));
                     });
                 }
                 None
             }
         };
-        outcome::after(fault, applied).await
+        (fault, applied)
     }
 
     /// Removes the record of a session that is listed, as a store may that is short of memory.
@@ -173,7 +231,7 @@ impl<S: Store> ScheduledStore<S> {
                     found: Some(loaded.record.version()),
                     ..Call::new(Op::Destroy, &entry.id)
                 };
-                self.log(Operation::<S>::note(&any, call, &result));
+                self.applied(Operation::<S>::note(&any, call, &result));
                 return;
             }
         }
@@ -232,11 +290,46 @@ impl<S: Store> Store for ScheduledStore<S> {
         self.run(call, Remove(*id, options)).await
     }
 
+    fn changes(&self) -> Option<AnyChanges> {
+        self.instance?;
+        Some(AnyChanges::new(self.clone()))
+    }
+
     fn index(&self) -> Option<AnyIndex> {
         self.indexing?;
         let notes = (!self.silent).then(|| self.shared.index_calls.clone());
         let store = self.clone();
         let inner = move || store.inner_index();
         Some(AnyIndex::new(ScheduledIndex::new(inner, notes)))
+    }
+}
+
+/// The changes, as one instance hears of them.
+impl<S: Store> Changes for ScheduledStore<S> {
+    async fn load(&self, id: &SessionId) -> Result<Watched, StoreError> {
+        let feeds = &self.shared.feeds;
+        let (Some(instance), false) = (self.instance, feeds.is_watched()) else {
+            return Err(outcome::not_reached());
+        };
+        let load = LoadTracked {
+            id: *id,
+            instance,
+            feeds: feeds.clone(),
+        };
+        let (fault, applied) = self.apply(Call::new(Op::Load, id), load).await;
+        let called = point::step();
+        if let (None, Some(Ok((_, place)))) = (fault, &applied) {
+            // the connection delivers both in their order
+            feeds.arrived(instance, *place).await;
+        }
+        let result = outcome::after(fault, applied, self.told()).await;
+        self.tell(id, called, result.is_ok());
+        result.map(|(watched, _)| watched)
+    }
+
+    fn listen(&self, listener: Weak<dyn Listener>) {
+        if let Some(instance) = self.instance {
+            self.shared.feeds.listen(instance, listener);
+        }
     }
 }

@@ -25,7 +25,9 @@ pub(crate) const IDLE: Duration = Duration::from_secs(100);
 /// So short that it limits the life of a session that is not new.
 const ABSOLUTE: Duration = Duration::from_secs(110);
 const GRACE: Duration = Duration::from_secs(10);
-/// More than the grace, and more than a tenth of the idle timeout.
+/// How long a feed may be silent.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
+/// More than the grace, more than a tenth of the idle timeout, and more than the lease.
 pub(crate) const ADVANCE: Duration = Duration::from_secs(11);
 /// How long the user hesitates before logging in.
 const UNTIL_LOGIN: Duration = Duration::from_secs(8);
@@ -43,6 +45,7 @@ pub(crate) struct Setting {
     pub(crate) indexing: Option<Indexing>,
     limit: Option<Limit>,
     stale: bool,
+    pub(crate) near: bool,
 }
 
 impl Setting {
@@ -54,6 +57,7 @@ impl Setting {
             indexing: case.indexing,
             limit: case.limit.filter(|_| case.indexing.is_some()),
             stale: case.stale,
+            near: case.near,
         }
     }
 }

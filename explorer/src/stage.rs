@@ -3,14 +3,18 @@
 use std::{cell::RefCell, rc::Rc};
 
 use http::Method;
-use session_core::{AnyStore, Created, Index, Sessions, SigningKeys, Store, Write};
+use session_core::{AnyStore, Created, Index, NearCache, Sessions, SigningKeys, Store, Write};
 
 use crate::{
     browser::Jar,
     case::{Case, Configuration},
     directory::{Directory, LastLook},
     executor::{self, Strategy},
+    feeds::{self, Feeds, NEAR_INSTANCES},
+    footprint::Footprint,
+    glimpse::Watcher,
     history::{History, RequestLog},
+    hits,
     map_store::MapStore,
     observer::{Observed, Observer},
     oracle::Oracle,
@@ -18,7 +22,7 @@ use crate::{
     request::{Client, Evict, Exchange},
     scheduled_store::ScheduledStore,
     script::{JARS, Party},
-    setup::{KEY, MAX_REQUESTS, OLD_KEY, Setting, Start, Stored, configure, set_up},
+    setup::{KEY, LEASE, MAX_REQUESTS, OLD_KEY, Setting, Start, Stored, configure, set_up},
     surroundings::{Counter, ManualClock},
     whose::Whose,
 };
@@ -31,9 +35,11 @@ pub(crate) struct Stage<S> {
     counter: Counter,
     store: ScheduledStore<S>,
     instances: Vec<Sessions>,
+    feeds: Feeds,
     oracle: Oracle,
     start: Start,
     is_indexed: bool,
+    is_near: bool,
 }
 
 impl<S: Store> Stage<S> {
@@ -44,18 +50,21 @@ impl<S: Store> Stage<S> {
     /// If the library cannot even begin: a session cannot be stored without anybody else around.
     pub(crate) fn new(setting: Setting, make: &dyn Fn(&ManualClock) -> S) -> Self {
         let (clock, counter) = (ManualClock::default(), Counter::default());
-        let store = ScheduledStore::new(make(&clock), setting.indexing);
-        let build = |store: AnyStore, keys: &[&str]| {
+        let feeds = Feeds::new(&clock);
+        let store = ScheduledStore::new(make(&clock), setting.indexing, feeds.clone());
+        let builder = |store: AnyStore, keys: &[&str]| {
             let sessions = Sessions::builder(store)
                 .signing_keys(SigningKeys::new(keys.iter().copied()).expect("long enough"))
                 .clock(clock.clone())
                 .insecure_entropy(counter.clone());
-            configure(sessions, setting).build().expect("valid")
+            configure(sessions, setting)
         };
+        let build = |store, keys: &[&str]| builder(store, keys).build().expect("valid");
         let oracle = |store: AnyStore, keys: &[&str]| Oracle {
             sessions: build(store, keys),
             counter: counter.clone(),
             clock: clock.clone(),
+            is_thorough: setting.near,
         };
         let keys: &[&str] = match setting.configuration {
             Configuration::OldKey => &[KEY, OLD_KEY],
@@ -66,17 +75,30 @@ impl<S: Store> Stage<S> {
         let watcher = oracle(before.clone(), keys);
         let sessions = build(before.clone(), &keys[keys.len() - 1..]);
         let start = set_up(setting, &sessions, &before, &watcher);
-        let instances = (0..MAX_REQUESTS).map(|_| build(AnyStore::new(store.clone()), keys));
-        let instances = instances.collect();
+        let instances = match setting.near {
+            false => (0..MAX_REQUESTS)
+                .map(|_| build(AnyStore::new(store.clone()), keys))
+                .collect(),
+            true => (0..NEAR_INSTANCES)
+                .map(|number| {
+                    let store = AnyStore::new(store.of_instance(number));
+                    let near_cache = NearCache::new().lease(LEASE);
+                    let builder = builder(store, keys).near_cache(near_cache);
+                    builder.build().expect("valid")
+                })
+                .collect(),
+        };
         let oracle = oracle(AnyStore::new(store.silent()), keys);
         Self {
             clock,
             counter,
             store,
             instances,
+            feeds,
             oracle,
             start,
             is_indexed: setting.indexing.is_some(),
+            is_near: setting.near,
         }
     }
 
@@ -100,6 +122,17 @@ impl<S: Store> Stage<S> {
             }
         }
         self.store.replace(fresh);
+        if self.is_near {
+            self.feeds.restart();
+            for sessions in &self.instances {
+                for token in self.start.jar.tokens() {
+                    let opened = point::run_to_end(sessions.open(&token));
+                    assert!(opened.is_ok_and(|opened| opened.is_some()), "it is kept");
+                }
+            }
+            self.store.take_calls(&mut Vec::new());
+            self.feeds.forget();
+        }
     }
 
     /// Runs one history of a case.
@@ -134,9 +167,10 @@ impl<S: Store> Stage<S> {
             let client = Client {
                 exchange: exchange.clone(),
                 index,
-                sessions: match case.one_instance {
-                    true => self.instances[0].clone(),
-                    false => self.instances[index].clone(),
+                sessions: self.instances[case.instance(index)].clone(),
+                kept: match self.is_near {
+                    true => Footprint::reading(feeds::kept(case.instance(index))),
+                    false => Footprint::LOCAL,
                 },
                 first_number: case.first_number(index),
                 method: match case.safe_method {
@@ -156,6 +190,11 @@ impl<S: Store> Stage<S> {
             &exchange,
             &self.start.views,
             self.is_indexed,
+            self.is_near.then(|| Watcher {
+                feeds: &self.feeds,
+                instances: &self.instances,
+                tokens: self.start.jar.tokens().collect(),
+            }),
         );
         let end = executor::run(tasks.collect(), case.budget(), strategy, &mut observer);
         let (records, observed) = observer.finish();
@@ -164,13 +203,14 @@ impl<S: Store> Stage<S> {
             events,
             index_calls,
             directories,
+            glimpses,
         } = observed;
         let last_looks = match (end, self.is_indexed) {
             (executor::End::Complete, true) => self.last_looks(),
             _ => Vec::new(),
         };
         let exchange = exchange.borrow();
-        History {
+        let mut history = History {
             case,
             end,
             oracle: &self.oracle,
@@ -186,7 +226,14 @@ impl<S: Store> Stage<S> {
             directories,
             last_looks,
             now: self.clock.millis(),
+            heard: self.feeds.take_heard(),
+            glimpses,
+            hits: Vec::new(),
+        };
+        if self.is_near {
+            history.hits = hits::of(&history);
         }
+        history
     }
 
     /// Lists all sessions, when everything has stopped.

@@ -40,6 +40,9 @@ pub enum Verb {
     Discard,
     /// Reads the session again.
     Reload,
+    /// Asks the store for the session, whatever the near cache has. It loads the session if it is
+    /// the first call.
+    Fresh,
     /// Gives the session a longer idle and absolute timeout of its own.
     Extend,
     /// Takes its time.
@@ -72,6 +75,8 @@ impl Verb {
     ];
     /// The verbs of scripts that are sampled, in addition.
     pub const RARE: &'static [Self] = &[Self::Extend, Self::SetCookie, Self::Wait];
+    /// The verbs that make a difference with a near cache.
+    pub const OF_NEAR: &'static [Self] = &[Self::Fresh];
     /// The verbs that change what a session is listed under, beside logins.
     pub const OF_TAGS: &'static [Self] = &[Self::SetTag, Self::RemoveTag];
 
@@ -105,8 +110,8 @@ impl Verb {
             Self::SetCookie => session.set_cookie(|cookie| cookie.same_site(SameSite::Strict))?,
             Self::SetTag => session.set_tag(TAG.0, TAG.1)?,
             Self::RemoveTag => session.remove_tag(TAG.0)?,
-            // it is called on all sessions
-            Self::Do(_) => {}
+            // they are not called on the session
+            Self::Do(_) | Self::Fresh => {}
         }
         Ok(None)
     }
@@ -127,6 +132,7 @@ impl fmt::Display for Verb {
             Self::RequireUnchanged => "require_unchanged",
             Self::Discard => "discard",
             Self::Reload => "reload",
+            Self::Fresh => "fresh",
             Self::Extend => "extend",
             Self::SetCookie => "set_cookie",
             Self::Wait => "wait",
@@ -146,6 +152,7 @@ impl FromStr for Verb {
             .chain(Self::COMMON)
             .chain(Self::RARE)
             .chain(Self::OF_TAGS)
+            .chain(Self::OF_NEAR)
             .chain(&logins);
         match verbs.find(|verb| verb.to_string() == text) {
             Some(found) => Ok(*found),

@@ -71,6 +71,8 @@ pub struct View {
     pub seen: Seen,
     /// The latest secret that opens it.
     pub secret: [u8; 16],
+    /// Another one, if there is a near cache.
+    pub second: Option<[u8; 16]>,
     /// The life that its timeouts give it at this moment.
     pub life: Duration,
     /// The life that the store gives it.

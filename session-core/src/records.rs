@@ -32,7 +32,10 @@ impl Records {
 
     /// Reads a record from the store.
     pub(crate) async fn load(&self, id: &SessionId) -> Result<Option<Loaded>, StoreError> {
-        self.store.load(id).await
+        let loaded = self.store.load(id).await;
+        // it may show that a write of this instance was applied after its call had failed
+        self.changed(id);
+        loaded
     }
 
     pub(crate) async fn create(

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A file has a title, the line `explore: users` if the parts about the sessions of a user suffice,
-//! and one or more replacements: `--- FILE`, the text, `+++`, the new
+//! or `explore: near` if those with near caches do, and one or more replacements: `--- FILE`, the text, `+++`, the new
 //! text, `===`. The text must occur exactly once in the file.
 
 use std::{
@@ -22,8 +22,8 @@ use anyhow::{Context, bail, ensure};
 struct Defect {
     name: String,
     title: String,
-    /// It concerns the sessions of a user alone.
-    only_users: bool,
+    /// The option of the explorer that selects the parts that suffice.
+    only: Option<&'static str>,
     replacements: Vec<Replacement>,
 }
 
@@ -85,7 +85,11 @@ fn read(file: &Path) -> anyhow::Result<Defect> {
     let mut defect = Defect {
         name: stem.to_string_lossy().into_owned(),
         title: text.lines().next().unwrap_or_default().to_owned(),
-        only_users: text.lines().nth(1) == Some("explore: users"),
+        only: match text.lines().nth(1) {
+            Some("explore: users") => Some("--users"),
+            Some("explore: near") => Some("--near"),
+            _ => None,
+        },
         replacements: Vec::new(),
     };
     let mut rest = text.as_str();
@@ -215,7 +219,7 @@ fn explore(root: &Path, copy: &Path, defect: &Defect) -> anyhow::Result<String> 
     ensure!(built.success(), "it does not compile");
     let output = Command::new(target.join("release/explorer"))
         .args(["--until-failure", "--summary"])
-        .args(defect.only_users.then_some("--users"))
+        .args(defect.only)
         .output()?;
     let line = String::from_utf8_lossy(&output.stdout);
     Ok(line.trim().to_owned())

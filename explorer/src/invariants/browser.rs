@@ -284,6 +284,7 @@ fn only_login(request: &RequestLog) -> Option<Principal> {
             | Verb::Do(_)
             | Verb::Reload => return None,
             Verb::Read
+            | Verb::Fresh
             | Verb::Write
             | Verb::Update
             | Verb::Touch

@@ -68,7 +68,7 @@ fn committed_login(script: &Script) -> Option<Principal> {
         match verb {
             Verb::LogIn(principal) => (login, saved) = (Some(*principal), false),
             Verb::Save => saved = true,
-            Verb::Read | Verb::Wait | Verb::Do(_) => {}
+            Verb::Read | Verb::Fresh | Verb::Wait | Verb::Do(_) => {}
             Verb::Write
             | Verb::Update
             | Verb::Touch
@@ -164,6 +164,7 @@ impl Part {
                 // part of the login
                 Verb::Renew if script.logs_in() && !saves => {}
                 Verb::Read
+                | Verb::Fresh
                 | Verb::Write
                 | Verb::Update
                 | Verb::Touch

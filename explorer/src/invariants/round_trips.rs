@@ -6,6 +6,7 @@ use crate::{
     case::Indexing,
     evidence::Evidence,
     history::{History, RequestLog},
+    hits,
     verb::Verb,
     view::View,
     whose::Whose,
@@ -105,14 +106,31 @@ fn is_alone(history: &History<'_>, owner: usize) -> bool {
         && !others.any(|other| (first..last).contains(&&other.call.step))
 }
 
+/// Whether what a near cache has answered a request with had not changed when it called the store.
+fn is_current(history: &History<'_>, owner: usize) -> bool {
+    let Some(load) = history.load_of(owner) else {
+        return false;
+    };
+    let first = history.calls_of(owner).next();
+    let until = first.map_or(u32::MAX, |first| first.call.step);
+    let mut changes = history.applied.iter();
+    changes.all(|applied| {
+        let call = &applied.call;
+        let is_between = call.step > load.call.step && call.step < until;
+        call.id != load.call.id || !call.changed() || !is_between
+    })
+}
+
 /// How many calls a request needs at most.
 fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
     let load = history.load_of(owner);
     let opened = load.is_some_and(|applied| applied.token_opens);
     // a login looks at a session that its token was superseded in
     let superseded = load.is_some_and(|applied| applied.before.is_some() && !applied.token_opens);
+    let kept = hits::token(history, owner).is_some();
     let mut calls = match request.script.0.is_empty() {
         true => 0,
+        false if kept && is_current(history, owner) => 0,
         false => request.tokens.len(),
     };
     calls += usize::from(superseded && request.script.logs_in());
@@ -154,6 +172,8 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
                 calls += usize::from(pending.ends) + 1;
                 pending = Pending::default();
             }
+            // the first call is the load
+            Verb::Fresh => calls += usize::from(kept),
             Verb::Do(_) | Verb::Read | Verb::RequireUnchanged | Verb::Discard | Verb::Wait => {}
         }
     }

@@ -103,7 +103,12 @@ fn changes_nothing(request: &RequestLog) -> bool {
     verbs.all(|verb| {
         matches!(
             verb,
-            Verb::Read | Verb::Touch | Verb::Save | Verb::RequireUnchanged | Verb::Wait
+            Verb::Read
+                | Verb::Fresh
+                | Verb::Touch
+                | Verb::Save
+                | Verb::RequireUnchanged
+                | Verb::Wait
         )
     })
 }
@@ -113,9 +118,12 @@ fn changes_nothing(request: &RequestLog) -> bool {
 fn is_strict(request: &RequestLog) -> bool {
     let mut verbs = request.script.0.iter();
     verbs.next() == Some(&Verb::RequireUnchanged)
-        && verbs
-            .clone()
-            .all(|verb| !matches!(verb, Verb::Save | Verb::Discard | Verb::Reload))
+        && verbs.clone().all(|verb| {
+            !matches!(
+                verb,
+                Verb::Save | Verb::Discard | Verb::Reload | Verb::Fresh
+            )
+        })
         && verbs.any(|verb| {
             matches!(
                 verb,

@@ -7,7 +7,7 @@ use session_core::{
     testing::{Call, ManualClock, TestStore},
 };
 
-use crate::visit::{Jar, builder, get, post, sessions, visit};
+use crate::visit::{Jar, builder, drop_after, get, post, sessions, visit};
 
 const COUNT: Key<u32> = Key::new("count");
 
@@ -441,20 +441,6 @@ async fn a_regeneration_that_was_dropped_is_completed_with_all_writes() {
         assert_eq!(store.inner().len(), 1, "dropped after {polls} polls");
     }
     assert!(was_dropped);
-}
-
-/// Polls a future so many times and drops it.
-async fn drop_after<F: Future>(polls: usize, future: F) {
-    let mut future = std::pin::pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(|context| {
-        if left == 0 || future.as_mut().poll(context).is_ready() {
-            return std::task::Poll::Ready(());
-        }
-        left -= 1;
-        std::task::Poll::Pending
-    })
-    .await;
 }
 
 #[tokio::test]

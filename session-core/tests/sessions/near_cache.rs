@@ -10,7 +10,7 @@ use session_core::{
     testing::{Call, ManualClock, TestStore},
 };
 
-use crate::visit::{Jar, Visit, builder, visit};
+use crate::visit::{Jar, Visit, builder, drop_after, visit};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(3);
@@ -29,8 +29,15 @@ async fn kept() -> Kept {
 }
 
 async fn kept_by(configure: impl Fn(Builder) -> Builder) -> Kept {
+    kept_in(|store| store, configure).await
+}
+
+async fn kept_in(
+    adapt: impl Fn(TestStore) -> TestStore,
+    configure: impl Fn(Builder) -> Builder,
+) -> Kept {
     let clock = ManualClock::default();
-    let store = TestStore::new(MemoryStore::with_clock(clock.clone()));
+    let store = adapt(TestStore::new(MemoryStore::with_clock(clock.clone())));
     let instance = || {
         let builder = builder(&store)
             .clock(clock.clone())
@@ -126,6 +133,25 @@ async fn an_instance_sees_its_own_write_whatever_is_announced() {
     assert!(kept.store.deliver_announcements() > 0);
     assert_eq!(kept.read(&kept.here).await, ann(2));
     assert_eq!(kept.store.take_calls(), [Call::Load]);
+}
+
+#[tokio::test]
+async fn an_instance_sees_a_write_whose_answer_it_did_not_wait_for() {
+    for (polls, calls) in [(0, vec![]), (1, vec![Call::Save]), (2, vec![Call::Save])] {
+        let kept = kept_in(TestStore::yielding, |builder| builder).await;
+        kept.store.hold_announcements();
+        let handle = kept.handle(&kept.here);
+        let session = handle.load().await.expect("no fault");
+        session.insert("a", &2).expect("accepted");
+        drop_after(polls, session.save()).await;
+        assert_eq!(kept.store.take_calls(), calls);
+        assert_eq!(kept.read(&kept.here).await, ann(1), "not acknowledged");
+        assert_eq!(kept.store.take_calls(), []);
+        let _ = session.save().await.expect("settled");
+        kept.store.take_calls();
+        assert_eq!(kept.read(&kept.here).await, ann(2), "{polls} polls");
+        assert_eq!(kept.store.take_calls(), [Call::Load]);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! One request without a socket: begin, load, do something, finish.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future, pin::pin, task::Poll};
 
 use http::{HeaderMap, Method, Request, Response, header};
 use session_core::{
@@ -144,4 +144,18 @@ pub(crate) async fn anonymous(sessions: &Sessions) -> Jar {
 /// To whom the session of a browser belongs.
 pub(crate) async fn principal(sessions: &Sessions, jar: &Jar) -> Option<String> {
     get(sessions, jar).await.session.principal()
+}
+
+/// Polls a future so many times and drops it.
+pub(crate) async fn drop_after<F: Future>(polls: usize, future: F) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    future::poll_fn(|context| {
+        if left == 0 || future.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        Poll::Pending
+    })
+    .await;
 }
