@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-pub(crate) const SCENARIOS: [&str; 10] = [
+pub(crate) const SCENARIOS: [&str; 11] = [
     "updates",
     "outage",
     "races",
