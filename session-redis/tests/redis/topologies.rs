@@ -349,11 +349,11 @@ async fn all_connections_leave_the_old_primary_when_one_finds_another() {
     name_primary(&old, 1);
     let url = format!("redis+sentinel://{}/sessions", sentinel.addr());
     let store = RedisStore::connect(&url).await.expect("a store");
-    // the spare connection has only been asked for its role
+    // the spare connection has only been asked which server it leads to
     eventually("the spare connection is made", async || {
         let _ = store.load(&id()).await;
         let clients = last_commands(&old);
-        let is_spare = |(command, _): &(String, String)| command == "role";
+        let is_spare = |(command, _): &(String, String)| command == "info";
         let complete = clients.len() == 2;
         if complete && !clients.iter().any(is_spare) {
             // it was made first, and used
@@ -364,7 +364,7 @@ async fn all_connections_leave_the_old_primary_when_one_finds_another() {
     .await;
     name_primary(&new, 2);
     let clients = last_commands(&old);
-    let spare = clients.iter().find(|(command, _)| command == "role");
+    let spare = clients.iter().find(|(command, _)| command == "info");
     let (_, spare) = spare.expect("the spare connection");
     let _: u64 = old.command(&["CLIENT", "KILL", "ID", spare]);
 

@@ -162,8 +162,9 @@ impl Seen {
         self.last = self.last.into_iter().chain(other.last).max();
     }
 
-    fn text(&self) -> String {
+    fn text(&self, ends: bool) -> String {
         match (self.first, self.last) {
+            (Some(_), Some(_)) if !ends => "to the end".to_owned(),
             (Some(first), Some(last)) => format!("{} ms", (last - first).as_millis()),
             _ => "never".to_owned(),
         }
@@ -333,8 +334,8 @@ async fn logouts(
         if journal { "on" } else { "off" }.to_owned(),
         said,
         back.to_string(),
-        own.text(),
-        others.text(),
+        own.text(journal),
+        others.text(journal),
     ])
 }
 
