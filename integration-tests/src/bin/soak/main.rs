@@ -60,7 +60,7 @@ enum Scenario {
     Revocation(revocation::Options),
     /// One of the processes of `revocation`, which starts it
     #[command(hide = true)]
-    Instance(demo::options::Options),
+    Instance(Box<demo::options::Options>),
     /// The memory, replication, snapshots and expiry of sessions
     Sizing(sizing::Options),
     /// What it costs Redis to announce changes of sessions to instances
