@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-pub(crate) const SCENARIOS: [&str; 9] = [
+pub(crate) const SCENARIOS: [&str; 10] = [
     "updates",
     "outage",
     "races",
@@ -13,6 +13,7 @@ pub(crate) const SCENARIOS: [&str; 9] = [
     "isolation",
     "overload",
     "users",
+    "coherence",
     "sizing",
     "tracking",
 ];

@@ -8,6 +8,7 @@
 //! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are
 //! started on free ports of the loopback interface and end with the run.
 
+mod coherence;
 mod isolation;
 mod load;
 mod outage;
@@ -51,6 +52,11 @@ enum Scenario {
     /// One of the processes of `users`, which starts it
     #[command(hide = true)]
     UsersWorker(users_worker::Options),
+    /// Near caches of many processes must never show what changed longer ago than the lease
+    Coherence(coherence::Options),
+    /// One of the processes of `coherence`, which starts it
+    #[command(hide = true)]
+    CoherenceWorker(coherence::worker::Options),
     /// The memory, replication, snapshots and expiry of sessions
     Sizing(sizing::Options),
     /// What it costs Redis to announce changes of sessions to instances
@@ -71,6 +77,8 @@ async fn main() -> ExitCode {
         Scenario::Overload(options) => overload::run(&options).await,
         Scenario::Users(options) => users::run(&options).await,
         Scenario::UsersWorker(options) => users_worker::run(&options).await,
+        Scenario::Coherence(options) => coherence::run(&options).await,
+        Scenario::CoherenceWorker(options) => coherence::worker::run(&options).await,
         Scenario::Sizing(options) => sizing::run(&options).await,
         Scenario::Tracking(options) => tracking::run(&options).await,
         Scenario::Worker(options) => worker::run(&options).await,
