@@ -9,6 +9,7 @@
 mod history;
 mod report;
 mod servers;
+mod tokens;
 mod verdict;
 pub(crate) mod worker;
 

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -22,7 +22,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::report::{Login, Report, Span, Token};
+use super::{
+    report::{Login, Report, Span, Token},
+    tokens::{Held, Tokens},
+};
 use crate::{
     Failure,
     user_history::Nanos,
@@ -70,12 +73,12 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         .signing_keys(keys())
         .near_cache(near_cache)
         .build()?;
-    let table = Arc::new(Table::of(options.users));
+    let tokens = Arc::new(Tokens::of(options.users));
     let (complete, first_tokens) = oneshot::channel();
     thread::spawn({
-        let table = table.clone();
+        let tokens = tokens.clone();
         move || {
-            if let Err(error) = table.listen(complete) {
+            if let Err(error) = tokens.listen(complete) {
                 eprintln!("a process does not hear of tokens any more: {error}");
             }
         }
@@ -86,7 +89,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         let share = |count| (0..count).filter(|n| n % options.tasks == task).count();
         let mut task = Task {
             sessions: sessions.clone(),
-            table: table.clone(),
+            tokens: tokens.clone(),
             process: options.number,
             processes: options.processes,
             source: options.number * 10_007 + task,
@@ -127,96 +130,9 @@ fn failure(error: &SessionError) -> Result<&'static str, Failure> {
     }
 }
 
-/// A token, and the cookie that contains it.
-#[derive(Clone)]
-struct Held {
-    token: Token,
-    cookie: Arc<str>,
-}
-
-/// The tokens of all users.
-struct Table(Mutex<Vec<Row>>);
-
-/// The tokens of one user.
-#[derive(Clone, Default)]
-struct Row {
-    newest: Option<Held>,
-    /// The one before, which a renewal has replaced or whose session has ended.
-    before: Option<Held>,
-    /// A task of this process renews it or ends its session.
-    busy: bool,
-}
-
-impl Table {
-    fn of(users: usize) -> Self {
-        Self(Mutex::new(vec![Row::default(); users]))
-    }
-
-    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads tokens from the standard input. Reports when every user has one.
-    fn listen(&self, complete: oneshot::Sender<()>) -> Result<(), Failure> {
-        let (users, mut complete) = (self.rows().len(), Some(complete));
-        for (number, line) in io::stdin().lines().enumerate() {
-            self.hear(&line?)?;
-            if number + 1 == users {
-                let _ = complete.take().map(|complete| complete.send(()));
-            }
-        }
-        Ok(())
-    }
-
-    fn hear(&self, line: &str) -> Result<(), Failure> {
-        match line.parse()? {
-            Report::Issued { token, cookie, .. } => self.add(Held {
-                token,
-                cookie: cookie.into(),
-            }),
-            other => return Err(format!("{other:?} is not a token").into()),
-        }
-        Ok(())
-    }
-
-    fn add(&self, held: Held) {
-        let row = &mut self.rows()[held.token.login.user];
-        let newest = row.newest.as_ref().map(|newest| newest.token);
-        if newest < Some(held.token) {
-            row.before = row.newest.replace(held);
-        }
-    }
-
-    /// The newest token of a user, or the one before it.
-    fn get(&self, user: usize, before: bool) -> Option<Held> {
-        let row = &self.rows()[user];
-        let before = row.before.as_ref().filter(|_| before);
-        before.or(row.newest.as_ref()).cloned()
-    }
-
-    /// Takes a session that this process may renew and end: that of this user or of one of the
-    /// next.
-    fn claim(&self, user: usize, may: impl Fn(Login) -> bool) -> Option<Held> {
-        let mut rows = self.rows();
-        let (first, rest) = rows.split_at_mut(user);
-        for row in rest.iter_mut().chain(first) {
-            let newest = row.newest.as_ref().filter(|_| !row.busy);
-            if let Some(held) = newest.filter(|held| may(held.token.login)) {
-                row.busy = true;
-                return Some(held.clone());
-            }
-        }
-        None
-    }
-
-    fn release(&self, user: usize) {
-        self.rows()[user].busy = false;
-    }
-}
-
 struct Task {
     sessions: Sessions,
-    table: Arc<Table>,
+    tokens: Arc<Tokens>,
     process: usize,
     processes: usize,
     source: usize,
@@ -268,9 +184,9 @@ impl Task {
     /// Sends a request that reads, one in five with the token before the newest. Returns whether
     /// there was an answer.
     async fn read(&mut self) -> Result<bool, Failure> {
-        let users = self.table.rows().len();
+        let users = self.tokens.users();
         let (user, before) = (self.roll(users), self.roll(5) == 0);
-        let Some(held) = self.table.get(user, before) else {
+        let Some(held) = self.tokens.get(user, before) else {
             return Err("a user has no token".into());
         };
         let begun = now();
@@ -298,13 +214,13 @@ impl Task {
 
     /// Sends a request that changes something. Returns whether it was acknowledged.
     async fn change(&mut self) -> Result<bool, Failure> {
-        let users = self.table.rows().len();
+        let users = self.tokens.users();
         let (user, kind) = (self.roll(users), self.roll(100));
         let (process, processes) = (self.process, self.processes);
         let may = |login: Login| (login.user + login.number as usize) % processes == process;
         let claimed = match kind {
             0..80 => None,
-            _ => self.table.claim(user, may),
+            _ => self.tokens.claim(user, may),
         };
         let Some(held) = claimed else {
             return self.write(user).await;
@@ -313,12 +229,12 @@ impl Task {
             0..92 => self.renew(&held).await,
             _ => self.log_out(&held).await,
         };
-        self.table.release(held.token.login.user);
+        self.tokens.release(held.token.login.user);
         done
     }
 
     async fn write(&self, user: usize) -> Result<bool, Failure> {
-        let held = self.table.get(user, false).ok_or("a user has no token")?;
+        let held = self.tokens.get(user, false).ok_or("a user has no token")?;
         let login = held.token.login;
         let begun = now();
         let visit = Visit::begin(&self.sessions, Some(&held.cookie));
@@ -451,7 +367,7 @@ impl Task {
     /// Reports a token, and uses it from now on.
     fn issue(&self, token: Token, begun: Nanos, cookie: String) -> Result<(), Failure> {
         let ended = now();
-        self.table.add(Held {
+        self.tokens.add(Held {
             token,
             cookie: cookie.as_str().into(),
         });
