@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 /// With their default counts they take minutes in all.
-pub(crate) const SCENARIOS: [&str; 11] = [
+pub(crate) const SCENARIOS: [&str; 12] = [
     "updates",
     "outage",
     "races",
@@ -15,6 +15,7 @@ pub(crate) const SCENARIOS: [&str; 11] = [
     "overload",
     "users",
     "revocation",
+    "coherence",
     "sizing",
     "tracking",
 ];

@@ -8,6 +8,7 @@
 //! The counts of a scenario are flags. With the defaults a scenario takes minutes. Servers are
 //! started on free ports of the loopback interface and end with the run.
 
+mod coherence;
 mod failover;
 mod failover_servers;
 mod isolation;
@@ -56,6 +57,11 @@ enum Scenario {
     /// One of the processes of `users`, which starts it
     #[command(hide = true)]
     UsersWorker(users_worker::Options),
+    /// Near caches of many processes must never show what changed longer ago than the lease
+    Coherence(coherence::Options),
+    /// One of the processes of `coherence`, which starts it
+    #[command(hide = true)]
+    CoherenceWorker(coherence::worker::Options),
     /// How long after a logout on one instance the streams of its session on another are closed
     Revocation(revocation::Options),
     /// One of the processes of `revocation`, which starts it
@@ -82,6 +88,8 @@ async fn main() -> ExitCode {
         Scenario::Overload(options) => overload::run(&options).await,
         Scenario::Users(options) => users::run(&options).await,
         Scenario::UsersWorker(options) => users_worker::run(&options).await,
+        Scenario::Coherence(options) => coherence::run(&options).await,
+        Scenario::CoherenceWorker(options) => coherence::worker::run(&options).await,
         Scenario::Revocation(options) => revocation::run(&options).await,
         Scenario::Instance(options) => revocation::Instance::serve(&options).await,
         Scenario::Sizing(options) => sizing::run(&options).await,
