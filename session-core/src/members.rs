@@ -171,6 +171,12 @@ async fn end_and_forget(
             Found::Unlabelled => return Ok(false),
             Found::Corrupt(error) => return Err(error.into()),
             Found::Absent => {
+                if in_doubt.is_some() {
+                    // the id is not used again, and a store that remembers what was ended has not
+                    // learned of it yet
+                    let destroyed = config.records.destroy(id, Destroy::any()).await;
+                    let _ = destroyed.map_err(SessionError::from_write)?;
+                }
                 let ended = in_doubt.map(|contents| tell(config, *id, reason, contents, removed));
                 return Ok(ended.is_some());
             }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::{
     changes::{AnyChanges, AnyFeed, Changes, Listener},
@@ -143,6 +143,8 @@ impl NearRecords {
             records: Cache::builder()
                 .max_capacity(options.max_bytes)
                 .weigher(weigh)
+                // the default policy may refuse a new record in favor of one that was popular
+                .eviction_policy(EvictionPolicy::lru())
                 .build(),
             hasher: RandomState::new(),
             parts: (0..PARTS).map(|_| Mutex::new(0)).collect(),
@@ -176,8 +178,14 @@ impl NearRecords {
 
     fn find(&self, id: &SessionId, now: Duration) -> Option<Current> {
         let entry = self.kept.records.get(id)?;
-        if entry.feed.silence()? > self.lease {
-            return None;
+        match entry.feed.silence() {
+            Some(silence) if silence <= self.lease => {}
+            Some(_) => return None,
+            None => {
+                // it would not be served again
+                self.kept.records.invalidate(id);
+                return None;
+            }
         }
         let Current {
             version,

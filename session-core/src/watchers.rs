@@ -20,7 +20,14 @@ pub(crate) struct Watchers {
 }
 
 #[derive(Default)]
-struct Watched(Mutex<HashMap<SessionId, watch::Sender<Signal>>>);
+struct Watched(Mutex<HashMap<SessionId, watch::Sender<Signals>>>);
+
+/// How many there were of each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Signals {
+    changes: u64,
+    interruptions: u64,
+}
 
 /// Why to look at a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +63,20 @@ impl Watchers {
         let mut watched = self.watched.lock();
         let sender = watched
             .entry(id)
-            .or_insert_with(|| watch::Sender::new(Signal::Changed));
+            .or_insert_with(|| watch::Sender::new(Signals::default()));
+        let signals = sender.subscribe();
+        let changes = signals.borrow().changes;
         Subscription {
             id,
-            signals: sender.subscribe(),
+            signals: Some(signals),
+            changes,
             watched: Arc::downgrade(&self.watched),
         }
     }
 }
 
 impl Watched {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, watch::Sender<Signal>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, watch::Sender<Signals>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,13 +84,13 @@ impl Watched {
 impl Listener for Watched {
     fn changed(&self, id: &SessionId) {
         if let Some(sender) = self.lock().get(id) {
-            sender.send_replace(Signal::Changed);
+            sender.send_modify(|signals| signals.changes += 1);
         }
     }
 
     fn interrupted(&self) {
         for sender in self.lock().values() {
-            sender.send_replace(Signal::Interrupted);
+            sender.send_modify(|signals| signals.interruptions += 1);
         }
     }
 }
@@ -88,22 +98,34 @@ impl Listener for Watched {
 /// Hears of the changes of one record.
 pub(crate) struct Subscription {
     id: SessionId,
-    signals: watch::Receiver<Signal>,
+    /// `None` once it was dropped.
+    signals: Option<watch::Receiver<Signals>>,
+    /// The changes that were noticed.
+    changes: u64,
     watched: Weak<Watched>,
 }
 
 impl Subscription {
     /// Forgets the signals so far.
     pub(crate) fn reset(&mut self) {
-        self.signals.mark_unchanged();
+        if let Some(signals) = &mut self.signals {
+            self.changes = signals.borrow_and_update().changes;
+        }
     }
 
     /// Waits for a signal since the last one, or since it was reset.
     pub(crate) async fn signal(&mut self) -> Signal {
-        match self.signals.changed().await {
-            Ok(()) => *self.signals.borrow_and_update(),
+        let Some(signals) = &mut self.signals else {
+            return std::future::pending().await;
+        };
+        if signals.changed().await.is_err() {
             // the sessions of this instance exist no more
-            Err(_) => std::future::pending().await,
+            return std::future::pending().await;
+        }
+        let Signals { changes, .. } = *signals.borrow_and_update();
+        match std::mem::replace(&mut self.changes, changes) == changes {
+            true => Signal::Interrupted,
+            false => Signal::Changed,
         }
     }
 }
@@ -114,7 +136,9 @@ impl Drop for Subscription {
             return;
         };
         let mut watched = watched.lock();
-        let is_last = |sender: &watch::Sender<Signal>| sender.receiver_count() == 1;
+        // under the lock, so that of two that are dropped at once the second is the last
+        self.signals = None;
+        let is_last = |sender: &watch::Sender<Signals>| sender.receiver_count() == 0;
         if watched.get(&self.id).is_some_and(is_last) {
             watched.remove(&self.id);
         }
@@ -145,6 +169,10 @@ mod tests {
             let signal = subscription.signal().now_or_never();
             assert_eq!(signal, Some(Signal::Interrupted));
         }
+        watchers.watched.changed(&id(1));
+        watchers.watched.interrupted();
+        let signal = first.signal().now_or_never();
+        assert_eq!(signal, Some(Signal::Changed), "no interruption hides it");
         watchers.watched.changed(&id(1));
         first.reset();
         assert_eq!(first.signal().now_or_never(), None);

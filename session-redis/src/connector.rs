@@ -219,7 +219,10 @@ impl Connector {
         if discard {
             *previous = None;
         }
-        let place = self.find_server().await?;
+        let place = self
+            .find_server()
+            .await
+            .inspect_err(|_| self.identity.unreachable())?;
         let reached = self.reach(&place, previous, Some(on_disconnect)).await;
         if reached.is_err() {
             self.identity.unreachable();

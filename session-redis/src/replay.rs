@@ -115,6 +115,8 @@ impl Replayer {
             // The time of the entries may be over before it is back. A task that is running has
             // not got its answers, or this is reported again.
             ServerNews::Unreachable if self.runs(&self.running()) => {}
+            // another connection may work, on which it is repeated then
+            ServerNews::Unreachable if self.has_replayed_lately() => {}
             ServerNews::Unreachable => self.request(),
         }
     }
@@ -174,6 +176,12 @@ impl Replayer {
         }
         running.seen_at = Some(Instant::now());
         true
+    }
+
+    /// Whether the time of the entries has begun anew, and is not nearly over.
+    fn has_replayed_lately(&self) -> bool {
+        let last = self.running().last.map(|last| last.elapsed());
+        last.is_some_and(|elapsed| elapsed < self.config.ended_journal / 2)
     }
 
     /// How long to wait after so many rounds that failed.

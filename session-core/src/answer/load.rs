@@ -268,10 +268,11 @@ impl Applier<'_, '_> {
                 | State::Regenerated { .. }
                 | State::Destroyed { .. }
                 | State::Superseded { .. }
-                | State::InDoubt(_)
                 | State::Gone,
                 _,
             ) => Ok(()),
+            // what is stored may be what this request wrote, or not
+            (State::InDoubt(_), _) => Err(SessionError::in_doubt()),
         };
         if let Err(error) = opened {
             self.progress.state = state;

@@ -272,8 +272,8 @@ impl Session {
     /// the store is lost, such as the end of a stolen session.
     ///
     /// Fewer replicas in time is no error. [`Outcome::replicas`](crate::Outcome::replicas) says how
-    /// many there were, and what to do about too few is up to the application: answer that the
-    /// logout may not hold, and let the user repeat it.
+    /// many there were, and what to do about too few is up to the application. Repeating the request
+    /// does not help: the session has ended, so there is nothing left to write and to wait for.
     /// [`Builder::confirm`](crate::Builder::confirm) asks for it in every request.
     ///
     /// # Examples
@@ -288,8 +288,8 @@ impl Session {
     ///     let outcome = session.save().await?;
     ///     Ok(match outcome.replicas {
     ///         // the session has ended, but a failover at this moment would bring it back
-    ///         Some(0) => StatusCode::SERVICE_UNAVAILABLE,
-    ///         // also with a store that has no replicas
+    ///         Some(0) => StatusCode::ACCEPTED,
+    ///         // also if nothing was written, or the store has no replicas
     ///         Some(_) | None => StatusCode::OK,
     ///     })
     /// }

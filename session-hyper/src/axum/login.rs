@@ -6,6 +6,7 @@ use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 
 use super::{rejection::SessionRejection, session::Session};
+use crate::ext::SessionRequestExt;
 
 /// Extracts the session of a user who is logged in, and who that is. Any other request is rejected
 /// with 401.
@@ -51,7 +52,8 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 ///
 /// For operations that ask for the password again, such as changing it (OWASP ASVS 5.0, 7.5.1 and
 /// 7.5.3). The user authenticates again by another
-/// [`log_in`](session_core::Session::log_in) as the same principal.
+/// [`log_in`](session_core::Session::log_in) as the same principal. A near cache is not asked: a
+/// session that has just ended on another instance is rejected.
 ///
 /// # Examples
 ///
@@ -76,8 +78,8 @@ impl<const SECONDS: u64> Deref for Fresh<SECONDS> {
 impl<const SECONDS: u64, S: Sync> FromRequestParts<S> for Fresh<SECONDS> {
     type Rejection = SessionRejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, SessionRejection> {
-        let Session(session) = Session::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionRejection> {
+        let session = parts.session().load_fresh().await?;
         let principal = session.require_fresh(Duration::from_secs(SECONDS))?;
         Ok(Self(Authenticated { principal, session }))
     }
