@@ -18,7 +18,7 @@ pub(crate) type Fields = SmallVec<[HeaderValue; 1]>;
 /// The `Cookie` fields of a request. HTTP/2 may split the header (RFC 9113 §8.2.3).
 pub(crate) fn fields(headers: &HeaderMap) -> Fields {
     let mut fields = Fields::new();
-    // `collect` costs a request without cookies 60 instructions of 900
+    // collecting an iterator costs a request without cookies 50 instructions of 900
     for field in headers.get_all(header::COOKIE) {
         fields.push(sensitive(field));
     }
