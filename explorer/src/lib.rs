@@ -35,10 +35,11 @@
 //! | `… -- --case 'anonymous: renew \| write'` | one case |
 //! | `… -- --case '…' --replay 0.2.1` | one history, as a table; a failure prints this command |
 //! | `… -- --users` | only what is about the sessions of a user |
+//! | `… -- --near` | only what is about instances with a near cache |
 //! | `… -- --flaws` | stores that break their contract, which the explorer must notice |
 //! | `cargo run --release -p explorer --bin defects` | the same for defects of session-core |
 //!
-//! The gate runs about 2.2 million histories. The defects are in `explorer/defects`, and
+//! The gate runs about 2.4 million histories. The defects are in `explorer/defects`, and
 //! `docs/EXPLORER.md` shows which promise each of them breaks. `cargo xtask explore` passes its
 //! options to the first program, and `cargo xtask explore --defects` runs the second.
 //!
@@ -50,6 +51,10 @@
 //! first and runs each history from the beginning. Two events whose [`Footprint`]s do not conflict
 //! lead to the same history in either order; only one order is run. Randomness is counted and time
 //! stands still, so that a list of choices always gives the same history.
+//!
+//! With near caches, what each instance keeps is something that its requests share, and every
+//! announcement to an instance is an event. After each event that can matter, the explorer looks up
+//! on every instance what the tokens open that a client holds, without a call of the store.
 //!
 //! # Extending it
 //!
@@ -64,8 +69,8 @@
 //! * **An invariant**: a file in `invariants/` and a line in `invariants.rs`.
 //! * **A configuration or a situation**: a variant in `case.rs`, and how it begins in `stage.rs`.
 //! * **A call on the sessions of a user**: a variant of [`Deed`].
-//! * **Cases**: a part of the plan in `plan.rs`, or those about the sessions of a user in `users.rs`,
-//!   with the share of it that the gate runs.
+//! * **Cases**: a part of the plan in `plan.rs`, those about the sessions of a user in `users.rs`, and
+//!   those with near caches in `near.rs`, with the share of it that the gate runs.
 
 mod acknowledged;
 mod browser;

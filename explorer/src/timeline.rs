@@ -72,6 +72,15 @@ pub fn timeline(history: &History<'_>) -> String {
         let calls = history.applied.iter();
         let calls = calls.filter(|applied| applied.call.step == step);
         let calls: Vec<_> = calls.map(|applied| call(&mut names, applied)).collect();
+        let heard = history.heard.announcements.iter();
+        let heard = heard.filter(|one| one.ended == Some(step)).map(|one| {
+            let (instance, id) = (one.instance, names.id(one.id));
+            match one.lost {
+                true => format!("instance {instance} does not hear of {id}"),
+                false => format!("instance {instance} hears of {id}"),
+            }
+        });
+        let calls: Vec<_> = calls.into_iter().chain(heard).collect();
         let then = event
             .owner
             .map(|owner| consequences(&mut names, history, owner, step))

@@ -73,6 +73,9 @@ fn what_is_left_out_differs_only_in_the_order_of_unrelated_events() {
         "logged_in: destroy write | log_in(ann)",
         "anonymous: renew | log_in(bob)",
         "nobody: write | update",
+        "anonymous,near: fresh | update",
+        "anonymous,near,one_instance: renew | read",
+        "logged_in,near: destroy | log_in(ann)",
     ] {
         let case: Case = case.parse().expect("valid");
         let mut explorer = Explorer::default();
