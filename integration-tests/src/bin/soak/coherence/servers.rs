@@ -217,7 +217,11 @@ impl<'s> Injector<'s> {
             (Fault::FailOver, Servers::Sentinel(sentinels)) => {
                 let before = sentinels.primary();
                 before.wait_for_replica();
-                // until everybody knows the new one, which gets everything that was written
+                // one that still takes the replica for a primary would demote it again at once
+                wait_until("every sentinel knows that the replica is one", || {
+                    sentinels.sentinels.iter().all(knows_replica)
+                });
+                // nobody writes to the old one while its successor gets everything
                 let () = before.command(&["CLIENT", "PAUSE", "2000", "WRITE"]);
                 sentinels.fail_over();
                 before.wait_until_replica();
@@ -258,6 +262,17 @@ impl<'s> Injector<'s> {
         self.replaced.insert(primary, self.rolls);
         self.primaries = cluster.primaries();
     }
+}
+
+/// Whether a sentinel has seen that every replica is a replica. It looks every ten seconds.
+fn knows_replica(sentinel: &Redis) -> bool {
+    let words = ["SENTINEL", "REPLICAS", Sentinels::SERVICE];
+    let replicas = sentinel.try_command::<Vec<Vec<String>>>(&words);
+    let is_replica = |fields: &Vec<String>| {
+        let mut pairs = fields.chunks(2);
+        pairs.any(|pair| pair == ["role-reported", "slave"])
+    };
+    replicas.is_ok_and(|replicas| !replicas.is_empty() && replicas.iter().all(is_replica))
 }
 
 /// Whether all nodes say the same about primaries and slots, and that all is well.
