@@ -49,9 +49,10 @@ pub(crate) async fn look_up(
     let near = config.records.near();
     if let (Some(near), LoadMode::Normal | LoadMode::Peek) = (near, mode) {
         let now = config.now();
-        if let Some(kept) = near.get(&id, now.monotonic)
-            && let Judgement::Opens(base) = presented.judge(config, kept, now)
-        {
+        let kept = near.get(&id, now.monotonic);
+        let judged = kept.map(|kept| presented.judge(config, kept, now));
+        near.count(matches!(judged, Some(Judgement::Opens(_))));
+        if let Some(Judgement::Opens(base)) = judged {
             return Ok(Lookup::Found(base.kept()));
         }
     }

@@ -167,16 +167,6 @@ impl NearRecords {
 
     /// Returns the record of a session, as it was not longer ago than the lease.
     pub(crate) fn get(&self, id: &SessionId, now: Duration) -> Option<Current> {
-        let found = self.find(id, now);
-        let count = match found {
-            Some(_) => &self.hits,
-            None => &self.misses,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        found
-    }
-
-    fn find(&self, id: &SessionId, now: Duration) -> Option<Current> {
         let entry = self.kept.records.get(id)?;
         match entry.feed.silence() {
             Some(silence) if silence <= self.lease => {}
@@ -204,6 +194,15 @@ impl NearRecords {
             ttl,
             seen_at: now,
         })
+    }
+
+    /// A lookup was answered by a kept record, or it asks the store.
+    pub(crate) fn count(&self, is_hit: bool) {
+        let count = match is_hit {
+            true => &self.hits,
+            false => &self.misses,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A load of this record begins.

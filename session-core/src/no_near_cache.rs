@@ -22,6 +22,10 @@ impl NearRecords {
         match *self {}
     }
 
+    pub(crate) fn count(&self, _: bool) {
+        match *self {}
+    }
+
     pub(crate) fn begin(&self, _: &SessionId, _: &dyn Clock) -> Ticket {
         match *self {}
     }

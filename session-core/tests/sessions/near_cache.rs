@@ -213,6 +213,9 @@ async fn a_token_that_is_not_confirmed_is_looked_up_in_the_store() {
     kept.jar = old;
     assert_eq!(kept.read(&kept.here).await, (None, None));
     assert_eq!(kept.store.take_calls(), [Call::Load]);
+    // a lookup that asks the store is no hit, whatever is kept
+    let stats = kept.here.near_cache_stats().expect("a near cache");
+    assert_eq!((stats.hits, stats.misses), (1, 3));
 }
 
 #[tokio::test]
