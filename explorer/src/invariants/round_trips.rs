@@ -89,10 +89,12 @@ fn is_alone(history: &History<'_>, owner: usize) -> bool {
     let own = |applied: &&crate::history::Applied| applied.call.owner == owner;
     let mut calls = history.applied.iter().filter(own);
     let smooth = calls.all(|applied| applied.call.fault.is_none() && !applied.call.late);
-    let steps: Vec<u32> = history
-        .calls_of(owner)
-        .map(|applied| applied.call.step)
-        .collect();
+    // what a near cache has shown may have changed before the first call
+    let hit = history
+        .load_of(owner)
+        .filter(|_| hits::token(history, owner).is_some());
+    let calls = hit.into_iter().chain(history.calls_of(owner));
+    let steps: Vec<u32> = calls.map(|applied| applied.call.step).collect();
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return smooth;
     };
@@ -106,21 +108,6 @@ fn is_alone(history: &History<'_>, owner: usize) -> bool {
         && !others.any(|other| (first..last).contains(&&other.call.step))
 }
 
-/// Whether what a near cache has answered a request with had not changed when it called the store.
-fn is_current(history: &History<'_>, owner: usize) -> bool {
-    let Some(load) = history.load_of(owner) else {
-        return false;
-    };
-    let first = history.calls_of(owner).next();
-    let until = first.map_or(u32::MAX, |first| first.call.step);
-    let mut changes = history.applied.iter();
-    changes.all(|applied| {
-        let call = &applied.call;
-        let is_between = call.step > load.call.step && call.step < until;
-        call.id != load.call.id || !call.changed() || !is_between
-    })
-}
-
 /// How many calls a request needs at most.
 fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usize {
     let load = history.load_of(owner);
@@ -130,7 +117,7 @@ fn most_calls(history: &History<'_>, owner: usize, request: &RequestLog) -> usiz
     let kept = hits::token(history, owner).is_some();
     let mut calls = match request.script.0.is_empty() {
         true => 0,
-        false if kept && is_current(history, owner) => 0,
+        false if kept => 0,
         false => request.tokens.len(),
     };
     calls += usize::from(superseded && request.script.logs_in());
