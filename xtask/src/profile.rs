@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 use crate::programs;
 
 const BASELINE: &str = "xtask/profile-baseline.txt";
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "anonymous",
     "untouched",
     "load",
@@ -23,6 +23,7 @@ const KINDS: [&str; 16] = [
     "create",
     "login",
     "logout",
+    "near-read",
     "redis-load",
     "redis-read",
     "redis-touch",

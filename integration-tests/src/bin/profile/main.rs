@@ -2,7 +2,8 @@
 //! <times>`. `cargo xtask profile` runs it under callgrind.
 //!
 //! Entropy, time and the store's answers are fixed, so that two runs execute the same instructions.
-//! The kinds that begin with `redis-` are the same requests on the Redis store. Its server is a
+//! The kinds that begin with `near-` are the same requests with a near cache that keeps the record,
+//! those that begin with `redis-` the same requests on the Redis store. Its server is a
 //! task of the same single-threaded runtime behind a unix socket: a write is readable at the other
 //! end at once, so that the tasks take turns in a fixed order. The server's instructions are
 //! counted too.
@@ -22,7 +23,8 @@ use std::{
 
 use http::{Request, Response, header};
 use session_core::{
-    Clock, Entropy, EntropyError, Key, SessionError, SessionHandle, Sessions, SigningKeys, Store,
+    Builder, Clock, Entropy, EntropyError, Key, MemoryStore, NearCache, SessionError,
+    SessionHandle, Sessions, SigningKeys, Store,
 };
 
 use crate::{fake_redis::FakeRedis, slot::Slot};
@@ -38,18 +40,23 @@ fn main() {
         panic!("usage: profile <request> <times>")
     };
     let times: u32 = times.parse().expect("a number");
-    match kind.strip_prefix("redis-") {
-        None => ready(repeat(kind, times, Slot::new(remaining(kind)))),
-        Some(kind) => {
+    match kind.split_once('-') {
+        None => ready(repeat(kind, times, builder(Slot::new(remaining(kind))))),
+        Some(("near", kind)) => {
+            let near = builder(MemoryStore::new()).near_cache(NearCache::new());
+            ready(repeat(kind, times, near));
+        }
+        Some(("redis", kind)) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
                 let redis = FakeRedis::start(remaining(kind));
-                repeat(kind, times, redis.store()).await;
+                repeat(kind, times, builder(redis.store())).await;
             });
         }
+        Some(_) => panic!("unknown kind of request: {kind}"),
     }
 }
 
@@ -62,8 +69,8 @@ fn remaining(kind: &str) -> Duration {
     }
 }
 
-async fn repeat(kind: &str, times: u32, store: impl Store) {
-    let sessions = sessions(store);
+async fn repeat(kind: &str, times: u32, builder: Builder) {
+    let sessions = builder.build().expect("valid options");
     let cookie = create(&sessions).await;
     let with_cookie = Request::builder()
         .header(header::COOKIE, cookie)
@@ -159,15 +166,13 @@ async fn create(sessions: &Sessions) -> String {
     cookie.split(';').next().expect("a pair").to_owned()
 }
 
-fn sessions(store: impl Store) -> Sessions {
+fn builder(store: impl Store) -> Builder {
     let keys = SigningKeys::new(["0123456789abcdef0123456789abcdef"]).expect("long enough");
     Sessions::builder(store)
         .signing_keys(keys)
         .idle_timeout(HOUR)
         .insecure_entropy(Counting::default())
         .clock(Still)
-        .build()
-        .expect("valid options")
 }
 
 async fn finish(sessions: &Sessions, handle: &SessionHandle, response: &mut Response<()>) {
