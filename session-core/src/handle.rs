@@ -21,13 +21,13 @@ use crate::{
     error::{SessionError, SessionErrorKind},
     format::Verified,
     id::SessionId,
-    lookup::{self, Lookup},
+    lookup::{self, Candidate, Lookup},
     policy::LoadMode,
     presented::Presented,
     request_context::RequestContext,
     session::Session,
     shared::Shared,
-    state::{NewSession, Since, State},
+    state::{Base, NewSession, Since, State},
     token::SessionToken,
     transports::Transports,
 };
@@ -35,6 +35,9 @@ use crate::{
 /// How many of a request's signed tokens are looked up. A sibling subdomain can plant cookies (RFC
 /// 6265bis §8.6), but only such that this service has signed.
 const MAX_LOOKUPS: usize = 2;
+
+/// The tokens to look up after the first.
+type Others = SmallVec<[Verified; MAX_LOOKUPS - 1]>;
 
 /// The session of a request, not loaded yet.
 ///
@@ -266,7 +269,8 @@ impl SessionHandle {
     /// Closes the session, also if it is loaded later.
     pub(crate) fn close_session(&self) {
         let Some(inner) = &self.0 else { return };
-        if inner.closed.swap(true, Ordering::SeqCst) {
+        // asked first, because most requests are closed twice and a swap takes longer
+        if inner.closed.load(Ordering::SeqCst) || inner.closed.swap(true, Ordering::SeqCst) {
             return;
         }
         if let Some(session) = inner.session.get() {
@@ -287,6 +291,10 @@ impl Inner {
 
     /// Loads the session, unless somebody else does so meanwhile.
     async fn load(&self, mode: LoadMode) -> Result<&Session, SessionError> {
+        let first = match self.start.begin_load(mode)? {
+            BeginLoad::Done(session) => return Ok(self.keep(session, mode)),
+            BeginLoad::LookUp(first) => first,
+        };
         let _loading = self.loading.lock().await;
         if let Some(session) = self.loaded_with(mode) {
             return Ok(session);
@@ -294,11 +302,31 @@ impl Inner {
         let span = tracing::debug_span!("session.load");
         // the future is large, and instrumenting it moves it
         let session = match span.is_disabled() {
-            true => self.start.load(mode).await?,
-            false => self.start.load(mode).instrument(span).await?,
+            true => self.start.load(first, mode).await?,
+            false => self.start.load(first, mode).instrument(span).await?,
         };
-        Ok(self.session.get_or_init(|| session))
+        Ok(self.keep(session, mode))
     }
+
+    /// Keeps the session, unless somebody else has loaded it meanwhile.
+    fn keep(&self, session: Session, mode: LoadMode) -> &Session {
+        let mut is_first = false;
+        let kept = self.session.get_or_init(|| {
+            is_first = true;
+            session
+        });
+        if !is_first && mode.extends() {
+            kept.shared().cell.extend_life();
+        }
+        kept
+    }
+}
+
+/// How far a session is loaded without a call to the store.
+enum BeginLoad {
+    Done(Session),
+    /// This token has to be looked up first.
+    LookUp(Verified),
 }
 
 impl fmt::Debug for SessionHandle {
@@ -311,9 +339,8 @@ impl fmt::Debug for SessionHandle {
 }
 
 impl RequestStart {
-    /// The first signed token that opens a session wins; one that is superseded counts if none
-    /// does.
-    async fn load(&self, mode: LoadMode) -> Result<Session, SessionError> {
+    /// Loads the session as far as no call to the store is needed.
+    fn begin_load(&self, mode: LoadMode) -> Result<BeginLoad, SessionError> {
         if let Some(reason) = &self.invalid {
             return Err(SessionError::new(SessionErrorKind::Config, reason.as_str()));
         }
@@ -323,34 +350,76 @@ impl RequestStart {
                 "request is outside the session cookie's path",
             ));
         }
-        let transport = self.presented.transport();
-        let mut superseded = None;
-        for Verified {
-            token,
-            signed_by_old_key,
-        } in self.to_look_up()
-        {
-            match lookup::look_up(&self.config, &token, Some(transport), mode).await? {
-                Lookup::Found(base) => {
-                    let state = State::Unmodified {
-                        base,
-                        discarded: false,
-                    };
-                    let context = RequestContext {
-                        presented: Some(token.id()),
-                        signed_by_old_key,
-                        transport,
-                        ..self.context()
-                    };
-                    return Ok(self.session(context, state));
-                }
+        let Some(first) = self.verified().next() else {
+            return self.without_session(None).map(BeginLoad::Done);
+        };
+        let kept = lookup::look_up_kept(&self.config, self.candidate(&first, mode));
+        Ok(match kept {
+            Some(base) => BeginLoad::Done(self.opened(&first, base)),
+            None => BeginLoad::LookUp(first),
+        })
+    }
+
+    /// Loads the session from the store. The first signed token that opens one wins; one that is
+    /// superseded counts if none does.
+    async fn load(&self, first: Verified, mode: LoadMode) -> Result<Session, SessionError> {
+        let superseded = match lookup::look_up(&self.config, self.candidate(&first, mode)).await? {
+            Lookup::Found(base) => return Ok(self.opened(&first, base)),
+            Lookup::Superseded(since) => Some((first.token.clone(), since)),
+            Lookup::NotFound => None,
+        };
+        let others = self.others(&first.token);
+        if others.is_empty() {
+            return self.without_session(superseded);
+        }
+        // boxed, because it is rare and would make the future of every handler larger
+        Box::pin(self.load_other(others, superseded, mode)).await
+    }
+
+    async fn load_other(
+        &self,
+        others: Others,
+        mut superseded: Option<(SessionToken, Since)>,
+        mode: LoadMode,
+    ) -> Result<Session, SessionError> {
+        for other in others {
+            let candidate = self.candidate(&other, mode);
+            let lookup = match lookup::look_up_kept(&self.config, candidate) {
+                Some(base) => Lookup::Found(base),
+                None => lookup::look_up(&self.config, candidate).await?,
+            };
+            match lookup {
+                Lookup::Found(base) => return Ok(self.opened(&other, base)),
                 Lookup::Superseded(since) => {
-                    superseded.get_or_insert((token, since));
+                    superseded.get_or_insert((other.token, since));
                 }
                 Lookup::NotFound => {}
             }
         }
         self.without_session(superseded)
+    }
+
+    fn candidate<'t>(&self, verified: &'t Verified, mode: LoadMode) -> Candidate<'t> {
+        Candidate {
+            token: &verified.token,
+            transport: Some(self.presented.transport()),
+            mode,
+        }
+    }
+
+    /// The session that a token opens.
+    fn opened(&self, verified: &Verified, base: Arc<Base>) -> Session {
+        let context = RequestContext {
+            presented: Some(verified.token.id()),
+            signed_by_old_key: verified.signed_by_old_key,
+            transport: self.presented.transport(),
+            ..self.context()
+        };
+        let state = State::Unmodified {
+            base,
+            discarded: false,
+        };
+        self.session(context, state)
     }
 
     fn without_session(
@@ -404,23 +473,24 @@ impl RequestStart {
         }
     }
 
-    /// The tokens to look up.
-    fn to_look_up(&self) -> SmallVec<[Verified; MAX_LOOKUPS]> {
-        let mut tokens = SmallVec::<[Verified; MAX_LOOKUPS]>::new();
+    /// The tokens to look up if the first opens nothing.
+    fn others(&self, first: &SessionToken) -> Others {
+        let mut others = Others::new();
         for verified in self.verified() {
-            if tokens.iter().any(|seen| seen.token == verified.token) {
+            let is_same = |seen: &Verified| seen.token == verified.token;
+            if verified.token == *first || others.iter().any(is_same) {
                 continue;
             }
-            if tokens.len() == MAX_LOOKUPS {
+            if others.len() == MAX_LOOKUPS - 1 {
                 tracing::debug!(
                     cookie = self.cookie.name(),
                     "more signed session cookies than are looked up"
                 );
                 break;
             }
-            tokens.push(verified);
+            others.push(verified);
         }
-        tokens
+        others
     }
 
     /// The tokens whose signature is right, in the order sent.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    body::Transport,
+    body::{Body, Transport},
     changes::{Changes, Watched},
-    clock::{Millis, Now},
+    clock::Millis,
     config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
@@ -29,34 +29,41 @@ pub(crate) enum Lookup {
     NotFound,
 }
 
-/// Looks a token up. One that a client presents opens only a session of the transport that it came
-/// by.
+/// A token that may open a session, and how it was presented.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'t> {
+    pub(crate) token: &'t SessionToken,
+    /// One that a client presents opens only a session of the transport that it came by.
+    pub(crate) transport: Option<Transport>,
+    pub(crate) mode: LoadMode,
+}
+
+/// Looks a token up among the records that are kept in the process.
 ///
-/// A record that is kept in the process may only confirm the token. Whatever speaks against the
-/// token, the store is asked.
+/// They may only confirm the token: whatever speaks against it, the store is to be asked.
+pub(crate) fn look_up_kept(config: &Config, candidate: Candidate<'_>) -> Option<Arc<Base>> {
+    let near = config.records.near()?;
+    let token = match candidate.mode {
+        LoadMode::Normal | LoadMode::Peek => candidate.token,
+        LoadMode::Fresh => return None,
+    };
+    let now = config.now();
+    let opened = near.get(&token.id(), now.monotonic).filter(|kept| {
+        let judgement = candidate.judge(config, kept.body(), now.wall);
+        matches!(judgement, Judgement::Opens)
+    });
+    near.count(opened.is_some());
+    let current = opened?.current(now.monotonic);
+    Some(Base::kept(token.clone(), current, candidate.mode.extends()))
+}
+
+/// Looks a token up in the store.
 pub(crate) async fn look_up(
     config: &Config,
-    token: &SessionToken,
-    transport: Option<Transport>,
-    mode: LoadMode,
+    candidate: Candidate<'_>,
 ) -> Result<Lookup, SessionError> {
-    let id = token.id();
-    let presented = Presented {
-        token,
-        transport,
-        extends: mode.extends(),
-    };
-    let near = config.records.near();
-    if let (Some(near), LoadMode::Normal | LoadMode::Peek) = (near, mode) {
-        let now = config.now();
-        let kept = near.get(&id, now.monotonic);
-        let judged = kept.map(|kept| presented.judge(config, kept, now));
-        near.count(matches!(judged, Some(Judgement::Opens(_))));
-        if let Some(Judgement::Opens(base)) = judged {
-            return Ok(Lookup::Found(base.kept()));
-        }
-    }
-    let read = match near {
+    let id = candidate.token.id();
+    let read = match config.records.near() {
         Some(near) => load_and_keep(config, near, &id).await,
         None => load(config, &id).await,
     };
@@ -76,16 +83,15 @@ pub(crate) async fn look_up(
         }
         Err(error) => return Err(error),
     };
-    // the monotonic clock was read when the store had answered
-    let now = Now {
-        wall: Millis::of(config.clock.now()),
-        monotonic: current.seen_at,
-    };
-    Ok(match presented.judge(config, current, now) {
-        Judgement::Opens(base) => Lookup::Found(Arc::new(base)),
-        Judgement::Superseded(base) => {
+    let now = Millis::of(config.clock.now());
+    Ok(match candidate.judge(config, &current.body, now) {
+        Judgement::Opens => {
+            let extends = candidate.mode.extends();
+            Lookup::Found(Base::opened(candidate.token.clone(), current, extends))
+        }
+        Judgement::Superseded => {
             tracing::info!(session.id = %id, "session token is superseded or has a wrong secret");
-            Lookup::Superseded(since(config, &base, now))
+            Lookup::Superseded(since(config, &current.body, now))
         }
         Judgement::OtherTransport => {
             tracing::info!(session.id = %id, "session token was presented on another transport");
@@ -98,24 +104,16 @@ pub(crate) async fn look_up(
     })
 }
 
-/// A token, and how it was presented.
-struct Presented<'t> {
-    token: &'t SessionToken,
-    transport: Option<Transport>,
-    extends: bool,
-}
-
 /// What a record says about a token.
 enum Judgement {
-    Opens(Base),
-    Superseded(Base),
+    Opens,
+    Superseded,
     OtherTransport,
     TooOld,
 }
 
-impl Presented<'_> {
-    fn judge(&self, config: &Config, current: Current, now: Now) -> Judgement {
-        let body = &current.body;
+impl Candidate<'_> {
+    fn judge(&self, config: &Config, body: &Body, now: Millis) -> Judgement {
         if self
             .transport
             .is_some_and(|transport| transport != body.transport)
@@ -123,22 +121,21 @@ impl Presented<'_> {
             return Judgement::OtherTransport;
         }
         let absolute = config.policy.timeouts.absolute(&body.contents.lifetime);
-        if absolute.is_some_and(|absolute| body.age(now.wall) >= absolute) {
+        if absolute.is_some_and(|absolute| body.age(now) >= absolute) {
             return Judgement::TooOld;
         }
-        let base = Base::read(self.token.clone(), current, self.extends);
-        match base.is_superseded() {
-            true => Judgement::Superseded(base),
-            false => Judgement::Opens(base),
+        match body.secrets.contain(&self.token.secret().hash()) {
+            true => Judgement::Opens,
+            false => Judgement::Superseded,
         }
     }
 }
 
 /// The time of the renewal comes from the clock of the instance that wrote it; one in the future
 /// counts as just now.
-fn since(config: &Config, base: &Base, now: Now) -> Since {
-    match base.body.renewed_at {
-        Some(renewed_at) if now.wall.since(renewed_at) < config.policy.supersede_grace => {
+fn since(config: &Config, body: &Body, now: Millis) -> Since {
+    match body.renewed_at {
+        Some(renewed_at) if now.since(renewed_at) < config.policy.supersede_grace => {
             Since::JustBeforeLoad
         }
         Some(_) | None => Since::LongBeforeLoad,
@@ -234,7 +231,12 @@ mod tests {
             (Some(Transport::Cookie), true),
             (Some(Transport::Bearer), false),
         ] {
-            let lookup = look_up(sessions.config(), &token, transport, LoadMode::Normal).await;
+            let candidate = Candidate {
+                token: &token,
+                transport,
+                mode: LoadMode::Normal,
+            };
+            let lookup = look_up(sessions.config(), candidate).await;
             let found = matches!(lookup, Ok(Lookup::Found(_)));
             assert_eq!(found, opens, "{transport:?}");
         }

@@ -13,6 +13,7 @@ use std::{
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::{
+    body::Body,
     changes::{AnyChanges, AnyFeed, Changes, Listener},
     clock::Clock,
     id::SessionId,
@@ -127,6 +128,29 @@ struct Entry {
     feed: AnyFeed,
 }
 
+/// A record that is kept.
+pub(crate) struct NearRecord {
+    entry: Arc<Entry>,
+    /// The life that is left.
+    ttl: Option<Duration>,
+}
+
+impl NearRecord {
+    pub(crate) fn body(&self) -> &Body {
+        &self.entry.current.body
+    }
+
+    /// A copy, as of now.
+    pub(crate) fn current(&self, now: Duration) -> Current {
+        Current {
+            version: self.entry.current.version,
+            body: self.entry.current.body.clone(),
+            ttl: self.ttl,
+            seen_at: now,
+        }
+    }
+}
+
 /// Remembers what was known when a load began.
 pub(crate) struct Ticket {
     part: usize,
@@ -166,7 +190,7 @@ impl NearRecords {
     }
 
     /// Returns the record of a session, as it was not longer ago than the lease.
-    pub(crate) fn get(&self, id: &SessionId, now: Duration) -> Option<Current> {
+    pub(crate) fn get(&self, id: &SessionId, now: Duration) -> Option<NearRecord> {
         let entry = self.kept.records.get(id)?;
         match entry.feed.silence() {
             Some(silence) if silence <= self.lease => {}
@@ -177,23 +201,14 @@ impl NearRecords {
                 return None;
             }
         }
-        let Current {
-            version,
-            body,
-            ttl,
-            seen_at,
-        } = &entry.current;
-        let age = now.saturating_sub(*seen_at);
-        let ttl = match ttl {
-            Some(ttl) => Some(ttl.checked_sub(age).filter(|left| !left.is_zero())?),
+        let ttl = match entry.current.ttl {
+            Some(ttl) => {
+                let age = now.saturating_sub(entry.current.seen_at);
+                Some(ttl.checked_sub(age).filter(|left| !left.is_zero())?)
+            }
             None => None,
         };
-        Some(Current {
-            version: *version,
-            body: body.clone(),
-            ttl,
-            seen_at: now,
-        })
+        Some(NearRecord { entry, ttl })
     }
 
     /// A lookup was answered by a kept record, or it asks the store.
@@ -280,7 +295,7 @@ impl Listener for Kept {
 mod tests {
     use super::*;
     use crate::{
-        body::{Body, Secrets, Transport},
+        body::{Secrets, Transport},
         clock::{Millis, SystemClock},
         memory::MemoryStore,
         record::Version,
@@ -329,8 +344,8 @@ mod tests {
     }
 
     fn kept(records: &NearRecords, id: SessionId) -> Option<u8> {
-        let current = records.get(&id, Duration::ZERO)?;
-        Some(current.version.as_bytes()[0])
+        let kept = records.get(&id, Duration::ZERO)?;
+        Some(kept.current(Duration::ZERO).version.as_bytes()[0])
     }
 
     #[test]

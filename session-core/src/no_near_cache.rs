@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    body::Body,
     changes::{AnyChanges, AnyFeed},
     clock::Clock,
     id::SessionId,
@@ -11,6 +12,18 @@ use crate::{
 
 pub(crate) enum NearRecords {}
 
+pub(crate) enum NearRecord {}
+
+impl NearRecord {
+    pub(crate) fn body(&self) -> &Body {
+        match *self {}
+    }
+
+    pub(crate) fn current(&self, _: Duration) -> Current {
+        match *self {}
+    }
+}
+
 pub(crate) struct Ticket;
 
 impl NearRecords {
@@ -18,7 +31,7 @@ impl NearRecords {
         match *self {}
     }
 
-    pub(crate) fn get(&self, _: &SessionId, _: Duration) -> Option<Current> {
+    pub(crate) fn get(&self, _: &SessionId, _: Duration) -> Option<NearRecord> {
         match *self {}
     }
 

@@ -19,7 +19,7 @@ use crate::{
     handle::{RequestStart, SessionHandle},
     health::Health,
     id::SessionId,
-    lookup::{self, Lookup},
+    lookup::{self, Candidate, Lookup},
     outcome::{EndReason, Outcome},
     policy::LoadMode,
     presented::Presented,
@@ -151,22 +151,26 @@ impl Sessions {
     ///
     /// As [`SessionHandle::load`].
     pub async fn open(&self, token: &SessionToken) -> Result<Option<Session>, SessionError> {
-        match lookup::look_up(&self.0, token, None, LoadMode::Normal).await? {
-            Lookup::Found(base) => {
-                let (cookie, transport) = (self.0.cookie.clone(), base.body.transport);
-                let request = RequestContext::outside(cookie, token.id(), transport);
-                let state = State::Unmodified {
-                    base,
-                    discarded: false,
-                };
-                Ok(Some(Session::new(Shared::new(
-                    self.0.clone(),
-                    request,
-                    state,
-                ))))
-            }
-            Lookup::Superseded(_) | Lookup::NotFound => Ok(None),
-        }
+        let candidate = Candidate {
+            token,
+            transport: None,
+            mode: LoadMode::Normal,
+        };
+        let base = match lookup::look_up_kept(&self.0, candidate) {
+            Some(base) => base,
+            None => match lookup::look_up(&self.0, candidate).await? {
+                Lookup::Found(base) => base,
+                Lookup::Superseded(_) | Lookup::NotFound => return Ok(None),
+            },
+        };
+        let (cookie, transport) = (self.0.cookie.clone(), base.body.transport);
+        let request = RequestContext::outside(cookie, token.id(), transport);
+        let state = State::Unmodified {
+            base,
+            discarded: false,
+        };
+        let shared = Shared::new(self.0.clone(), request, state);
+        Ok(Some(Session::new(shared)))
     }
 
     /// Ends a session by its id, without holding its token. Succeeds if there is none, and is then

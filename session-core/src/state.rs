@@ -132,9 +132,17 @@ impl Base {
         Self::with(token, current, superseded, extends)
     }
 
+    /// A record that was read with this token, which opens it.
+    pub(crate) fn opened(token: SessionToken, current: Current, extends: bool) -> Arc<Self> {
+        Arc::new(Self::with(token, current, false, extends))
+    }
+
     /// The same, of a record that was kept in the process.
-    pub(crate) fn kept(self) -> Arc<Self> {
-        Arc::new(Self { kept: true, ..self })
+    pub(crate) fn kept(token: SessionToken, current: Current, extends: bool) -> Arc<Self> {
+        Arc::new(Self {
+            kept: true,
+            ..Self::with(token, current, false, extends)
+        })
     }
 
     /// Whether what is stored may be newer than what was read.

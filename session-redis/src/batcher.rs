@@ -225,7 +225,8 @@ async fn collect(
         }
         let batch = mem::replace(&mut batch, Vec::with_capacity(MAX_BATCH));
         let pipeline = InFlight::new(shared.clone());
-        tokio::spawn(pipeline.flush(batch, connection.clone()));
+        // boxed, because a spawn moves a future several times, and this one is large
+        tokio::spawn(Box::pin(pipeline.flush(batch, connection.clone())));
     }
 }
 

@@ -36,9 +36,11 @@ impl FakeRedis {
         Self { socket }
     }
 
-    /// A store that connects to this server.
+    /// A store that connects to this server. It does not remember which sessions have ended, because
+    /// one is ended again and again here.
     pub(crate) fn store(&self) -> RedisStore {
-        RedisStore::lazy(RedisConfig::unix(&self.socket)).expect("a valid configuration")
+        let config = RedisConfig::unix(&self.socket).ended_journal(Duration::ZERO);
+        RedisStore::lazy(config).expect("a valid configuration")
     }
 }
 
