@@ -300,6 +300,30 @@ async fn the_load_mode_of_a_request_can_be_fresh() {
     assert_eq!(kept.read(&kept.here).await, (None, None));
 }
 
+/// Both get the same session, and the request extends its life because one of them does.
+#[tokio::test]
+async fn a_load_that_needs_no_call_does_not_wait_for_one_that_does() {
+    let kept = kept().await;
+    kept.clock.advance(10 * MINUTE);
+    let handle = kept.handle(&kept.here);
+    let gate = kept.store.hold(Call::Load);
+    let fresh = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.load_fresh().await }
+    });
+    gate.arrived().await;
+    let peeked = handle.peek().await.expect("no fault");
+    assert_eq!(seen(&peeked), ann(1));
+    gate.open();
+    let fresh = fresh.await.expect("no panic").expect("no fault");
+    assert_eq!(seen(&fresh), ann(1));
+    let result = kept.here.finish(&handle, &mut Response::new(())).await;
+    assert!(result.expect("no fault").touched);
+    // the record that was peeked at is compared with the stored one
+    let calls = [Call::Load, Call::Load, Call::Touch];
+    assert_eq!(kept.store.take_calls(), calls);
+}
+
 #[tokio::test]
 async fn a_fresh_load_after_another_one_finds_what_is_stored() {
     let mut kept = kept().await;
