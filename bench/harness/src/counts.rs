@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -57,9 +57,7 @@ pub(crate) fn run(
 fn count(machine: &Machine, server: &Server, redis: &mut Redis) -> anyhow::Result<Count> {
     redis.clear()?;
     let process = Process::server(machine, server, &redis.url())?;
-    let mut client = Client {
-        stream: TcpStream::connect(process.address)?,
-    };
+    let mut client = Client::connect(process.address)?;
     let mut scenes = BTreeMap::new();
     // whatever is done once (connections, scripts, shapes) is done before counting
     for route in [Route::Login, Route::Anonymous] {
@@ -182,23 +180,30 @@ fn forge(cookie: &str) -> String {
     cookie.replacen(longest, &forged, 1)
 }
 
-struct Client {
+/// A client with one connection, which waits for each answer.
+pub(crate) struct Client {
     stream: TcpStream,
 }
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     head: Vec<u8>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Client {
-    fn login(&mut self) -> anyhow::Result<String> {
+    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self {
+            stream: TcpStream::connect(address)?,
+        })
+    }
+
+    pub(crate) fn login(&mut self) -> anyhow::Result<String> {
         let answer = self.send(Route::Login, None)?;
         http::cookie(&answer.head).context("a login sets no cookie")
     }
 
-    fn send(&mut self, route: Route, cookie: Option<&str>) -> anyhow::Result<Answer> {
+    pub(crate) fn send(&mut self, route: Route, cookie: Option<&str>) -> anyhow::Result<Answer> {
         let mut request = Vec::new();
         http::write_request(&mut request, route, "", cookie);
         self.stream.write_all(&request)?;

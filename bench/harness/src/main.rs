@@ -11,6 +11,7 @@ mod counts;
 mod http;
 mod load;
 mod machine;
+mod near;
 mod options;
 mod process;
 mod redis;
@@ -57,6 +58,7 @@ fn main() -> anyhow::Result<()> {
     };
     if !options.skip_counts {
         counts::run(&machine, &options, &mut results)?;
+        results.near = Some(near::run(&machine, &options)?);
         keep(&results)?;
     }
     // kept after every server, so that a run cut short is not lost

@@ -199,11 +199,16 @@ impl Redis {
 
     /// Mean length of value and mean `MEMORY USAGE` of keys drawn at random.
     pub(crate) fn sizes(&mut self, draws: usize) -> anyhow::Result<(f64, f64)> {
-        let (mut value, mut usage) = (0, 0);
-        for _ in 0..draws {
+        let (mut value, mut usage, mut drawn) = (0, 0, 0);
+        while drawn < draws {
             let Reply::Text(key) = self.call(&["RANDOMKEY"])? else {
                 bail!("no session is stored")
             };
+            // the index of a user's sessions is not a session
+            if !matches!(self.call(&["TYPE", &key])?, Reply::Text(kind) if kind == "string") {
+                continue;
+            }
+            drawn += 1;
             let (Reply::Int(bytes), Reply::Int(memory)) = (
                 self.call(&["STRLEN", &key])?,
                 self.call(&["MEMORY", "USAGE", &key])?,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::{
     BENCH, chart, cluster_report,
     counts::SCENES,
-    results::{Results, Scene, Timing, median, quiet},
+    results::{Near, Results, Scene, Timing, median, quiet},
     servers::{HYPER, Role, Route, SERVERS},
 };
 
@@ -40,6 +40,10 @@ pub(crate) fn tables(results: &Results) -> String {
     // writing to a string cannot fail
     let _ = write_bars(&mut out, results)
         .and_then(|()| write_counts(&mut out, results))
+        .and_then(|()| match &results.near {
+            Some(near) => write_near(&mut out, near),
+            None => Ok(()),
+        })
         .and_then(|()| write_timed(&mut out, results))
         .and_then(|()| write_scenarios(&mut out, results))
         .and_then(|()| match &results.cluster {
@@ -344,6 +348,23 @@ fn write_timed(out: &mut String, results: &Results) -> std::fmt::Result {
         writeln!(out)?;
     }
     Ok(())
+}
+
+fn write_near(out: &mut String, near: &Near) -> std::fmt::Result {
+    let commands: Vec<_> = near
+        .commands
+        .iter()
+        .map(|(name, calls)| format!("{calls:.3} {name}"))
+        .collect();
+    writeln!(
+        out,
+        "## Near cache\n\nA kept session of 300 bytes as JSON takes {:.0} bytes in the process ({} were kept). When {:.0} of 100 reads ask Redis, a read costs {:.3} round trips on average: {}.\n",
+        near.kept_bytes,
+        near.sessions,
+        near.misses * 100.0,
+        near.round_trips,
+        commands.join(", "),
+    )
 }
 
 fn write_scenarios(out: &mut String, results: &Results) -> std::fmt::Result {

@@ -18,6 +18,8 @@ pub(crate) struct Results {
     pub(crate) counts: Vec<Count>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) many: Vec<Many>,
+    #[serde(default)]
+    pub(crate) near: Option<Near>,
     pub(crate) growth: Vec<Growth>,
     /// A cluster beside one server; it can be measured by itself.
     #[serde(default)]
@@ -129,6 +131,20 @@ pub(crate) struct Many {
     /// All that Redis holds more than when it was empty, by session.
     pub(crate) used_memory_bytes: f64,
     pub(crate) timings: Vec<Timing>,
+}
+
+/// What the near cache costs and saves.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Near {
+    /// Kept while memory was measured.
+    pub(crate) sessions: usize,
+    /// The memory that a kept session takes in the process.
+    pub(crate) kept_bytes: f64,
+    /// The share of reads that ask Redis.
+    pub(crate) misses: f64,
+    /// Of one read, on average.
+    pub(crate) commands: BTreeMap<String, f64>,
+    pub(crate) round_trips: f64,
 }
 
 /// How costs grow with instances or with bytes.
@@ -263,6 +279,7 @@ impl Results {
             counts: vec![],
             samples: vec![],
             many: vec![],
+            near: None,
             growth: vec![],
             cluster: None,
         })
