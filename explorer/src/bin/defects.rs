@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A file has a title, the line `explore: users` if the parts about the sessions of a user suffice,
-//! or `explore: near` if those with near caches do, and one or more replacements: `--- FILE`, the text, `+++`, the new
-//! text, `===`. The text must occur exactly once in the file.
+//! or `explore: near` if those with near caches do, and one or more replacements: `--- FILE`, the
+//! text, `+++`, the new text, `===`. The text must occur exactly once in the file.
 
 use std::{
     env, fs,
@@ -47,25 +47,14 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let wanted: Vec<String> = env::args().skip(1).collect();
-    let mut files: Vec<PathBuf> = fs::read_dir(root.join("explorer/defects"))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<anyhow::Result<_>>()?;
-    files.sort();
-    let defects = files.iter().map(|file| read(file));
-    let mut defects: Vec<Defect> = defects.collect::<anyhow::Result<_>>()?;
+    let mut defects = read_all(&root)?;
     for name in &wanted {
         let known = defects.iter().any(|defect| defect.name == *name);
         ensure!(known, "there is no defect called {name}");
     }
     defects.retain(|defect| wanted.is_empty() || wanted.contains(&defect.name));
     // all are checked before the first is built
-    for defect in &defects {
-        for replacement in &defect.replacements {
-            replacement
-                .apply(&root, &root)
-                .with_context(|| defect.name.clone())?;
-        }
-    }
+    check(&root, &defects)?;
     let copy = root.join("target/defects/tree");
     prepare(&root, &copy)?;
     println!("| defect | found by | after histories |");
@@ -77,6 +66,27 @@ fn run() -> anyhow::Result<bool> {
         println!("| {} | {found} |", defect.title);
     }
     Ok(all)
+}
+
+/// Reads all defects, sorted by name.
+fn read_all(root: &Path) -> anyhow::Result<Vec<Defect>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(root.join("explorer/defects"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<_>>()?;
+    files.sort();
+    files.iter().map(|file| read(file)).collect()
+}
+
+/// Makes sure that each defect can be put into the present code.
+fn check(root: &Path, defects: &[Defect]) -> anyhow::Result<()> {
+    for defect in defects {
+        for replacement in &defect.replacements {
+            replacement
+                .apply(root, root)
+                .with_context(|| defect.name.clone())?;
+        }
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> anyhow::Result<Defect> {
@@ -223,4 +233,16 @@ fn explore(root: &Path, copy: &Path, defect: &Defect) -> anyhow::Result<String> 
         .output()?;
     let line = String::from_utf8_lossy(&output.stdout);
     Ok(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_defect_fits_the_present_code() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let defects = read_all(&root).expect("the defects");
+        check(&root, &defects).expect("a defect that fits");
+    }
 }
