@@ -82,7 +82,7 @@
 //! | destroy of any version | `UNLINK` | 1 |
 //! | load of [`Changes`](session_core::Changes) | `CLIENT CACHING YES`, `GET` and `PTTL` in one pipeline | 1 |
 //! | a write that [replicas](session_core::Replicas) confirm | the same and `WAIT` in one pipeline, on a connection of its own: at most four to each node | 1, and one from the primary to the replicas |
-//! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
+//! | scan, count | `SCAN`, on a connection of their own: at most four others to each node | 1 for about 1000 keys |
 //!
 //! Every command but those of `CLIENT`, `WAIT` and `SCAN` names one key, `{prefix}{session id}`, so
 //! the same commands work in a cluster. The value is a format byte `0x02`, the version of the record
