@@ -7,8 +7,9 @@ mod index;
 use std::{fmt, sync::Arc, time::Duration};
 
 use moka::{
+    notification::RemovalCause,
     ops::compute::{CompResult, Op},
-    sync::Cache,
+    sync::{Cache, CacheBuilder},
 };
 
 use self::{
@@ -36,8 +37,8 @@ const INDEX_PART: u64 = 4;
 /// Keeps sessions in memory until they expire or the process ends.
 ///
 /// The memory is bounded. If the store is full it forgets the session that was not used for
-/// longest, which logs its user out. A thread of the store reclaims the memory of expired sessions,
-/// so it becomes free without requests. Clones share their sessions.
+/// longest, which logs its user out, and announces that. A thread of the store reclaims the memory
+/// of expired sessions, so it becomes free without requests. Clones share their sessions.
 #[derive(Clone)]
 pub struct MemoryStore {
     sessions: Arc<Cache<SessionId, Entry>>,
@@ -62,10 +63,12 @@ impl MemoryStore {
 
     /// Makes a store with a capacity of about this many bytes, and a quarter of it for the index.
     pub fn with_capacity(capacity_bytes: u64) -> Self {
-        let sessions = cache(capacity_bytes, weigh).expire_after(ByTtl).build();
-        let sessions = Arc::new(sessions);
+        let listeners = Listeners::default();
+        let sessions = sessions(capacity_bytes, &listeners).expire_after(ByTtl);
+        let sessions = Arc::new(sessions.build());
         reclaim_periodically(Arc::downgrade(&sessions));
-        Self::of(sessions, capacity_bytes, Arc::new(SystemClock), true)
+        let clock = Arc::new(SystemClock);
+        Self::of(sessions, listeners, capacity_bytes, clock, true)
     }
 
     /// Makes a store for tests, whose sessions expire by [`Clock::monotonic`] of this clock.
@@ -74,12 +77,14 @@ impl MemoryStore {
     /// the process. No thread reclaims the memory of expired sessions.
     pub fn with_clock(clock: impl Clock) -> Self {
         // the cache has a clock of its own, which must not end what is alive by this one
-        let sessions = Arc::new(cache(DEFAULT_CAPACITY_BYTES, weigh).build());
-        Self::of(sessions, DEFAULT_CAPACITY_BYTES, Arc::new(clock), false)
+        let (capacity_bytes, listeners) = (DEFAULT_CAPACITY_BYTES, Listeners::default());
+        let sessions = Arc::new(sessions(capacity_bytes, &listeners).build());
+        Self::of(sessions, listeners, capacity_bytes, Arc::new(clock), false)
     }
 
     fn of(
         sessions: Arc<Cache<SessionId, Entry>>,
+        listeners: Listeners,
         capacity_bytes: u64,
         clock: Arc<dyn Clock>,
         reclaims: bool,
@@ -97,7 +102,7 @@ impl MemoryStore {
         Self {
             sessions,
             index,
-            listeners: Listeners::default(),
+            listeners,
             clock,
         }
     }
@@ -280,6 +285,19 @@ impl Entry {
     }
 }
 
+/// The cache of the sessions. Those that it forgets because it is full are announced.
+fn sessions(
+    capacity_bytes: u64,
+    listeners: &Listeners,
+) -> CacheBuilder<SessionId, Entry, Cache<SessionId, Entry>> {
+    let listeners = listeners.clone();
+    cache(capacity_bytes, weigh).eviction_listener(move |id, _, cause| match cause {
+        RemovalCause::Size => listeners.changed(&id),
+        // the operation announces it, or the time to live has passed
+        RemovalCause::Explicit | RemovalCause::Replaced | RemovalCause::Expired => {}
+    })
+}
+
 fn weigh(entry: &Entry) -> usize {
     entry.record.body().len() + OVERHEAD_BYTES
 }
@@ -293,11 +311,15 @@ impl Lives for Entry {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicU64, Ordering},
+        sync::{
+            Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
         time::SystemTime,
     };
 
     use super::*;
+    use crate::changes::{Changes, Listener};
 
     #[cfg(feature = "contract")]
     mod contract {
@@ -399,5 +421,39 @@ mod tests {
             );
         }
         assert_eq!(store.load(&id(0)).await.expect("memory"), None);
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<SessionId>>);
+
+    impl Listener for Heard {
+        fn changed(&self, id: &SessionId) {
+            self.0.lock().expect("a lock").push(*id);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_a_full_store_forgets_is_announced() {
+        let heard = Arc::new(Heard::default());
+        let store = MemoryStore::with_capacity(50 * (1000 + OVERHEAD_BYTES as u64));
+        for n in 0..40 {
+            create(&store, id(n), &record(n, 1000), Duration::MAX).await;
+        }
+        let listener: Arc<dyn Listener> = heard.clone();
+        let changes = store.changes().expect("memory announces changes");
+        changes.listen(Arc::downgrade(&listener));
+        for n in 40..80 {
+            create(&store, id(n), &record(n, 1000), Duration::MAX).await;
+        }
+        assert!(store.len() <= 50);
+        let heard = heard.0.lock().expect("a lock");
+        let mut forgotten = 0;
+        for n in 0..40 {
+            let times = heard.iter().filter(|heard| **heard == id(n)).count();
+            let lives = store.sessions.contains_key(&id(n));
+            assert_eq!(times, usize::from(!lives), "session {n}");
+            forgotten += times;
+        }
+        assert!(forgotten >= 30, "{forgotten}");
     }
 }

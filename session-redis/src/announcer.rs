@@ -11,12 +11,13 @@ use std::{
 use session_core::{Listener, Listeners, SessionId};
 use tokio::sync::watch;
 
-/// The listeners of a store, and what keys mean to them. Nothing is tracked before there is one.
+/// The listeners of a store, and what keys mean to them. Nothing is tracked while there is none.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     /// The prefix of the keys of sessions.
     prefix: String,
-    on: watch::Sender<bool>,
+    /// Told when there is another listener.
+    added: watch::Sender<()>,
     listeners: Listeners,
     refusal_logged: AtomicBool,
 }
@@ -25,7 +26,7 @@ impl Announcer {
     pub(crate) fn new(prefix: &str) -> Arc<Self> {
         Arc::new(Self {
             prefix: prefix.to_owned(),
-            on: watch::Sender::new(false),
+            added: watch::Sender::new(()),
             listeners: Listeners::default(),
             refusal_logged: AtomicBool::new(false),
         })
@@ -34,17 +35,21 @@ impl Announcer {
     /// Adds a listener, and switches tracking on.
     pub(crate) fn add(&self, listener: Weak<dyn Listener>) {
         self.listeners.add(listener);
-        self.on.send_replace(true);
+        self.added.send_replace(());
     }
 
+    /// Whether somebody listens.
     pub(crate) fn is_on(&self) -> bool {
-        *self.on.borrow()
+        self.listeners.any()
     }
 
-    /// Waits for the first listener.
+    /// Waits until somebody listens.
     pub(crate) async fn switched_on(&self) {
-        // an error means that the sender was dropped, and it is a field of this
-        let _ = self.on.subscribe().wait_for(|on| *on).await;
+        let mut added = self.added.subscribe();
+        while !self.is_on() {
+            // an error means that the sender was dropped, and it is a field of this
+            let _ = added.changed().await;
+        }
     }
 
     /// Announces a change of the session of a key. A key that is not one of a session is ignored.
@@ -72,7 +77,12 @@ impl Announcer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, atomic::AtomicUsize};
+    use std::{
+        pin::pin,
+        sync::{Mutex, atomic::AtomicUsize},
+    };
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -122,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_listener_switches_tracking_on() {
+    fn tracking_is_on_while_somebody_listens() {
         let announcer = Announcer::new("");
         assert!(!announcer.is_on());
         let heard = Arc::new(Heard::default());
@@ -131,5 +141,21 @@ mod tests {
         announcer.interrupted();
         assert!(announcer.is_on());
         assert_eq!(heard.interruptions.load(Ordering::Relaxed), 1);
+        drop(heard);
+        assert!(!announcer.is_on());
+    }
+
+    #[test]
+    fn the_next_listener_is_waited_for_after_the_last_one_is_gone() {
+        let announcer = Announcer::new("");
+        for _ in 0..2 {
+            let mut waits = pin!(announcer.switched_on());
+            assert_eq!(waits.as_mut().now_or_never(), None);
+            let heard = Arc::new(Heard::default());
+            let weak: Weak<Heard> = Arc::downgrade(&heard);
+            announcer.add(weak);
+            assert_eq!(waits.now_or_never(), Some(()));
+            assert_eq!(announcer.switched_on().now_or_never(), Some(()));
+        }
     }
 }

@@ -26,14 +26,18 @@ pub(crate) struct Confirmation {
 }
 
 impl Confirmation {
-    /// The time that is left for the operation also limits how long replicas are waited for.
+    /// The time that is left for the operation also limits how long replicas are waited for. `None`
+    /// if there is none: what is sent would be in doubt at once.
     pub(crate) fn new(
         command: &Command<'_>,
         replicas: Replicas,
         mode: &SendMode,
         response_timeout: Duration,
         left: Duration,
-    ) -> Self {
+    ) -> Option<Self> {
+        if left.is_zero() {
+            return None;
+        }
         let mut pipeline = Pipeline::new();
         for command in command.commands(mode.script) {
             if mode.asking.is_some() {
@@ -48,10 +52,10 @@ impl Confirmation {
         let wait = wait.max(Duration::from_millis(1));
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         pipeline.cmd(WAIT).arg(replicas.count()).arg(millis);
-        Self {
+        Some(Self {
             pipeline,
             limit: response_timeout.saturating_add(wait).min(left),
-        }
+        })
     }
 }
 
@@ -107,6 +111,7 @@ mod tests {
         let replicas = Replicas::new(2).timeout(Duration::from_millis(wait_ms));
         let left = Duration::from_millis(left_ms);
         let made = Confirmation::new(&command, replicas, &mode(false), RESPONSE, left);
+        let made = made.expect("time is left");
         let wait = format!("WAIT 2 {expected_ms}");
         assert_eq!(sent(&made), ["UNLINK k", &wait]);
         assert_eq!(made.limit, Duration::from_millis(limit_ms));
@@ -118,6 +123,28 @@ mod tests {
         assert_waits(5000, 2000, 1500, 2000);
         assert_waits(100, 400, 1, 400);
         assert_waits(0, 2000, 1, 501);
+        assert_waits(100, 500, 1, 500);
+        assert_waits(100, 501, 1, 501);
+        assert_waits(100, 502, 2, 502);
+        assert_waits(100, 1, 1, 1);
+    }
+
+    #[test]
+    fn nothing_is_sent_when_no_time_is_left_and_no_wait_is_without_a_limit() {
+        let command = Command::new("k", Operation::Destroy { expected: None });
+        let made = |wait, left| {
+            let replicas = Replicas::new(1).timeout(wait);
+            Confirmation::new(&command, replicas, &mode(false), RESPONSE, left)
+        };
+        let (none, short) = (Duration::ZERO, Duration::from_nanos(1));
+        for wait in [none, short, Duration::MAX] {
+            assert!(made(wait, none).is_none());
+            for left in [short, RESPONSE, RESPONSE + short] {
+                let made = made(wait, left).expect("time is left");
+                assert_eq!(sent(&made)[1], "WAIT 1 1");
+                assert!(made.limit <= left);
+            }
+        }
     }
 
     #[test]
@@ -127,7 +154,7 @@ mod tests {
         let command = Command::new("k", Operation::Create(write));
         let replicas = Replicas::new(1);
         let made = Confirmation::new(&command, replicas, &mode(true), RESPONSE, 4 * RESPONSE);
-        let sent = sent(&made);
+        let sent = sent(&made.expect("time is left"));
         assert_eq!((&*sent[0], &*sent[2]), ("ASKING", "WAIT 1 100"));
         assert!(sent[1].starts_with("EVALSHA "), "{sent:?}");
     }

@@ -87,7 +87,7 @@ enum ServerAddress {
 }
 
 /// Where the server is now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     address: ServerAddress,
     /// See [`Connector::generation`].
@@ -116,6 +116,12 @@ impl ServerConnection {
     /// See [`Connector::generation`].
     pub(crate) fn generation(&self) -> u64 {
         self.place.generation
+    }
+
+    /// Whether it announces changes as well as a new connection would.
+    fn can_announce(&self) -> bool {
+        let tracking = self.connection.tracking();
+        tracking.is_none_or(|tracking| !tracking.is_replaceable())
     }
 }
 
@@ -307,7 +313,9 @@ impl Connector {
     }
 
     /// Checks the previous connection, or makes another; then checks the role of the server, and
-    /// keeps the connection authenticated. Returns whether it is the previous one.
+    /// keeps the connection authenticated. Returns whether it is the previous one. One of an
+    /// earlier generation is not used, even if its server is the primary again: its feed has ended
+    /// for good.
     async fn set_up(
         &self,
         place: &Place,
@@ -317,7 +325,7 @@ impl Connector {
         let credentials = self.credentials(place).await?;
         let usable = previous.take().filter(|previous| {
             let same_login = previous.credentials.is_same_login(&credentials);
-            same_login && previous.place.address == place.address
+            same_login && previous.place == *place && previous.can_announce()
         });
         let (mut connection, checked) = match self.checked(usable).await {
             Some(connection) => (connection, true),
@@ -430,5 +438,95 @@ impl Connector {
                 }
             })
             .map_err(|failure| failure.at(primary))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session_core::{Listener, SessionId};
+    use test_support::Redis;
+
+    use super::*;
+    use crate::{announcer::Announcer, batcher::BatchEnd, feed::FeedEnd, metrics::NodeMetrics};
+
+    struct Listens;
+
+    impl Listener for Listens {
+        fn changed(&self, _: &SessionId) {}
+    }
+
+    fn connector(source: Source, url: &str, announcer: &Arc<Announcer>) -> Connector {
+        let config = Arc::new(RedisConfig::from_url(url).expect("a URL"));
+        let tracking = NodeTracking::new(announcer.clone(), NodeMetrics::new("node"));
+        let identity = ServerIdentity::new(None);
+        Connector::new(source, config, Arc::new(|| {}), tracking, identity)
+    }
+
+    fn address(server: &Redis) -> Address {
+        Address {
+            host: "127.0.0.1".to_owned(),
+            port: server.port(),
+        }
+    }
+
+    /// Connects. Returns whether the previous connection was reused.
+    async fn reuses(connector: &Connector, previous: &mut Option<ServerConnection>) -> bool {
+        let (on_disconnect, observer) = (Arc::new(|| {}), Arc::new(|_: BatchEnd| {}));
+        let on_disconnect: OnDisconnect = on_disconnect;
+        let connected = connector
+            .connect(previous, false, &on_disconnect, observer)
+            .await;
+        connected.expect("a connection").checked
+    }
+
+    fn tracking(previous: &Option<ServerConnection>) -> &Arc<Tracking> {
+        let server = previous.as_ref().expect("a connection");
+        server.connection.tracking().expect("it tracks")
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_announces_nothing_any_more_is_not_reused() {
+        let server = Redis::start();
+        let announcer = Announcer::new("session:");
+        let listener: Arc<dyn Listener> = Arc::new(Listens);
+        announcer.add(Arc::downgrade(&listener));
+        let source = Source::Tcp(address(&server));
+        let connector = connector(source, &server.url(), &announcer);
+        let mut previous = None;
+        assert!(!reuses(&connector, &mut previous).await);
+        assert!(reuses(&connector, &mut previous).await);
+        for (end, reused) in [(FeedEnd::ConnectionLost, false), (FeedEnd::Refused, true)] {
+            tracking(&previous).finish(end);
+            assert_eq!(reuses(&connector, &mut previous).await, reused, "{end:?}");
+            assert_eq!(tracking(&previous).feed().is_none(), reused, "{end:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_handover_that_fails_leaves_a_connection_that_can_announce() {
+        let servers = test_support::Sentinels::start();
+        let announcer = Announcer::new("session:");
+        let source = Source::Sentinel {
+            sentinels: servers.sentinels.iter().map(address).collect(),
+            service: test_support::Sentinels::SERVICE.to_owned(),
+        };
+        let connector = connector(source, &servers.url(), &announcer);
+        let mut previous = None;
+        assert!(!reuses(&connector, &mut previous).await);
+        let Server::Sentinel { sentinels, .. } = &connector.server else {
+            panic!("found through sentinels");
+        };
+        let (primary, replica) = (address(&servers.servers[0]), address(&servers.servers[1]));
+        let handover = sentinels.hand_over(&primary, &replica);
+        let ends = timeout(Duration::from_millis(50), handover).await;
+        assert!(ends.is_err(), "the replica is not promoted");
+        connector
+            .tracking()
+            .leave_old_primary(connector.generation());
+        assert!(tracking(&previous).is_over());
+        reuses(&connector, &mut previous).await;
+        assert!(!tracking(&previous).is_over());
+        let server = previous.as_ref().expect("a connection");
+        assert_eq!(server.generation(), connector.generation());
     }
 }

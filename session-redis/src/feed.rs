@@ -34,6 +34,8 @@ pub(crate) enum FeedEnd {
     ClusterChanged,
     /// The user may not run a command that is needed.
     Refused,
+    /// The last listener is gone.
+    NobodyListens,
 }
 
 impl FeedEnd {
@@ -46,6 +48,7 @@ impl FeedEnd {
             Self::NotPrimary => "not_primary",
             Self::ClusterChanged => "cluster_changed",
             Self::Refused => "refused",
+            Self::NobodyListens => "nobody_listens",
         }
     }
 }

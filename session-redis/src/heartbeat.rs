@@ -58,10 +58,13 @@ enum Beat {
 }
 
 impl Heartbeat {
-    /// Waits until somebody listens. Then sends heartbeats, until the connection is closed.
+    /// Sends heartbeats while somebody listens, until the connection is closed.
     pub(crate) async fn run(mut self) {
-        self.tracking.announcer().switched_on().await;
         loop {
+            if !self.tracking.announcer().is_on() {
+                self.tracking.end(FeedEnd::NobodyListens);
+                self.tracking.announcer().switched_on().await;
+            }
             let next = Instant::now() + HEARTBEAT;
             self.beat().await;
             if self.tracking.is_over() {

@@ -82,7 +82,7 @@
 //! | destroy of any version | `UNLINK` | 1 |
 //! | load of [`Changes`](session_core::Changes) | `CLIENT CACHING YES`, `GET` and `PTTL` in one pipeline | 1 |
 //! | a write that [replicas](session_core::Replicas) confirm | the same and `WAIT` in one pipeline, on a connection of its own: at most four to each node | 1, and one from the primary to the replicas |
-//! | scan, count | `SCAN`, on a connection of their own | 1 for about 1000 keys |
+//! | scan, count | `SCAN`, on a connection of their own: at most four others to each node | 1 for about 1000 keys |
 //!
 //! Every command but those of `CLIENT`, `WAIT` and `SCAN` names one key, `{prefix}{session id}`, so
 //! the same commands work in a cluster. The value is a format byte `0x02`, the version of the record
@@ -213,7 +213,7 @@
 //! | `session_redis_map_refreshes_total` | counter, requests | `result` | requests for the map of the cluster: `changed`, `unchanged` or `failed` |
 //! | `session_redis_feeds` | gauge, connections | `node` | connections that announce changes |
 //! | `session_redis_announcements_total` | counter, changes | `node` | changes of sessions that the server has announced |
-//! | `session_redis_feed_ends_total` | counter, feeds | `node`, `cause` | feeds that have ended: `connection_lost`, `no_reply`, `flushed`, `not_primary`, `cluster_changed`, or `refused`: the user may not track |
+//! | `session_redis_feed_ends_total` | counter, feeds | `node`, `cause` | feeds that have ended: `connection_lost`, `no_reply`, `flushed`, `not_primary`, `cluster_changed`, `refused`: the user may not track, or `nobody_listens` |
 //! | `session_redis_confirmations_total` | counter, writes | `result` | writes that replicas were to confirm: `confirmed` by as many as asked for, or by `too_few` |
 //! | `session_redis_ended_again_total` | counter, sessions | `record` | sessions that were destroyed once more because a server may have lost writes: their record was `present` or `absent` |
 //! | `session_redis_journal_drops_total` | counter, sessions | | sessions whose end was forgotten before [`RedisConfig::ended_journal`], because more than 100,000 have ended since |

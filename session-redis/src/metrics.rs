@@ -39,13 +39,14 @@ const ANNOUNCEMENTS: &str = "session_redis_announcements_total";
 const FEEDS: &str = "session_redis_feeds";
 const FEED_ENDS: &str = "session_redis_feed_ends_total";
 
-const FEED_END_CAUSES: [FeedEnd; 6] = [
+const FEED_END_CAUSES: [FeedEnd; 7] = [
     FeedEnd::ConnectionLost,
     FeedEnd::NoReply,
     FeedEnd::Flushed,
     FeedEnd::NotPrimary,
     FeedEnd::ClusterChanged,
     FeedEnd::Refused,
+    FeedEnd::NobodyListens,
 ];
 
 const OPERATIONS: [&str; 5] = ["load", "create", "save", "touch", "destroy"];

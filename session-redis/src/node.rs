@@ -44,7 +44,10 @@ pub(crate) struct Node {
     member: Option<Address>,
     connector: Arc<Connector>,
     connections: Box<[Arc<NodeConnection>]>,
-    unshared: UnsharedConnections,
+    /// For writes that replicas confirm.
+    confirming: UnsharedConnections,
+    /// For scans, each of which keeps its connection until it ends.
+    scanning: UnsharedConnections,
     admission: Arc<Admission>,
     metrics: NodeMetrics,
     response_timeout: Duration,
@@ -150,7 +153,8 @@ impl Node {
             Self {
                 member,
                 connections: (0..config.connections).map(connection).collect(),
-                unshared: UnsharedConnections::new(connector.clone()),
+                confirming: UnsharedConnections::new(connector.clone()),
+                scanning: UnsharedConnections::new(connector.clone()),
                 response_timeout: config.response_timeout,
                 connector,
                 admission,
@@ -361,9 +365,14 @@ impl Node {
             target: Some(self.on_failure(&selection, &failure)),
             failure,
         };
-        let mut connection = self.unshared.get(deadline).await.map_err(failed)?;
+        let mut connection = self.confirming.get(deadline).await.map_err(failed)?;
+        // held until there are replies
+        let permit = self.admission.admit(command.priority(), deadline).await;
+        let _permit = permit.map_err(failed)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let made = Confirmation::new(command, replicas, mode, self.response_timeout, left);
+        let made =
+            made.ok_or_else(|| failed(Failure::unavailable("timed out while connecting")))?;
         let replies = connection.send_all(&made.pipeline, made.limit).await;
         let values = replies.and_then(|replies| take_confirmed(replies, mode.asking.is_some()));
         values.map_err(|failure| {
@@ -388,9 +397,9 @@ impl Node {
         )
     }
 
-    /// Returns a connection that nobody else uses.
-    pub(crate) async fn unshared(&self, deadline: Instant) -> Result<UnsharedConnection, Failure> {
-        self.unshared.get(deadline).await
+    /// Returns a connection for a scan, which nobody else uses.
+    pub(crate) async fn scanning(&self, deadline: Instant) -> Result<UnsharedConnection, Failure> {
+        self.scanning.get(deadline).await
     }
 
     /// Asks the server for a sign of life. Connects first if that was not tried yet.

@@ -117,7 +117,7 @@ impl Scan {
                 ))),
             };
         };
-        let connection = node.unshared(self.router.deadline()).await?;
+        let connection = node.scanning(self.router.deadline()).await?;
         Ok(Some(Current {
             node,
             connection,

@@ -304,7 +304,7 @@ impl Store for RedisStore {
     /// Redis announces changes of the sessions that it is asked to remember (`CLIENT TRACKING`).
     /// The [documentation of the crate](crate#changes) says when a feed ends.
     ///
-    /// Nothing is tracked, and nothing more is sent, before somebody listens.
+    /// Nothing is tracked, and nothing more is sent, while nobody listens.
     fn changes(&self) -> Option<AnyChanges> {
         let (router, config) = (self.router.clone(), self.config.clone());
         let (announcer, ended) = (self.announcer.clone(), self.ended.clone());

@@ -33,8 +33,8 @@ enum State {
         /// The epoch of the cluster in which it began.
         epoch: Option<u64>,
     },
-    /// No feed will begin on this connection.
-    Over,
+    /// No feed will begin on this connection, because of this.
+    Over(FeedEnd),
 }
 
 impl Tracking {
@@ -54,19 +54,27 @@ impl Tracking {
     pub(crate) fn feed(&self) -> Option<Arc<ConnectionFeed>> {
         match &*self.state() {
             State::Alive { feed, .. } => Some(feed.clone()),
-            State::Waiting | State::Over => None,
+            State::Waiting | State::Over(_) => None,
         }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.state(), State::Over)
+        matches!(*self.state(), State::Over(_))
+    }
+
+    /// Whether no feed will begin on this connection, but one could on another to the server.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        match &*self.state() {
+            State::Over(FeedEnd::Refused) | State::Waiting | State::Alive { .. } => false,
+            State::Over(_) => true,
+        }
     }
 
     /// A heartbeat that was sent then was answered as it should be, in this epoch of a cluster.
     pub(crate) fn confirm(&self, sent_at: Instant, epoch: Option<u64>) {
         let same_epoch = match &*self.state() {
             State::Alive { epoch: began, .. } => *began == epoch,
-            State::Waiting | State::Over => true,
+            State::Waiting | State::Over(_) => true,
         };
         if !same_epoch {
             self.end(FeedEnd::ClusterChanged);
@@ -79,7 +87,7 @@ impl Tracking {
                 *state = State::Alive { feed, epoch };
                 self.metrics.feed_began();
             }
-            State::Over => {}
+            State::Over(_) => {}
         }
     }
 
@@ -97,7 +105,7 @@ impl Tracking {
     /// Ends the feed. No other begins on this connection.
     pub(crate) fn finish(&self, end: FeedEnd) {
         let mut state = self.state();
-        let before = std::mem::replace(&mut *state, State::Over);
+        let before = std::mem::replace(&mut *state, State::Over(end));
         if let State::Alive { feed, .. } = before {
             feed.end();
             drop(state);
@@ -193,7 +201,7 @@ impl NodeTracking {
     /// primary any more.
     pub(crate) fn leave_old_primary(&self, generation: u64) {
         let all = self.all().into_iter();
-        for (_, tracking) in all.filter(|(other, _)| *other != generation) {
+        for (_, tracking) in all.filter(|(other, _)| *other < generation) {
             tracking.finish(FeedEnd::NotPrimary);
         }
     }
@@ -287,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn another_connection_helps_unless_the_server_refuses() {
+        let (node, _counts) = node();
+        let finished = |end| {
+            let tracking = node.of_connection(0);
+            tracking.confirm(Instant::now(), None);
+            assert!(!tracking.is_replaceable(), "a living feed");
+            tracking.end(FeedEnd::NoReply);
+            assert!(!tracking.is_replaceable(), "another feed may begin");
+            tracking.finish(end);
+            tracking.is_replaceable()
+        };
+        assert!(finished(FeedEnd::NotPrimary) && finished(FeedEnd::ConnectionLost));
+        assert!(!finished(FeedEnd::Refused));
+    }
+
+    #[test]
     fn another_epoch_begins_another_feed() {
         let (node, counts) = node();
         let tracking = node.of_connection(0);
@@ -322,11 +346,14 @@ mod tests {
     fn the_feeds_of_an_old_primary_end_for_good_and_others_live_on() {
         let (node, counts) = node();
         let (old, new) = (node.of_connection(0), node.of_connection(1));
-        for tracking in [&old, &new] {
+        // the primary may change again meanwhile
+        let newer = node.of_connection(2);
+        for tracking in [&old, &new, &newer] {
             tracking.confirm(Instant::now(), None);
         }
         node.leave_old_primary(1);
-        assert!(old.is_over() && new.feed().is_some());
+        assert!(old.is_over() && new.feed().is_some() && newer.feed().is_some());
+        drop(newer);
         assert_eq!(counts.interruptions(), 1);
         node.end_feeds(FeedEnd::ClusterChanged);
         assert!(new.feed().is_none() && !new.is_over());

@@ -16,13 +16,14 @@ use crate::{
     reply::{Values, take_replies},
 };
 
-/// The most connections of this kind to one node.
+/// The most connections of one pool.
 const MAX: usize = 4;
 
 /// A connection that was used so recently is not checked: that costs a round trip.
 const RECENTLY: Duration = Duration::from_secs(1);
 
-/// The connections to one node that are not shared. There are none before the first is needed.
+/// A pool of connections to one node that are not shared. There are none before the first is
+/// needed.
 pub(crate) struct UnsharedConnections(Option<Pool<Manager>>);
 
 /// Makes and checks connections as the node does.
@@ -148,10 +149,18 @@ impl fmt::Debug for UnsharedConnection {
 
 #[cfg(test)]
 mod tests {
+    use session_core::Replicas;
     use test_support::{Redis, eventually};
 
     use super::*;
-    use crate::{announcer::Announcer, config::RedisConfig, connector::Source, node::Node};
+    use crate::{
+        announcer::Announcer,
+        command::{Command, Operation, SendMode},
+        config::RedisConfig,
+        connector::Source,
+        node::Node,
+        script::ScriptForm,
+    };
 
     fn node(server: &Redis) -> Arc<Node> {
         let config = RedisConfig::from_url(&server.url()).expect("a URL");
@@ -183,7 +192,7 @@ mod tests {
     async fn a_command_that_blocks_delays_no_operation() {
         let server = Redis::start();
         let node = node(&server);
-        let mut connection = node.unshared(soon()).await.expect("a connection");
+        let mut connection = node.scanning(soon()).await.expect("a connection");
         // the second one blocks
         let pipeline = pipeline(&["SET a 1", "BLPOP list 0", "GET a"]);
         let blocked = connection.send(&pipeline, Duration::from_secs(5));
@@ -212,16 +221,35 @@ mod tests {
         let node = node(&server);
         let mut connections = Vec::new();
         for _ in 0..MAX {
-            connections.push(node.unshared(soon()).await.expect("a connection"));
+            connections.push(node.scanning(soon()).await.expect("a connection"));
         }
-        let late = node.unshared(Instant::now()).await.map(drop);
+        let late = node.scanning(Instant::now()).await.map(drop);
         assert_eq!(
             late,
             Err(Failure::unavailable("timed out while connecting"))
         );
-        let next = node.unshared(soon());
+        let next = node.scanning(soon());
         let (next, ()) = tokio::join!(next, async { drop(connections.pop()) });
         next.expect("the connection that was returned");
+    }
+
+    #[tokio::test]
+    async fn scans_do_not_delay_writes_that_replicas_confirm() {
+        let server = Redis::start();
+        let node = node(&server);
+        let mut scans = Vec::new();
+        for _ in 0..MAX {
+            scans.push(node.scanning(soon()).await.expect("a connection"));
+        }
+        let destroy = Command::new("k", Operation::Destroy { expected: None });
+        let destroy = destroy.confirmed_by(Some(Replicas::new(0)));
+        let mode = SendMode {
+            script: ScriptForm::Hash,
+            asking: None,
+        };
+        let sent = node.attempt(&destroy, &mode, soon()).await;
+        let values = sent.expect("replies").values;
+        assert_eq!(values[..], [Value::Int(0), Value::Int(0)]);
     }
 
     #[tokio::test]
@@ -232,7 +260,7 @@ mod tests {
             let info: String = server.command(&["INFO", "clients"]);
             info.contains("blocked_clients:1")
         };
-        let mut connection = node.unshared(soon()).await.expect("a connection");
+        let mut connection = node.scanning(soon()).await.expect("a connection");
         let pop = pipeline(&["BLPOP list 0"]);
         let replies = connection.send(&pop, Duration::from_millis(20)).await;
         assert_eq!(replies, Err(Failure::TimedOut));
@@ -241,7 +269,7 @@ mod tests {
         eventually("it is closed", async || !blocked()).await;
 
         let limit = Duration::from_secs(5);
-        let mut connection = node.unshared(soon()).await.expect("a connection");
+        let mut connection = node.scanning(soon()).await.expect("a connection");
         let error = connection
             .send(&pipeline(&["NONSENSE", "PING"]), limit)
             .await;
@@ -253,7 +281,7 @@ mod tests {
         };
         let first = id(&mut connection).await;
         drop(connection);
-        let mut connection = node.unshared(soon()).await.expect("a connection");
+        let mut connection = node.scanning(soon()).await.expect("a connection");
         assert_eq!(id(&mut connection).await, first);
     }
 }

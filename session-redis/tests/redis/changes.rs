@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use session_core::{
@@ -14,7 +14,7 @@ use session_core::{
 };
 use session_redis::{RedisConfig, RedisStore};
 use test_support::{Cluster, Meter, Redis, eventually};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{LONG, create, destroyed, id, load, record, saved, touched, write};
 
@@ -249,6 +249,38 @@ async fn only_a_load_that_is_to_be_announced_costs_a_command_more() {
     assert_eq!(result.expect("destroy"), destroyed());
     assert_announced(&heard, &id, 1).await;
     assert_eq!(heard.of(&other), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_tracked_after_the_last_listener_is_gone() {
+    let server = Redis::start();
+    let mut meter = Meter::new(&server);
+    let store = connect(&format!("{}?connections=1", server.url())).await;
+    let (changes, heard) = listen(&store);
+    let (id, first) = (id(), record(b"1"));
+    create(&store, &id, &first).await;
+    let feed = feed_of(&changes, &id).await;
+    drop(heard);
+    eventually("the feed ends", async || feed.silence().is_none()).await;
+    let unheard = meter.measure(async {
+        let watched = watch(&changes, &id).await;
+        assert_eq!(watched.loaded.expect("a session").record, first);
+        assert!(watched.feed.is_none());
+        // two heartbeats
+        sleep(Duration::from_secs(1)).await;
+    });
+    let sent = unheard.await.commands;
+    let expected = ["get", "pttl"].map(|name| (name.to_owned(), 1));
+    assert_eq!(sent, expected.into());
+
+    let heard = Arc::new(Heard::default());
+    let weak: Weak<Heard> = Arc::downgrade(&heard);
+    changes.listen(weak);
+    let again = feed_of(&changes, &id).await;
+    let result = store.destroy(&id, Destroy::any()).await;
+    assert_eq!(result.expect("destroy"), destroyed());
+    assert_announced(&heard, &id, 1).await;
+    assert!(again.silence().is_some() && feed.silence().is_none());
 }
 
 #[tokio::test]
