@@ -1,11 +1,13 @@
 //! The values of flags.
 
-use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    convert::Infallible, fmt, net::IpAddr, num::ParseIntError, str::FromStr, time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::StatusCode;
-use session_hyper::{NearCache, OnLost, Proxy};
+use session_hyper::{NearCache, OnLost, Proxy, Replicas};
 
 /// A value that one word turns off. clap would take a field that is spelled `Option` for a flag
 /// that may be missing.
@@ -65,6 +67,11 @@ pub(crate) fn duration_or_none(text: &str) -> Result<OrOff<Duration>, humantime:
 pub(crate) fn near_cache(text: &str) -> Result<NearCache, String> {
     let ByteSize(max_bytes) = text.parse()?;
     Ok(NearCache::new().max_bytes(max_bytes))
+}
+
+/// How many replicas confirm a write.
+pub(crate) fn replicas(text: &str) -> Result<Replicas, ParseIntError> {
+    text.parse().map(Replicas::new)
 }
 
 /// Which proxy headers to trust.

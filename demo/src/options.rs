@@ -7,13 +7,15 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use session_hyper::{
-    AnyStore, ExpressOptions, NearCache, OnDecodeError, OnLost, Proxy, Sessions, SigningKeys,
-    Transports, Unset, WhenFull,
+    AnyStore, ExpressOptions, NearCache, OnDecodeError, OnLost, Proxy, Replicas, Sessions,
+    SigningKeys, Transports, Unset, WhenFull,
 };
 
 use crate::{
     cookie_flags::CookieFlags,
-    flag_values::{OrOff, Secret, duration, duration_or_none, near_cache, on_lost, proxy, words},
+    flag_values::{
+        OrOff, Secret, duration, duration_or_none, near_cache, on_lost, proxy, replicas, words,
+    },
     option_docs::{meaning, meaning_and_default},
     start_error::StartError,
 };
@@ -92,6 +94,10 @@ pub struct Options {
     #[arg(long, env = "SESSION_NEAR_CACHE", value_name = "SIZE", value_parser = near_cache,
         help = meaning_and_default("near_cache"))]
     near_cache: Option<NearCache>,
+
+    #[arg(long, env = "SESSION_CONFIRM", value_name = "REPLICAS", value_parser = replicas,
+        help = meaning_and_default("confirm"))]
+    confirm: Option<Replicas>,
 
     /// How old the login may be to change the password
     #[arg(long, env = "SESSION_FRESH_WITHIN", value_name = "TIME", default_value = "5m",
@@ -199,6 +205,9 @@ impl Options {
         }
         if let Some(near_cache) = self.near_cache {
             builder = builder.near_cache(near_cache);
+        }
+        if let Some(replicas) = self.confirm {
+            builder = builder.confirm(replicas);
         }
         if let Some(max_bytes) = self.max_bytes {
             builder = builder.max_bytes(max_bytes);
@@ -318,6 +327,7 @@ mod tests {
         check_rejected("--max-sessions 0", &["max_sessions_per_principal"]);
         check_rejected("--near-cache 0", &["near_cache.max_bytes"]);
         check_rejected("--near-cache much", &["--near-cache", "much"]);
+        check_rejected("--confirm all", &["--confirm", "all"]);
         check_rejected("--when-full wait", &["evict", "reject"]);
         check_rejected(
             "--idle-timeout 1m --cookie-max-age 2m",
