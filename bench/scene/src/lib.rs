@@ -10,7 +10,11 @@
 //!
 //! `POST /login?bytes=4096` stores a session of about that many bytes instead.
 
-use std::{env, future::Future};
+use std::{
+    env,
+    future::Future,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -35,6 +39,15 @@ pub const SIGNING_KEY: [u8; 64] =
 /// The answer of `/read` and `/write`.
 pub fn page(user: &str, views: u64) -> String {
     format!("{user} {views}\n")
+}
+
+/// Whether this is such an answer, whoever the user is.
+pub fn is_page(body: &str, views: u64) -> bool {
+    body.starts_with("user-") && body.ends_with(&format!(" {views}\n"))
+}
+
+fn user(number: u64) -> String {
+    format!("user-{number:010}@example.org")
 }
 
 /// The session: 300 bytes as JSON.
@@ -80,7 +93,7 @@ impl Profile {
             price: 999 + n,
         };
         Self {
-            user: "user-0000000042@example.org".into(),
+            user: user(42),
             roles: ["reader", "editor", "billing"].map(String::from).into(),
             cart: (1..=5).map(item).collect(),
             views: 0,
@@ -99,9 +112,14 @@ impl Profile {
         }
     }
 
-    /// What a login stores.
+    /// What a login stores: the session of a user who has no other.
     pub fn for_login(login: &Login) -> Self {
-        login.bytes.map_or_else(Self::sample, Self::of_bytes)
+        static LOGINS: AtomicU64 = AtomicU64::new(0);
+        let number = LOGINS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            user: user(number),
+            ..login.bytes.map_or_else(Self::sample, Self::of_bytes)
+        }
     }
 }
 
@@ -170,6 +188,18 @@ mod tests {
 
     fn json_bytes(profile: &Profile) -> usize {
         serde_json::to_string(profile).expect("JSON").len()
+    }
+
+    #[test]
+    fn a_page_is_recognized() {
+        let page = page(&Profile::sample().user, 7);
+        assert!(is_page(&page, 7) && !is_page(&page, 17) && !is_page(NOBODY, 7));
+    }
+
+    #[test]
+    fn every_login_is_of_another_user() {
+        let users = [0, 1].map(|_| Profile::for_login(&Login::default()).user);
+        assert_ne!(users[0], users[1]);
     }
 
     #[test]
