@@ -49,7 +49,7 @@ pub struct SessionHandle(Option<Arc<Inner>>);
 struct Inner {
     start: RequestStart,
     session: OnceLock<Session>,
-    /// One load at a time.
+    /// One load from the store at a time.
     loading: Mutex<()>,
     /// Somebody tried to load it.
     accessed: AtomicBool,

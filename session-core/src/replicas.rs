@@ -31,7 +31,8 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Waits for so many replicas, for 100 ms at most.
+    /// Waits for so many replicas, for 100 ms at most. Zero waits for none, and tells how many have
+    /// the write already.
     pub fn new(count: u32) -> Self {
         Self {
             count,

@@ -42,8 +42,9 @@ pub trait SessionExt {
     /// by its timeouts, or because somebody else has logged in. A renewal of the token is no end.
     ///
     /// For [WebSockets and event streams](crate::websockets), which outlive their request: end them
-    /// when this future is ready. Poll it once the response is sent, as the body of a response does: a session that
-    /// begins with the request is not stored before. Waiting does not extend the session's life.
+    /// when this future is ready. Poll it once the response is sent, as the body of a response does:
+    /// a session that begins with the request is not stored before. Waiting does not extend the
+    /// session's life.
     ///
     /// A store that announces changes, such as the Redis store and the in-process store, is asked
     /// when the session begins to be watched, after each change of it, but not more often than four

@@ -429,14 +429,20 @@ mod tests {
         assert_eq!(server.command::<u64>(&["DBSIZE"]), 1);
     }
 
-    #[test]
-    fn a_primary_that_restarts_empty_empties_its_replica() {
+    /// A primary with a key, and a replica that has it.
+    fn replicated() -> (Redis, Redis) {
         let primary = Redis::with_options(&["--repl-diskless-sync-delay", "0"]);
         let port = primary.port().to_string();
         let replica = Redis::with_options(&["--replicaof", port::HOST, &port]);
         let () = primary.command(&["SET", "session", "value"]);
-        wait_until("the replica is in sync", || replica.is_synced_replica());
+        replica.wait_until_replica();
         primary.wait_for_replica();
+        (primary, replica)
+    }
+
+    #[test]
+    fn a_primary_that_restarts_empty_empties_its_replica() {
+        let (primary, replica) = replicated();
         assert_eq!(replica.command::<u64>(&["DBSIZE"]), 1);
         primary.kill();
         primary.restart();
@@ -447,12 +453,7 @@ mod tests {
 
     #[test]
     fn a_replica_keeps_what_it_has_when_replication_stops() {
-        let primary = Redis::with_options(&["--repl-diskless-sync-delay", "0"]);
-        let port = primary.port().to_string();
-        let replica = Redis::with_options(&["--replicaof", port::HOST, &port]);
-        let () = primary.command(&["SET", "session", "value"]);
-        wait_until("the replica is in sync", || replica.is_synced_replica());
-        primary.wait_for_replica();
+        let (primary, replica) = replicated();
         primary.stop_replication();
         let () = primary.command(&["DEL", "session"]);
         primary.kill();
